@@ -1,0 +1,33 @@
+"""Codes and bits: bit k of the code c is z_k = (c >> k) & 1, everywhere."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .checks import MAX_LATENTS, check_count, check_fits
+
+__all__ = ["codes_of", "rows_of", "table"]
+
+
+def rows_of(codes: NDArray[np.int64], latents: int) -> NDArray[np.uint8]:
+    """The bits of codes (N,) as rows (N, latents)."""
+    return ((codes[:, None] >> np.arange(latents, dtype=np.int64)) & 1).astype(np.uint8)
+
+
+def codes_of(rows: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """The codes (N,) of rows of bits (N, K), K <= 62."""
+    return rows.astype(np.int64) @ (np.int64(1) << np.arange(rows.shape[1], dtype=np.int64))
+
+
+def table(latents: int) -> NDArray[np.uint8]:
+    """All of {0,1}^latents, (2**latents, latents), row c holding the bits of c.
+
+    >>> table(2).tolist()
+    [[0, 0], [1, 0], [0, 1], [1, 1]]
+    """
+    check_count("latents", latents, 1)
+    if latents > MAX_LATENTS:
+        raise ValueError(f"latents: got {latents}, wanted at most {MAX_LATENTS}")
+    check_fits(f"a table of all 2**{latents} codes", 9 * latents << latents, "enumerate a part of the codes")
+    return rows_of(np.arange(1 << latents, dtype=np.int64), latents)

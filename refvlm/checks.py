@@ -1,0 +1,172 @@
+"""The one place where arguments are validated and where the messages about them are written.
+
+Every message names the argument, what it got, what it wanted and, where that helps, how to fix it. The
+errors are ValueError and TypeError, and for files `FileFormatError`, a ValueError.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "FileFormatError",
+    "MAX_LATENTS",
+    "as_binary",
+    "as_logits",
+    "as_parameters",
+    "as_weights",
+    "check_choice",
+    "check_count",
+    "check_fits",
+    "check_generator",
+    "describe",
+    "human_size",
+]
+
+MAX_LATENTS = 62
+"""Codes are int64 masks; beyond 62 bits they, and anyone's patience, end."""
+
+
+class FileFormatError(ValueError):
+    """A file that is not what it should be: truncated, foreign, pickled, or from a later version."""
+
+
+def describe(value: object) -> str:
+    """A short, single-line description of what was given."""
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    text = repr(value)
+    if len(text) > 60:
+        text = text[:57] + "..."
+    return f"{type(value).__name__} {' '.join(text.split())}"
+
+
+def as_array(name: str, value: object) -> NDArray[Any]:
+    """`value` as a real numeric array, or a TypeError that names the argument."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: got {describe(value)}, wanted a rectangular array ({error})") from None
+    if array.dtype.kind not in "buif":
+        raise TypeError(f"{name}: got dtype {array.dtype}, wanted real numbers (bool, integer or float)")
+    return array
+
+
+def as_parameters(name: str, value: object, ndim: int, *, infinite: bool = False) -> NDArray[np.float64]:
+    """A read-only float64 copy of `value` with `ndim` axes, free of NaN and, unless `infinite`, of infinities."""
+    array = as_array(name, value)
+    if array.ndim != ndim:
+        raise ValueError(f"{name}: got shape {array.shape}, wanted {ndim} {'axis' if ndim == 1 else 'axes'}")
+    copy = np.array(array, dtype=np.float64, order="C")
+    bad = np.isnan(copy) if infinite else ~np.isfinite(copy)
+    if bad.any():
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        wanted = "numbers, no NaN" if infinite else "finite numbers"
+        raise ValueError(f"{name}: got {copy[where]} at index {where}, wanted {wanted}")
+    copy.flags.writeable = False
+    return copy
+
+
+def as_logits(name: str, value: object, ndim: int) -> NDArray[np.float64]:
+    """A read-only float64 copy of Bernoulli logits: at most 1e18 in magnitude, or infinite."""
+    logits = as_parameters(name, value, ndim, infinite=True)
+    bad = np.isfinite(logits) & (np.abs(logits) > 1e18)
+    if bad.any():
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(f"{name}: got {logits[where]} at index {where}, wanted |logit| <= 1e18, or infinite")
+    return logits
+
+
+def as_binary(name: str, value: object, columns: int | None, *, rows: int | None = None) -> NDArray[np.uint8]:
+    """`value` as a C-ordered uint8 array (rows, columns) of exact zeros and ones."""
+    array = as_array(name, value)
+    if array.ndim == 1:
+        raise ValueError(f"{name}: got shape {array.shape}, wanted (rows, columns); for one row write {name}[None]")
+    if array.ndim != 2:
+        raise ValueError(f"{name}: got shape {array.shape}, wanted two axes (rows, columns)")
+    if columns is not None and array.shape[1] != columns:
+        raise ValueError(f"{name}: got shape {array.shape}, wanted {columns} columns, shape (rows, {columns})")
+    if rows is not None and array.shape[0] != rows:
+        raise ValueError(f"{name}: got {array.shape[0]} rows, wanted {rows}")
+    bad = (array != 0) & (array != 1)
+    if bad.any():
+        row, column = (int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(
+            f"{name}: got {array[row, column]} at row {row}, column {column}, wanted exactly 0 or 1; "
+            f"binarise first, for instance ({name} >= 0.5)"
+        )
+    return np.ascontiguousarray(array, dtype=np.uint8)
+
+
+def as_weights(value: object, rows: int) -> NDArray[np.float64]:
+    """The weights of a sum over rows, shape (rows,); None means ones."""
+    if value is None:
+        return np.ones(rows)
+    weights = as_parameters("weights", value, 1)
+    if len(weights) != rows:
+        raise ValueError(f"weights: got shape {weights.shape}, wanted one number for each of the {rows} rows of x")
+    return weights
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
+    """`value` if it is one of `choices`."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name}: got {describe(value)}, wanted one of {', '.join(map(repr, choices))}")
+    return value
+
+
+def check_count(name: str, value: object, least: int) -> int:
+    """`value` as an int that is at least `least`."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}: got {describe(value)}, wanted an integer")
+    if value < least:
+        raise ValueError(f"{name}: got {value}, wanted at least {least}")
+    return int(value)
+
+
+def check_generator(name: str, value: object) -> np.random.Generator:
+    """`value` if it is a numpy Generator."""
+    if not isinstance(value, np.random.Generator):
+        raise TypeError(
+            f"{name}: got {describe(value)}, wanted a numpy.random.Generator; "
+            "make one with numpy.random.default_rng(seed)"
+        )
+    return value
+
+
+def human_size(size: int) -> str:
+    """A number of bytes for people: '2.0 GiB'."""
+    amount = float(size)
+    for unit in ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.3g} EiB"
+
+
+def available_memory() -> int:
+    """Bytes of memory that can still be had, as the system and its control group say."""
+    limits: list[int] = []
+    with suppress(OSError, ValueError), open("/proc/meminfo") as file:
+        limits.extend(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable:"))
+    group = Path("/sys/fs/cgroup")
+    with suppress(OSError, ValueError):  # no control group, or no limit ("max")
+        limits.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    if not limits and hasattr(os, "sysconf"):
+        with suppress(OSError, ValueError):
+            limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return min(limits, default=8 << 30)
+
+
+def check_fits(what: str, size: int, remedy: str) -> None:
+    """Refuse, before any work, a table of `size` bytes that will not fit into memory."""
+    have = available_memory()
+    if size > have:
+        raise ValueError(f"{what} would need {human_size(size)}, and {human_size(have)} are available; {remedy}")
