@@ -1,0 +1,221 @@
+"""Model files: a .npz of float64 arrays under the names of `parameters()`, plus a small JSON header.
+
+The archive holds `header` (the bytes of a JSON object), `model.*` and, if there is one, `posterior.*`. The header
+says how the arrays belong together and carries a format version. Files are hostile until validated: nothing is
+unpickled, sizes are checked before memory is taken, and names and shapes must be exactly the expected ones.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+import zlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..checks import FileFormatError, check_fits, describe
+from ..storage import atomic_write
+from .bernoulli import Bernoulli
+from .latent_variable import BernoulliLVM, prefixed, under
+from .mlp import MLP, Network, Parameters
+from .recognition import AmortisedPosterior, ChainPosterior, PerDatumPosterior, Posterior
+
+__all__ = ["FORMAT_VERSION", "load", "save"]
+
+FORMAT_VERSION = 1
+
+_DEEPEST = 16
+_LARGEST_HEADER = 1 << 16
+
+
+def save(path: str | os.PathLike[str], model: BernoulliLVM, posterior: Posterior | None = None) -> None:
+    """Write a model and, if given, its posterior to `path`, a .npz file; atomically, so no half file is ever left.
+
+    Decoders and encoders must be MLPs (TypeError otherwise). Raises OSError where the file cannot be written.
+    """
+    if not isinstance(model, BernoulliLVM):
+        raise TypeError(f"model: got {describe(model)}, wanted a BernoulliLVM")
+    header = {
+        "format": "refvlm",
+        "version": FORMAT_VERSION,
+        "model": _describe_model(model),
+        "posterior": None if posterior is None else _describe_posterior(posterior),
+    }
+    arrays = prefixed("model.", model.parameters())
+    if posterior is not None:
+        arrays |= prefixed("posterior.", posterior.parameters())
+    text = np.frombuffer(json.dumps(header, sort_keys=True).encode(), dtype=np.uint8)
+    buffer = io.BytesIO()
+    np.savez(buffer, header=text, **arrays)  # type: ignore[arg-type]  # its last named argument is a bool
+    with atomic_write(path) as file:
+        file.write(buffer.getvalue())
+
+
+def load(path: str | os.PathLike[str]) -> tuple[BernoulliLVM, Posterior | None]:
+    """The model in `path`, and its posterior or None.
+
+    Raises FileFormatError for a file that is truncated, foreign, pickled, inconsistent or of a later format version,
+    and OSError where it cannot be read.
+    """
+    name = os.fspath(path)
+    with open(path, "rb") as file:
+        arrays = _read_arrays(name, file)
+    try:
+        header = _read_header(arrays)
+        model = _build_model(header["model"], under("model.", arrays), 0)
+        described = header["posterior"]
+        posterior = None if described is None else _build_posterior(described, under("posterior.", arrays))
+        expected = {f"model.{key}" for key in model.parameters()}
+        if posterior is not None:
+            expected |= {f"posterior.{key}" for key in posterior.parameters()}
+        if set(arrays) != expected:
+            raise ValueError(f"arrays that do not belong: {', '.join(sorted(set(arrays) ^ expected))}")
+    except FileFormatError as error:
+        raise FileFormatError(f"{name}: {error}") from None
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        reason = f"array {error} is missing" if isinstance(error, KeyError) else error
+        raise FileFormatError(f"{name}: not a consistent model file: {reason}") from None
+    return model, posterior
+
+
+def _describe_network(name: str, network: Network) -> dict[str, Any]:
+    if not isinstance(network, MLP):
+        raise TypeError(f"{name}: got {describe(network)}, wanted an MLP; other networks cannot be written to a file")
+    return {"activation": network.activation, "layers": len(network.weights)}
+
+
+def _describe_model(model: BernoulliLVM) -> dict[str, Any]:
+    prior = {"kind": "bernoulli"} if isinstance(model.prior, Bernoulli) else _describe_model(model.prior)
+    return {"kind": "model", "prior": prior, "decoder": _describe_network("decoder", model.decoder)}
+
+
+def _describe_posterior(posterior: Posterior) -> dict[str, Any]:
+    if isinstance(posterior, ChainPosterior):
+        return {"kind": "chain", "stages": [_describe_posterior(stage) for stage in posterior.stages]}
+    if isinstance(posterior, AmortisedPosterior):
+        return {"kind": "amortised", "encoder": _describe_network("encoder", posterior.encoder)}
+    if isinstance(posterior, PerDatumPosterior):
+        return {"kind": "per-datum"}
+    raise TypeError(f"posterior: got {describe(posterior)}, wanted a posterior of refvlm")
+
+
+def _read_arrays(name: str, file: io.BufferedReader) -> dict[str, NDArray[Any]]:
+    """Every array of the archive by name, sizes checked before any is read."""
+    start = file.peek(6)[:6]
+    if not start.startswith(b"PK"):
+        kind = "a single .npy array" if start.startswith(b"\x93NUMPY") else "no .npz archive"
+        if start[:1] == b"\x80":
+            kind = "a Python pickle, which is never loaded"
+        raise FileFormatError(f"{name}: this is {kind}; wanted a model file written by refvlm.save")
+    arrays = {}
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            check_fits(
+                f"{name}: its arrays", sum(member.file_size for member in members), "wanted a smaller model file"
+            )
+            for member in members:
+                with archive.open(member) as stream:
+                    arrays[member.filename.removesuffix(".npy")] = _read_array(stream, member.file_size)
+    except FileFormatError as error:
+        raise FileFormatError(f"{name}: {error}") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError, OSError) as error:
+        raise FileFormatError(f"{name}: a truncated or damaged .npz archive ({error})") from None
+    return arrays
+
+
+def _read_array(stream: Any, size: int) -> NDArray[Any]:
+    """One .npy member of `size` bytes: float64, or uint8 for the header."""
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(stream)
+    if dtype.hasobject:
+        raise FileFormatError("holds pickled objects, which are never loaded; wanted a file written by refvlm.save")
+    if dtype not in (np.dtype("<f8"), np.dtype("u1")):
+        raise FileFormatError(f"holds an array of dtype {dtype}; wanted float64")
+    expected = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    if expected > size:
+        raise FileFormatError(f"an array of shape {shape} is cut short; the file is truncated")
+    data = stream.read(expected)
+    if len(data) != expected:
+        raise FileFormatError(f"an array of shape {shape} is cut short; the file is truncated")
+    array: NDArray[Any] = np.frombuffer(data, dtype=dtype).reshape(shape, order="F" if fortran else "C")
+    return array
+
+
+def _read_header(arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    """The header, taken out of the arrays."""
+    raw = arrays.pop("header", None)
+    if raw is None or raw.dtype != np.uint8 or raw.ndim != 1 or len(raw) > _LARGEST_HEADER:
+        raise FileFormatError("a foreign .npz, without refvlm's header; wanted a model file written by refvlm.save")
+    try:
+        header = json.loads(raw.tobytes().decode())
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise FileFormatError(f"a header that is no JSON ({error})") from None
+    if not isinstance(header, dict) or header.get("format") != "refvlm":
+        raise FileFormatError("a foreign header; wanted a model file written by refvlm.save")
+    version = header.get("version")
+    if type(version) is not int or version < 1:
+        raise FileFormatError(f"format version {describe(version)}, wanted a positive integer")
+    if version > FORMAT_VERSION:
+        raise FileFormatError(
+            f"format version {version}, and this refvlm reads up to {FORMAT_VERSION}; install a later refvlm"
+        )
+    if set(header) != {"format", "version", "model", "posterior"}:
+        raise FileFormatError(f"header fields {sorted(header)}, wanted format, version, model, posterior")
+    return header
+
+
+def _fields(described: Any, *names: str) -> list[Any]:
+    """The values of exactly these fields."""
+    if not isinstance(described, dict) or set(described) != set(names):
+        raise ValueError(f"header: got {describe(described)}, wanted an object with {', '.join(names)}")
+    return [described[name] for name in names]
+
+
+def _build_network(described: Any, arrays: Parameters) -> MLP:
+    activation, layers = _fields(described, "activation", "layers")
+    if type(layers) is not int or not 1 <= layers <= len(arrays):
+        raise ValueError(f"header: got {describe(layers)} layers, wanted an integer from 1 to {len(arrays)}")
+    names = range(layers)
+    return MLP([arrays[f"weights.{d}"] for d in names], [arrays[f"biases.{d}"] for d in names], activation)
+
+
+def _build_model(described: Any, arrays: Parameters, depth: int) -> BernoulliLVM:
+    kind, prior, decoder = _fields(described, "kind", "prior", "decoder")
+    if kind != "model" or depth > _DEEPEST:
+        raise ValueError(
+            f"header: got the kind {describe(kind)} at depth {depth}, wanted 'model', at most {_DEEPEST} deep"
+        )
+    above = under("prior.", arrays)
+    if isinstance(prior, dict) and prior.get("kind") == "bernoulli":
+        _fields(prior, "kind")
+        built: Bernoulli | BernoulliLVM = Bernoulli(above["logits"])
+    else:
+        built = _build_model(prior, above, depth + 1)
+    return BernoulliLVM(built, _build_network(decoder, under("decoder.", arrays)))
+
+
+def _build_posterior(described: Any, arrays: Parameters) -> Posterior:
+    kind = described.get("kind") if isinstance(described, dict) else None
+    if kind != "chain":
+        return _build_stage(described, arrays)
+    _, stages = _fields(described, "kind", "stages")
+    if not isinstance(stages, list) or len(stages) > _DEEPEST:
+        raise ValueError(f"header: got {describe(stages)}, wanted a list of at most {_DEEPEST} stages")
+    return ChainPosterior([_build_stage(stage, under(f"{depth}.", arrays)) for depth, stage in enumerate(stages)])
+
+
+def _build_stage(described: Any, arrays: Parameters) -> AmortisedPosterior | PerDatumPosterior:
+    kind = described.get("kind") if isinstance(described, dict) else None
+    if kind == "amortised":
+        _, encoder = _fields(described, "kind", "encoder")
+        return AmortisedPosterior(_build_network(encoder, under("encoder.", arrays)))
+    _fields(described, "kind")
+    if kind != "per-datum":
+        raise ValueError(f"header: got the kind {describe(kind)}, wanted 'amortised', 'per-datum' or 'chain'")
+    return PerDatumPosterior(arrays["logits"])

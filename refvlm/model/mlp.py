@@ -1,0 +1,178 @@
+"""A multilayer perceptron with manual backpropagation: the DNN of eq. (2), and the encoder phi(x) of eq. (4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..checks import as_parameters, check_choice, check_count, check_generator, describe
+from .bernoulli import sigmoid
+
+__all__ = ["ACTIVATIONS", "MLP", "Network", "Parameters", "Pullback"]
+
+Floats = NDArray[np.float64]
+Parameters = dict[str, Floats]
+Pullback = Callable[[Floats], Parameters]
+
+ACTIVATIONS = ("tanh", "relu", "sigmoid")
+
+LARGEST_LOGITS = 1e18
+"""Beyond it one unit in the last place of the log-likelihood is a factor of e**100 in the probability."""
+
+
+class Network(Protocol):
+    """What a decoder, or an encoder, has to be: any object with these."""
+
+    @property
+    def fan_in(self) -> int:
+        """Number of input bits."""
+
+    @property
+    def fan_out(self) -> int:
+        """Number of logits."""
+
+    def forward(self, inputs: Floats) -> tuple[Floats, Pullback]:
+        """Logits (N, fan_out) for inputs (N, fan_in), and the pullback from d/d logits to d/d parameters."""
+
+    def parameters(self) -> Parameters:
+        """The parameters by name; gradients come under the same names."""
+
+
+@dataclass(frozen=True, eq=False)
+class MLP:
+    """Affine layers with an activation between them; the last layer is linear, so the outputs are logits.
+
+    weights: D >= 1 arrays, the d-th (fan_in, fan_out); a = h @ W + b. biases: D arrays (fan_out,).
+    activation: "tanh", "relu" or "sigmoid", after every layer but the last. D = 1 has no hidden layer.
+    Arrays are copied, and read-only here. Raises ValueError or TypeError for shapes that do not follow on from
+    each other, values that are not finite, and weights so large that the logits could add up to more than 1e18.
+    """
+
+    weights: tuple[Floats, ...]
+    biases: tuple[Floats, ...]
+    activation: str
+
+    def __init__(self, weights: Sequence[ArrayLike], biases: Sequence[ArrayLike], activation: str = "tanh") -> None:
+        for name, value in (("weights", weights), ("biases", biases)):
+            if not isinstance(value, (list, tuple)):
+                raise TypeError(f"{name}: got {describe(value)}, wanted a list of arrays, one for each layer")
+        if not weights or len(weights) != len(biases):
+            raise ValueError(
+                f"weights, biases: got {len(weights)} and {len(biases)} arrays, wanted one of each for every layer"
+            )
+        checked = tuple(as_parameters(f"weights[{d}]", w, 2) for d, w in enumerate(weights))
+        shifts = tuple(as_parameters(f"biases[{d}]", b, 1) for d, b in enumerate(biases))
+        for d, (w, b) in enumerate(zip(checked, shifts, strict=True)):
+            if 0 in w.shape:
+                raise ValueError(f"weights[{d}]: got shape {w.shape}, wanted at least one input and one output")
+            if d > 0 and w.shape[0] != checked[d - 1].shape[1]:
+                raise ValueError(
+                    f"weights[{d}]: got shape {w.shape}, wanted ({checked[d - 1].shape[1]}, fan_out) to follow on from "
+                    f"weights[{d - 1}] of shape {checked[d - 1].shape}; weights are (fan_in, fan_out)"
+                )
+            if b.shape != (w.shape[1],):
+                raise ValueError(f"biases[{d}]: got shape {b.shape}, wanted ({w.shape[1]},) to go with weights[{d}]")
+        check_choice("activation", activation, ACTIVATIONS)
+        object.__setattr__(self, "weights", checked)
+        object.__setattr__(self, "biases", shifts)
+        object.__setattr__(self, "activation", activation)
+        with np.errstate(over="ignore", invalid="ignore"):
+            largest = self.largest_logits().sum()
+        if not largest <= LARGEST_LOGITS:
+            raise ValueError(
+                f"weights: got weights under which the logits can add up to {largest:.3g}, wanted at most "
+                f"{LARGEST_LOGITS:g}, the range in which float64 resolves the log-likelihood; scale them down"
+            )
+
+    @classmethod
+    def random(
+        cls, sizes: Sequence[int], rng: np.random.Generator, *, activation: str = "tanh", scale: float = 1.0
+    ) -> MLP:
+        """Layers of these widths, inputs first: weights N(0, scale**2 / fan_in), biases 0."""
+        if len(sizes) < 2:
+            raise ValueError(f"sizes: got {list(sizes)}, wanted the widths of at least inputs and outputs")
+        widths = [check_count(f"sizes[{d}]", width, 1) for d, width in enumerate(sizes)]
+        check_generator("rng", rng)
+        pairs = list(pairwise(widths))
+        weights = [rng.normal(size=pair) * (scale / np.sqrt(pair[0])) for pair in pairs]
+        return cls(weights, [np.zeros(fan_out) for _, fan_out in pairs], activation)
+
+    @property
+    def fan_in(self) -> int:
+        """Number of inputs."""
+        return int(self.weights[0].shape[0])
+
+    @property
+    def fan_out(self) -> int:
+        """Number of logits."""
+        return int(self.weights[-1].shape[1])
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Widths of all layers, inputs first."""
+        return (self.fan_in, *(w.shape[1] for w in self.weights))
+
+    def parameters(self) -> Parameters:
+        """{"weights.0": (fan_in, fan_out), ..., "biases.0": (fan_out,), ...}."""
+        named = {f"weights.{d}": w for d, w in enumerate(self.weights)}
+        return named | {f"biases.{d}": b for d, b in enumerate(self.biases)}
+
+    def with_parameters(self, parameters: Parameters) -> MLP:
+        """The same architecture with other parameters."""
+        layers = range(len(self.weights))
+        return MLP(
+            [parameters[f"weights.{d}"] for d in layers], [parameters[f"biases.{d}"] for d in layers], self.activation
+        )
+
+    def forward(self, inputs: ArrayLike) -> tuple[Floats, Pullback]:
+        """Logits (N, fan_out) for inputs (N, fan_in), and the pullback.
+
+        The pullback takes d/d logits (N, fan_out) to the sum over rows of d/d parameters, by name.
+        """
+        h = np.asarray(inputs, dtype=np.float64)
+        if h.ndim != 2 or h.shape[1] != self.fan_in:
+            raise ValueError(f"inputs: got shape {h.shape}, wanted (rows, {self.fan_in})")
+        layers = list(zip(self.weights, self.biases, strict=True))
+        below = [h]
+        for weights, biases in layers[:-1]:
+            h = _activate(h @ weights + biases, self.activation)
+            below.append(h)
+        logits = h @ self.weights[-1] + self.biases[-1]
+
+        def pullback(slopes: Floats) -> Parameters:
+            gradient: Parameters = {}
+            for d in reversed(range(len(layers))):
+                gradient[f"weights.{d}"] = below[d].T @ slopes
+                gradient[f"biases.{d}"] = slopes.sum(axis=0)
+                if d > 0:
+                    slopes = (slopes @ self.weights[d].T) * _derivative(below[d], self.activation)
+            return {name: gradient[name] for name in self.parameters()}
+
+        return logits, pullback
+
+    def largest_logits(self) -> Floats:
+        """A bound on |logit_i| over all inputs in [0, 1], (fan_out,), from the weights' magnitudes."""
+        h = np.ones(self.fan_in)
+        for d, (weights, biases) in enumerate(zip(self.weights, self.biases, strict=True)):
+            if d > 0 and self.activation != "relu":
+                h = np.ones_like(h)
+            h = (h[:, None] * np.abs(weights)).sum(axis=0) + np.abs(biases)
+        return h
+
+
+def _activate(a: Floats, activation: str) -> Floats:
+    if activation == "tanh":
+        return np.tanh(a)
+    return np.maximum(a, 0.0) if activation == "relu" else sigmoid(a)
+
+
+def _derivative(h: Floats, activation: str) -> Floats:
+    """The activation's derivative in terms of its own value h; relu's at 0 is 0."""
+    if activation == "tanh":
+        return (1.0 - h) * (1.0 + h)
+    return (h > 0).astype(np.float64) if activation == "relu" else h * (1.0 - h)

@@ -1,0 +1,154 @@
+"""Recognition: the approximate posterior q(z; phi(x)) of eq. (4), amortised, per data point, or along a chain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..checks import as_logits, describe
+from .latent_variable import is_network, prefixed, under
+from .mlp import Floats, Network, Parameters, Pullback
+
+__all__ = ["AmortisedPosterior", "ChainPosterior", "FactorisedPosterior", "PerDatumPosterior", "Posterior"]
+
+Bits = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class AmortisedPosterior:
+    """q(z; phi(x)) with phi = sigmoid(encoder(x)): one network for all x.
+
+    encoder: `MLP`, or any object with fan_in, fan_out, forward(x) -> (logits, pullback) and parameters().
+    """
+
+    encoder: Network
+
+    def __post_init__(self) -> None:
+        if not is_network(self.encoder):
+            raise TypeError(
+                f"encoder: got {describe(self.encoder)}, wanted an MLP or an object with fan_in, fan_out, forward(x) "
+                "and parameters()"
+            )
+
+    @property
+    def latents(self) -> int:
+        """K."""
+        return self.encoder.fan_out
+
+    def parameters(self) -> Parameters:
+        """{"encoder.weights.0": ..., ...}."""
+        return prefixed("encoder.", self.encoder.parameters())
+
+    def with_parameters(self, parameters: Parameters) -> AmortisedPosterior:
+        """The same architecture with other parameters; the encoder must have `with_parameters`, as an MLP does."""
+        rebuild = getattr(self.encoder, "with_parameters", None)
+        if rebuild is None:
+            raise TypeError(f"encoder: got {describe(self.encoder)}, wanted one with the method with_parameters")
+        return AmortisedPosterior(rebuild(under("encoder.", parameters)))
+
+    def forward(self, x: Bits) -> tuple[Floats, Pullback]:
+        """Logits of phi(x), (N, K), and the pullback from d/d logits to d/d parameters."""
+        logits, pullback = self.encoder.forward(x.astype(np.float64))
+        return logits, lambda slopes: prefixed("encoder.", pullback(slopes))
+
+
+@dataclass(frozen=True, eq=False)
+class PerDatumPosterior:
+    """One phi per data point, which the notes call an approximate posterior per data point: N * K numbers to store.
+
+    logits: (N, K); row i belongs to x[i]. -inf and +inf are legal: q puts all its mass on one value of the bit.
+    """
+
+    logits: Floats
+
+    def __init__(self, logits: ArrayLike) -> None:
+        checked = as_logits("logits", logits, 2)
+        if checked.shape[1] == 0:
+            raise ValueError(f"logits: got shape {checked.shape}, wanted at least one latent bit")
+        object.__setattr__(self, "logits", checked)
+
+    @property
+    def latents(self) -> int:
+        """K."""
+        return int(self.logits.shape[1])
+
+    def take(self, rows: slice | NDArray[np.integer]) -> PerDatumPosterior:
+        """The posterior of x[rows]."""
+        return PerDatumPosterior(self.logits[rows])
+
+    def parameters(self) -> Parameters:
+        """{"logits": (N, K)}."""
+        return {"logits": self.logits}
+
+    def with_parameters(self, parameters: Parameters) -> PerDatumPosterior:
+        """The same with other logits."""
+        return PerDatumPosterior(parameters["logits"])
+
+    def forward(self, x: Bits) -> tuple[Floats, Pullback]:
+        """The logits, if x has as many rows; the pullback is the identity under the name of the logits."""
+        if len(x) != len(self.logits):
+            raise ValueError(
+                f"posterior: got logits for {len(self.logits)} rows and x with {len(x)}, wanted one row of logits for "
+                "each row of x; for a part of the rows use posterior.take(rows)"
+            )
+        return self.logits, lambda slopes: {"logits": slopes}
+
+
+@dataclass(frozen=True, eq=False)
+class ChainPosterior:
+    """For a deep model: q(z1 | x) q(z2 | z1) ..., from x upwards.
+
+    stages: two or more of `AmortisedPosterior`; the first may be a `PerDatumPosterior`.
+    """
+
+    stages: tuple[FactorisedPosterior, ...]
+
+    def __init__(self, stages: Sequence[FactorisedPosterior]) -> None:
+        if not isinstance(stages, (list, tuple)) or len(stages) < 2:
+            raise TypeError(f"stages: got {describe(stages)}, wanted a list of at least two posteriors, from x upwards")
+        for depth, stage in enumerate(stages):
+            kinds = (AmortisedPosterior, PerDatumPosterior) if depth == 0 else (AmortisedPosterior,)
+            if not isinstance(stage, kinds):
+                wanted = " or ".join(kind.__name__ for kind in kinds)
+                raise TypeError(f"stages[{depth}]: got {describe(stage)}, wanted {wanted}")
+            if (
+                depth > 0
+                and isinstance(stage, AmortisedPosterior)
+                and stage.encoder.fan_in != stages[depth - 1].latents
+            ):
+                raise ValueError(
+                    f"stages[{depth}]: got an encoder with fan_in {stage.encoder.fan_in}, wanted "
+                    f"{stages[depth - 1].latents}, the latent bits of the stage below"
+                )
+        object.__setattr__(self, "stages", tuple(stages))
+
+    @property
+    def latents(self) -> int:
+        """K of the layer next to x."""
+        return self.stages[0].latents
+
+    @property
+    def above(self) -> FactorisedPosterior | ChainPosterior:
+        """The posterior of the layers above the first."""
+        return self.stages[1] if len(self.stages) == 2 else ChainPosterior(self.stages[1:])
+
+    def parameters(self) -> Parameters:
+        """The stages' parameters under 0., 1., ..."""
+        return {
+            name: value
+            for depth, stage in enumerate(self.stages)
+            for name, value in prefixed(f"{depth}.", stage.parameters()).items()
+        }
+
+    def with_parameters(self, parameters: Parameters) -> ChainPosterior:
+        """The same architecture with other parameters."""
+        return ChainPosterior(
+            [stage.with_parameters(under(f"{depth}.", parameters)) for depth, stage in enumerate(self.stages)]
+        )
+
+
+FactorisedPosterior = AmortisedPosterior | PerDatumPosterior
+Posterior = AmortisedPosterior | PerDatumPosterior | ChainPosterior

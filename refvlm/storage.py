@@ -1,0 +1,74 @@
+"""Files that are either whole or not there: written beside their place, then moved into it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import BinaryIO
+
+__all__ = ["atomic_write", "check_writable"]
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A binary file to write to, which takes the name `path` only when the block ends without an exception.
+
+    Until then, and for ever if the block raises (KeyboardInterrupt included), whatever stood at `path` still
+    stands there, and nothing else is left behind. The contents reach the disk before the name does. A new file
+    gets the permissions the umask allows, a replaced one keeps its own; a symbolic link is followed.
+
+    Raises OSError, naming the path and what to do, where `path` is a directory or cannot be written.
+    """
+    target = _target(path)
+    temporary = f"{target}.{secrets.token_hex(6)}.tmp"
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    except OSError as error:
+        raise _refusal(path, error) from None
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            with suppress(FileNotFoundError):
+                os.chmod(temporary, os.stat(target).st_mode & 0o777)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise now the OSError that `atomic_write(path)` would raise, so that no long work ends in it."""
+    target = _target(path)
+    probe = f"{target}.{secrets.token_hex(6)}.tmp"
+    try:
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    except OSError as error:
+        raise _refusal(path, error) from None
+    os.unlink(probe)
+
+
+def _target(path: str | os.PathLike[str]) -> str:
+    """Where the file will be, with symbolic links resolved; refused if something other than a file is there."""
+    target = os.path.realpath(path)
+    if os.path.exists(target) and not os.path.isfile(target):
+        kind = "a directory" if os.path.isdir(target) else "no ordinary file"
+        error = IsADirectoryError if os.path.isdir(target) else OSError
+        raise error(f"{os.fspath(path)}: is {kind}; wanted the name of a file to write")
+    return target
+
+
+def _refusal(path: str | os.PathLike[str], error: OSError) -> OSError:
+    """The same kind of error, with the path the caller knows and a way out."""
+    folder = os.path.dirname(os.path.realpath(path))
+    if not os.path.isdir(folder):
+        remedy = f"there is no directory {folder}; make it first, or write elsewhere"
+    elif isinstance(error, PermissionError):
+        remedy = f"no permission to write in {folder}; write elsewhere"
+    else:
+        remedy = f"{error.strerror or error}; write elsewhere"
+    return type(error)(f"{os.fspath(path)}: cannot be written: {remedy}")
