@@ -1,0 +1,99 @@
+"""Kernels on pieces, on any `concurrent.futures.Executor`.
+
+A piece is a kernel's name and its arrays, so it can go to a thread or to another process. Kernels release the
+interpreter lock and start no threads of their own. At most a few pieces per worker are in flight, so memory
+stays flat and an interrupt has little to wait for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any
+
+from ..checks import check_count, describe
+from . import kernels
+
+__all__ = ["Engine", "Progress", "available_cores"]
+
+Progress = Callable[[int, int], object]
+"""Called in the caller's thread as progress(pieces done, pieces in all)."""
+
+_IN_FLIGHT = 3
+
+
+def available_cores() -> int:
+    """Cores this process may use, as its affinity and its control group say."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        with open("/sys/fs/cgroup/cpu.max") as file:
+            quota, period = file.read().split()
+        cores = min(cores, max(1, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no control group, or no limit ("max")
+        pass
+    return cores
+
+
+def call(name: str, arguments: tuple[Any, ...]) -> Any:
+    """One kernel on one piece; a module-level function, so that it can be sent to a process."""
+    return kernels.get(name)(*arguments)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Where pieces are computed: `workers` threads (None: all available cores), or somebody's executor."""
+
+    workers: int | None = None
+    executor: Executor | None = None
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None:
+            check_count("workers", self.workers, 1)
+            if self.executor is not None:
+                raise ValueError("workers and executor: got both, wanted at most one; an executor has its own workers")
+        if self.executor is not None and not isinstance(self.executor, Executor):
+            raise TypeError(f"executor: got {describe(self.executor)}, wanted a concurrent.futures.Executor")
+        if self.progress is not None and not callable(self.progress):
+            raise TypeError(f"progress: got {describe(self.progress)}, wanted a function of (done, total)")
+
+    def run(self, name: str, pieces: Iterable[tuple[Any, ...]], count: int) -> Iterator[tuple[int, Any]]:
+        """(number of the piece, kernel's result) for `count` pieces, as they finish."""
+        for done, item in enumerate(self._run(name, pieces, count), start=1):
+            yield item
+            if self.progress is not None:
+                self.progress(done, count)
+
+    def _run(self, name: str, pieces: Iterable[tuple[Any, ...]], count: int) -> Iterator[tuple[int, Any]]:
+        if self.executor is not None:
+            yield from _spread(self.executor, available_cores(), name, pieces)
+            return
+        workers = min(self.workers or available_cores(), count)
+        if workers <= 1:
+            for index, arguments in enumerate(pieces):
+                yield index, call(name, arguments)
+            return
+        with ThreadPoolExecutor(workers, thread_name_prefix="refvlm") as executor:
+            yield from _spread(executor, workers, name, pieces)
+
+
+def _spread(
+    executor: Executor, workers: int, name: str, pieces: Iterable[tuple[Any, ...]]
+) -> Iterator[tuple[int, Any]]:
+    """Keep a few pieces per worker in flight; on the way out, cancel what has not started."""
+    waiting: dict[Future[Any], int] = {}
+    try:
+        for index, arguments in enumerate(pieces):
+            waiting[executor.submit(call, name, arguments)] = index
+            if len(waiting) >= _IN_FLIGHT * workers:
+                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                    yield waiting.pop(future), future.result()
+        while waiting:
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                yield waiting.pop(future), future.result()
+    finally:
+        for future in waiting:
+            future.cancel()
+        wait([future for future in waiting if not future.cancelled()])

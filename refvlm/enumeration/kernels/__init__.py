@@ -1,0 +1,41 @@
+"""The compiled loops; the only folder that imports numba, and only once a kernel is asked for.
+
+A kernel is reached by its name, `kernels.get("marginal")`: a name can be sent to another process, which then
+loads its own compiled copy from the cache, while a compiled function would be sent as source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+__all__ = ["cache_problem", "get"]
+
+_HOMES = {
+    "bernoulli": "bernoulli",
+    "divergence": "bound",
+    "encode": "encoder",
+    "expectation": "bound",
+    "finish": "marginal",
+    "gradient": "gradient",
+    "joint_table": "joint",
+    "marginal": "marginal",
+    "merge": "marginal",
+    "moments": "moments",
+    "normalise": "joint",
+    "prior_and_entropy": "bernoulli",
+    "reconstruction": "bound",
+}
+
+
+def get(name: str) -> Callable[..., Any]:
+    """The kernel of that name, compiled or loaded on its first call."""
+    found: Callable[..., Any] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return found
+
+
+def cache_problem() -> str | None:
+    """Why compiled kernels cannot be kept for the next process, or None when they are."""
+    problem: str | None = import_module(f"{__name__}.compiling").cache_problem()
+    return problem

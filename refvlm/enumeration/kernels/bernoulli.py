@@ -1,0 +1,40 @@
+"""Factorised Bernoulli distributions from their logits: eqs. (1), (4), and the closed forms of eq. (10)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..problem import Recognition
+from .compiling import kernel
+from .observation import log_sigmoids, sigmoids
+
+__all__ = ["bernoulli", "prior_and_entropy"]
+
+Floats = NDArray[np.float64]
+
+
+@kernel
+def bernoulli(logits: Floats) -> tuple[Floats, Floats]:
+    """Probabilities and log-probabilities of the values 0 and 1 for logits (N, K): (N, 2, K) each."""
+    rows, latents = logits.shape
+    probability, log_probability = np.empty((rows, 2, latents)), np.empty((rows, 2, latents))
+    for n in range(rows):
+        sigmoids(logits[n : n + 1], probability[n].reshape(2, 1, latents), latents)
+        log_sigmoids(logits[n : n + 1], log_probability[n].reshape(2, 1, latents), latents)
+    return probability, log_probability
+
+
+@kernel
+def prior_and_entropy(q: Recognition, bits: Floats) -> tuple[Floats, Floats]:
+    """E_q[log p(z)] for a factorised prior and the entropy E_q[-log q(z)], (N,) each; 0 log 0 = 0."""
+    rows, _, latents = q.probability.shape
+    prior, entropy = np.zeros(rows), np.zeros(rows)
+    for n in range(rows):
+        for k in range(latents):
+            for bit in range(2):
+                p = q.probability[n, bit, k]
+                if p > 0.0:
+                    prior[n] += p * bits[bit, k]
+                    entropy[n] -= p * q.log_probability[n, bit, k]
+    return prior, entropy

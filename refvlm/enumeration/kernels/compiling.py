@@ -1,0 +1,102 @@
+"""How kernels are compiled and where the compiled code is kept.
+
+One policy for all of them: no fastmath (the bits must not depend on how a loop was vectorised), division as
+IEEE says, the interpreter lock released. Compiled code is cached in a folder named by a digest of every
+kernel source, because Numba's own check sees an edit in the kernel's file but not in the files it calls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+from numba.core import config
+from numba.core.caching import FunctionCache
+
+__all__ = ["cache_problem", "inline", "kernel"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_lock = threading.Lock()
+_problem: str | None = None
+
+
+def _cache_folder() -> Path:
+    """The folder for compiled kernels; $REFVLM_CACHE_DIR or $NUMBA_CACHE_DIR move it."""
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    base = os.environ.get("REFVLM_CACHE_DIR") or os.environ.get("NUMBA_CACHE_DIR")
+    if not base:
+        system = os.environ.get("LOCALAPPDATA") if sys.platform == "win32" else os.environ.get("XDG_CACHE_HOME")
+        base = os.path.join(system or os.path.join(os.path.expanduser("~"), ".cache"), "refvlm")
+    return Path(base) / f"kernels-{digest.hexdigest()[:16]}"
+
+
+def _usable(folder: Path) -> str | None:
+    """None if compiled code can be kept in `folder`, else why not."""
+    probe = folder / f".probe-{os.getpid()}"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        return (
+            f"compiled kernels cannot be kept in {folder} ({error.strerror}); set REFVLM_CACHE_DIR to a writable folder"
+        )
+    return None
+
+
+_FOLDER = _cache_folder()
+_problem = _usable(_FOLDER)
+
+
+def cache_problem() -> str | None:
+    """Why compiled kernels are not kept for the next process, or None when they are."""
+    return _problem
+
+
+class _ForgivingCache(FunctionCache):  # type: ignore[misc]  # numba has no types
+    """Numba's cache, except that a damaged or unwritable entry means compiling again, not an error."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # a truncated file surfaces as whatever the unpickler met first
+            self.flush()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        global _problem
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            _problem = f"compiled kernels cannot be kept in {_FOLDER} ({error.strerror})"
+
+
+def kernel(function: F) -> F:
+    """Compile `function` on its first call, or load it from the cache. Called from Python, without the lock."""
+    compiled = numba.njit(nogil=True, error_model="numpy")(function)
+    if _problem is None and not config.DISABLE_JIT:
+        with _lock:  # the folder is read once, while the cache is made; other people's kernels keep theirs
+            before, config.CACHE_DIR = config.CACHE_DIR, str(_FOLDER)
+            try:
+                compiled._cache = _ForgivingCache(function)
+            finally:
+                config.CACHE_DIR = before
+    result: F = compiled
+    return result
+
+
+def inline(function: F) -> F:
+    """A part of kernels: compiled into each of its callers, so that loops around it become vector code."""
+    result: F = numba.njit(
+        nogil=True, error_model="numpy", forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True
+    )(function)
+    return result

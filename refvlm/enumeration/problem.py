@@ -1,0 +1,52 @@
+"""What a kernel is given: the decoder, the prior and the recognition distribution as plain arrays."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ACTIVATIONS", "Decoder", "Prior", "Recognition"]
+
+Floats = NDArray[np.float64]
+
+ACTIVATIONS = {"tanh": 0, "relu": 1, "sigmoid": 2}
+"""The numbers by which kernels know the activations."""
+
+
+class Decoder(NamedTuple):
+    """An MLP from K bits to L logits, or, where `given` has rows, the logits themselves.
+
+    sizes: (D + 1,) int64, the layers' widths from K to L. activation: a value of ACTIVATIONS, between layers.
+    flat: for each layer its weights (fan_in, fan_out), row by row, then its biases (fan_out,).
+    precise: take the layers after the first in double-double too.
+    given: (count, L) logits of `count` consecutive codes from code `given_first`; (0, 0) when the MLP is to be used.
+    """
+
+    sizes: NDArray[np.int64]
+    activation: int
+    flat: Floats
+    precise: bool
+    given: Floats
+    given_first: int
+
+
+class Prior(NamedTuple):
+    """log p(z): bit by bit, or, where `table` has entries, one number for each code.
+
+    bits: (2, K), row 0 log(1 - beta_k), row 1 log beta_k; zeros beside a table. table: (2**K,) or (0,).
+    """
+
+    bits: Floats
+    table: Floats
+
+
+class Recognition(NamedTuple):
+    """q(z | x) of eq. (4) bit by bit: [n, 0, k] for z_k = 0 and [n, 1, k] for z_k = 1.
+
+    probability and log_probability: (N, 2, K), or (0, 2, K) where the weights are the posterior's.
+    """
+
+    probability: Floats
+    log_probability: Floats
