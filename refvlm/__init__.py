@@ -1,0 +1,65 @@
+"""refvlm: the exact Bernoulli latent variable model and Helmholtz machine, to check others against.
+
+Exact log p(x), posterior, variational lower bound (VLB), KL gap and gradients by enumeration of all 2**K latents.
+Quantities are in nats, per row of x; parameters are logits; bit k of a code c is z_k = (c >> k) & 1.
+"""
+
+from . import bits
+from .checks import FileFormatError
+from .data import bars, digits, shifter
+from .inference.bounds import Decomposition, VLBTerms, decompose, grad_vlb, kl, vlb, vlb_terms
+from .inference.exact import (
+    grad_log_marginal,
+    log_marginal,
+    log_marginal_and_grad,
+    posterior,
+    posterior_mean,
+    sample_posterior,
+)
+from .inference.joint import log_joint, log_likelihood, log_prior, log_q
+from .inference.sampled import Estimate, vlb_estimate
+from .model.bernoulli import Bernoulli
+from .model.files import load, save
+from .model.foreign import from_flax, from_torch
+from .model.latent_variable import BernoulliLVM
+from .model.mlp import MLP
+from .model.recognition import AmortisedPosterior, ChainPosterior, PerDatumPosterior
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MLP",
+    "AmortisedPosterior",
+    "Bernoulli",
+    "BernoulliLVM",
+    "ChainPosterior",
+    "Decomposition",
+    "Estimate",
+    "FileFormatError",
+    "PerDatumPosterior",
+    "VLBTerms",
+    "bars",
+    "bits",
+    "decompose",
+    "digits",
+    "from_flax",
+    "from_torch",
+    "grad_log_marginal",
+    "grad_vlb",
+    "kl",
+    "load",
+    "log_joint",
+    "log_likelihood",
+    "log_marginal",
+    "log_marginal_and_grad",
+    "log_prior",
+    "log_q",
+    "posterior",
+    "posterior_mean",
+    "sample_posterior",
+    "save",
+    "shifter",
+    "vlb",
+    "vlb_estimate",
+    "vlb_terms",
+]

@@ -1,0 +1,270 @@
+"""The variational lower bound and the gap to log p(x), exactly: eqs. (7) to (10).
+
+log p(x) = VLB + KL, eq. (8), is computed by three routes that share nothing but the network, so that it can fail:
+log p(x) by the streaming sum; the VLB from the closed forms of its prior and entropy terms and the enumerated
+reconstruction; KL as a sum of non-negative terms over the normalised posterior.
+
+For a chain q(z1 | x) q(z2 | z1) on a deep model both are recursions over the layers: the prior term of the lower
+layer is the expected VLB of the layers above, and KL follows from the chain rule,
+KL = KL(q1 || p(z1 | x)) + E_q1[KL(q(z2 | z1) || p(z2 | z1))].
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..checks import as_binary, as_weights
+from ..enumeration import kernels, sums
+from ..enumeration.engine import Engine, Progress
+from ..enumeration.problem import Prior, Recognition
+from ..model.bernoulli import Bernoulli
+from ..model.latent_variable import BernoulliLVM, prefixed, under
+from ..model.mlp import Parameters
+from ..model.recognition import ChainPosterior, FactorisedPosterior, Posterior
+from . import arrays, exact
+
+__all__ = ["Decomposition", "VLBTerms", "decompose", "grad_vlb", "kl", "vlb", "vlb_terms"]
+
+Floats = NDArray[np.float64]
+Bits = NDArray[np.uint8]
+
+
+class VLBTerms(NamedTuple):
+    """The terms of eq. (10), (N,) each, nats: VLB = prior + reconstruction + entropy.
+
+    prior: E_q[log p(z)], of all layers together under a chain. reconstruction: E_q[log p(x | z)].
+    entropy: E_q[-log q(z)], of the whole chain.
+    """
+
+    prior: Floats
+    reconstruction: Floats
+    entropy: Floats
+
+
+class Decomposition(NamedTuple):
+    """Eq. (8), (N,) each, nats: residual = log_px - (vlb + kl), 0 by definition where vlb = -inf and kl = +inf.
+
+    log_px_error bounds the rounding error of log_px.
+    """
+
+    log_px: Floats
+    vlb: Floats
+    kl: Floats
+    residual: Floats
+    log_px_error: Floats
+
+
+def vlb(
+    model: BernoulliLVM,
+    q: Posterior,
+    x: ArrayLike,
+    *,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Floats:
+    """The exact variational lower bound, eqs. (8) and (10): (N,) nats, never above log p(x).
+
+    -inf where q puts mass on a z of zero prior probability. With a single q on a deep model the collapsed bound,
+    log p(z1) exact; with a `ChainPosterior` that of all layers jointly. x and the rest as in `log_marginal`.
+    """
+    prior, reconstruction, entropy = vlb_terms(model, q, x, workers=workers, executor=executor, progress=progress)
+    return prior + reconstruction + entropy
+
+
+def vlb_terms(
+    model: BernoulliLVM,
+    q: Posterior,
+    x: ArrayLike,
+    *,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> VLBTerms:
+    """The three terms of the VLB, eq. (10): .prior, .reconstruction, .entropy, (N,) nats each. See `vlb`."""
+    arrays.check_posterior(arrays.check_model(model), q)
+    return _terms(model, q, as_binary("x", x, model.observed), Engine(workers, executor, progress))
+
+
+def _terms(model: BernoulliLVM, q: Posterior, x: Bits, engine: Engine) -> VLBTerms:
+    if len(x) == 0:
+        return VLBTerms(np.zeros(0), np.zeros(0), np.zeros(0))
+    share = arrays.recognition(_first(q), x)[1]
+    reconstruction = sums.reconstruction(arrays.source(model.decoder), share, x, engine)
+    if isinstance(model.prior, Bernoulli):
+        prior, entropy = kernels.get("prior_and_entropy")(share, arrays.prior_bits(model.prior).bits)
+        return VLBTerms(prior, reconstruction, entropy)
+    _, entropy = kernels.get("prior_and_entropy")(share, np.zeros((2, model.latents)))
+    if isinstance(q, ChainPosterior):
+        above = _terms(model.prior, q.above, arrays.all_codes(model.latents), engine)
+        tables = np.stack([above.prior + above.reconstruction, above.entropy])
+        expected = _expectation(share, tables)
+        return VLBTerms(expected[:, 0], reconstruction, entropy + expected[:, 1])
+    table = exact.log_prior_arrays(model.prior, engine)[0].table
+    return VLBTerms(_expectation(share, table[None])[:, 0], reconstruction, entropy)
+
+
+def _first(q: Posterior) -> FactorisedPosterior:
+    """The stage next to x."""
+    return q.stages[0] if isinstance(q, ChainPosterior) else q
+
+
+def _expectation(share: Recognition, tables: Floats) -> Floats:
+    """E_q[table(z)], (N, T)."""
+    expected: Floats = kernels.get("expectation")(share, tables)
+    return expected
+
+
+def kl(
+    model: BernoulliLVM,
+    q: Posterior,
+    x: ArrayLike,
+    *,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Floats:
+    """KL(q || p(z | x)), eq. (7): (N,) nats, never negative; +inf where q puts mass on an impossible z.
+
+    With a `ChainPosterior` the divergence over all layers jointly. Arguments as in `log_marginal`.
+    """
+    arrays.check_posterior(arrays.check_model(model), q)
+    rows, engine = as_binary("x", x, model.observed), Engine(workers, executor, progress)
+    return _kl(q, model, exact.evidence(model, rows, engine), rows, engine)
+
+
+def _kl(q: Posterior, model: BernoulliLVM, found: exact.Evidence, x: Bits, engine: Engine) -> Floats:
+    """The divergence, given the first pass."""
+    if len(x) == 0:
+        return np.zeros(0)
+    share = arrays.recognition(_first(q), x)[1]
+    gap = sums.divergence(found.source, found.prior, share, x, found.log_px, engine)
+    impossible = np.isneginf(found.prior.bits)[None] & (share.probability > 0)
+    gap[impossible.any(axis=(1, 2))] = np.inf  # also where the product of q's factors underflows
+    if isinstance(q, ChainPosterior):
+        assert isinstance(model.prior, BernoulliLVM)
+        codes = arrays.all_codes(model.latents)
+        above = _kl(q.above, model.prior, exact.evidence(model.prior, codes, engine), codes, engine)
+        gap = gap + _expectation(share, above[None])[:, 0]
+    return gap
+
+
+def decompose(
+    model: BernoulliLVM,
+    q: Posterior,
+    x: ArrayLike,
+    *,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Decomposition:
+    """log p(x) = VLB + KL, eq. (8), by three routes: .log_px .vlb .kl .residual .log_px_error, (N,) nats each.
+
+    Arguments as in `log_marginal`; q as in `vlb`.
+    """
+    arrays.check_posterior(arrays.check_model(model), q)
+    rows, engine = as_binary("x", x, model.observed), Engine(workers, executor, progress)
+    found = exact.evidence(model, rows, engine)
+    terms = _terms(model, q, rows, engine)
+    bound = terms.prior + terms.reconstruction + terms.entropy
+    gap = _kl(q, model, found, rows, engine)
+    with np.errstate(invalid="ignore"):
+        residual = np.where(np.isneginf(bound) & np.isposinf(gap), 0.0, found.log_px - (bound + gap))
+    return Decomposition(found.log_px, bound, gap, residual, found.error)
+
+
+def grad_vlb(
+    model: BernoulliLVM,
+    q: Posterior,
+    x: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Parameters:
+    """The exact gradient of sum_n weights_n VLB(x_n), eq. (9): "model." and "posterior." before the parameters' names.
+
+    weights: (N,), None for ones. The gradient with respect to an infinite logit is 0. Raises ValueError where the
+    VLB is -inf and so has no gradient. Other arguments as in `log_marginal`.
+    """
+    arrays.check_posterior(arrays.check_model(model), q)
+    rows = as_binary("x", x, model.observed)
+    gradient = _grad(model, q, rows, as_weights(weights, len(rows)), Engine(workers, executor, progress))
+    names = prefixed("model.", model.parameters()) | prefixed("posterior.", q.parameters())
+    return {name: gradient[name] for name in names}
+
+
+def _grad(model: BernoulliLVM, q: Posterior, x: Bits, weights: Floats, engine: Engine) -> Parameters:
+    if len(x) == 0:
+        names = prefixed("model.", model.parameters()) | prefixed("posterior.", q.parameters())
+        return {name: np.zeros_like(value) for name, value in names.items()}
+    first = _first(q)
+    logits, share = arrays.recognition(first, x)
+    prior, above = _prior_for(model, q, engine)
+    source = arrays.source(model.decoder)
+    expected = sums.reconstruction(source, share, x, engine) + (
+        _expectation(share, prior.table[None])[:, 0]
+        if len(prior.table) > 0
+        else kernels.get("prior_and_entropy")(share, prior.bits)[0]
+    )
+    if np.isneginf(expected).any():
+        row = int(np.argmax(np.isneginf(expected)))
+        raise ValueError(
+            f"posterior: puts mass on a z of zero prior probability for row {row} of x, where the VLB is -inf; wanted "
+            "a q that vanishes wherever the prior does"
+        )
+    flat, bit_mass, code_mass = sums.gradient(source, prior, share, x, weights, expected, expected, engine)
+    decoder = prefixed("model.decoder.", arrays.named(source, flat))
+    moment, mass = sums.moments(source, prior, share, x, expected, expected, expected, engine)
+    slopes = _logit_slopes(logits, share, moment, mass) * weights[:, None]
+    recognition = first.forward(x)[1](slopes)
+    if isinstance(model.prior, Bernoulli):
+        upper = prefixed("model.prior.", exact.prior_gradient(model.prior, bit_mass, weights.sum()))
+        return upper | decoder | prefixed("posterior.", recognition)
+    codes = arrays.all_codes(model.latents)
+    if above is None:
+        deeper = exact.grad_log_marginal(
+            model.prior, codes, code_mass, workers=engine.workers, executor=engine.executor, progress=engine.progress
+        )
+        return prefixed("model.prior.", deeper) | decoder | prefixed("posterior.", recognition)
+    deeper = _grad(model.prior, above, codes, code_mass, engine)
+    return (
+        prefixed("model.prior.", under("model.", deeper))
+        | decoder
+        | prefixed("posterior.0.", recognition)
+        | _one_stage_up(under("posterior.", deeper), isinstance(above, ChainPosterior))
+    )
+
+
+def _prior_for(model: BernoulliLVM, q: Posterior, engine: Engine) -> tuple[Prior, Posterior | None]:
+    """What stands for log p(z1) under q, and the posterior of the layers above if q is a chain."""
+    if isinstance(q, ChainPosterior):
+        assert isinstance(model.prior, BernoulliLVM)
+        terms = _terms(model.prior, q.above, arrays.all_codes(model.latents), engine)
+        table = terms.prior + terms.reconstruction + terms.entropy
+        return Prior(np.zeros((2, model.latents)), table), q.above
+    return exact.log_prior_arrays(model.prior, engine)[0], None
+
+
+def _logit_slopes(logits: Floats, share: Recognition, moment: Floats, mass: Floats) -> Floats:
+    """d VLB / d logits of q, (N, K): the covariance of z_k with log p(x, z), plus the entropy's; see `moments.py`."""
+    off, on = share.probability[:, 0], share.probability[:, 1]
+    finite = np.isfinite(logits)
+    entropy = -on * off * np.where(finite, logits, 0.0)
+    return np.where(finite, moment - on * mass[:, None] + entropy, 0.0)
+
+
+def _one_stage_up(parameters: Parameters, chained: bool) -> Parameters:
+    """Names of the upper stages' gradients as the whole chain knows them."""
+    if not chained:
+        return prefixed("posterior.1.", parameters)
+    moved = {}
+    for name, value in parameters.items():
+        depth, rest = name.split(".", 1)
+        moved[f"posterior.{int(depth) + 1}.{rest}"] = value
+    return moved

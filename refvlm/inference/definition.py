@@ -1,0 +1,82 @@
+"""The sums in plain NumPy, as the notes write them: one row per data point, one column per code.
+
+The slow twin of everything fast: no blocks, no rescaling tricks, whole tables in memory. Tests hold the kernels
+against it, and a reader can hold it against the equations.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, log_expit, logsumexp, xlogy
+
+from .. import bits
+from ..model.bernoulli import Bernoulli
+from ..model.latent_variable import BernoulliLVM
+from ..model.recognition import FactorisedPosterior
+
+__all__ = ["kl", "log_joint", "log_likelihood", "log_marginal", "log_prior", "posterior", "q_table", "vlb"]
+
+Floats = NDArray[np.float64]
+Bits = NDArray[np.uint8]
+
+
+def log_prior(model: BernoulliLVM) -> Floats:
+    """log p(z), eq. (1), for every code: (2**K,)."""
+    z = bits.table(model.latents)
+    if isinstance(model.prior, Bernoulli):
+        logits = model.prior.logits
+        terms: Floats = np.where(z == 1, log_expit(logits), log_expit(-logits))
+        value: Floats = terms.sum(axis=1)
+        return value
+    return log_marginal(model.prior, z)
+
+
+def log_likelihood(model: BernoulliLVM, x: Bits) -> Floats:
+    """log p(x_n | z), eq. (2): (N, 2**K)."""
+    logits = model.decoder.forward(bits.table(model.latents).astype(np.float64))[0]
+    on, off = log_expit(logits), log_expit(-logits)
+    return np.stack([np.where(row == 1, on, off).sum(axis=1) for row in x])
+
+
+def log_joint(model: BernoulliLVM, x: Bits) -> Floats:
+    """log p(x_n, z) = log p(x_n | z) + log p(z): (N, 2**K)."""
+    return log_likelihood(model, x) + log_prior(model)
+
+
+def log_marginal(model: BernoulliLVM, x: Bits) -> Floats:
+    """log p(x_n) = log sum over z of p(x_n, z), eq. (3): (N,)."""
+    value: Floats = logsumexp(log_joint(model, x), axis=1)
+    return value
+
+
+def posterior(model: BernoulliLVM, x: Bits) -> Floats:
+    """p(z | x_n) = p(x_n, z) / p(x_n), eq. (6): (N, 2**K)."""
+    joint = log_joint(model, x)
+    value: Floats = np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
+    return value
+
+
+def q_table(q: FactorisedPosterior, x: Bits) -> Floats:
+    """q(z | x_n) = prod_k phi_k**z_k (1 - phi_k)**(1 - z_k), eq. (4): (N, 2**K)."""
+    logits = q.forward(x)[0]
+    return np.stack([np.where(bits.table(q.latents) == 1, expit(row), expit(-row)).prod(axis=1) for row in logits])
+
+
+def vlb(model: BernoulliLVM, q: FactorisedPosterior, x: Bits) -> Floats:
+    """E_q[log p(z) + log p(x_n | z) - log q(z)], eq. (10), 0 log 0 = 0: (N,)."""
+    share, joint = q_table(q, x), log_joint(model, x)
+    with np.errstate(invalid="ignore"):
+        inside = np.where(share > 0, share * joint, 0.0)
+    value: Floats = inside.sum(axis=1) - xlogy(share, share).sum(axis=1)
+    return value
+
+
+def kl(model: BernoulliLVM, q: FactorisedPosterior, x: Bits) -> Floats:
+    """E_q[log q(z) - log p(z | x_n)], eq. (7), 0 log 0 = 0: (N,)."""
+    share, joint = q_table(q, x), log_joint(model, x)
+    log_posterior = joint - logsumexp(joint, axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        inside = np.where(share > 0, share * log_posterior, 0.0)
+    value: Floats = xlogy(share, share).sum(axis=1) - inside.sum(axis=1)
+    return value

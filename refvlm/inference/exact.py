@@ -1,0 +1,264 @@
+"""Exact inference by enumeration: log p(x) of eq. (3), the posterior of eq. (6), the gradient of eq. (5).
+
+A deep model is enumerated layer by layer: its prior is tabulated over the codes of the layer next to x by the
+same sum one layer up, and gradients come back the same way, weighted by the mass that each code received.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from typing import Literal, NamedTuple, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import bits
+from ..checks import as_binary, as_weights, check_count, check_fits, check_generator
+from ..enumeration import kernels, sums
+from ..enumeration.blocks import code_pieces
+from ..enumeration.engine import Engine, Progress
+from ..enumeration.problem import Prior
+from ..enumeration.sums import Source
+from ..model.bernoulli import Bernoulli
+from ..model.latent_variable import BernoulliLVM, prefixed
+from ..model.mlp import Parameters
+from . import arrays
+from .certificate import error_bound
+
+__all__ = [
+    "Evidence",
+    "evidence",
+    "grad_log_marginal",
+    "log_marginal",
+    "log_marginal_and_grad",
+    "log_prior_arrays",
+    "posterior",
+    "posterior_mean",
+    "prior_gradient",
+    "sample_posterior",
+]
+
+Floats = NDArray[np.float64]
+Bits = NDArray[np.uint8]
+
+
+class Evidence(NamedTuple):
+    """What the first pass over {0,1}^K leaves: p(x_n) = total_n * 2**power_n, its logarithm, and the error of that."""
+
+    source: Source
+    prior: Prior
+    power: Floats
+    total: Floats
+    log_px: Floats
+    error: Floats
+
+
+def log_prior_arrays(prior: Bernoulli | BernoulliLVM, engine: Engine) -> tuple[Prior, float]:
+    """log p(z), bit by bit if factorised, a table over all codes for a model; and the table's largest error."""
+    if isinstance(prior, Bernoulli):
+        return arrays.prior_bits(prior), 0.0
+    found = evidence(prior, arrays.all_codes(prior.observed), engine)
+    return Prior(np.zeros((2, prior.observed)), found.log_px), float(found.error.max())
+
+
+def evidence(model: BernoulliLVM, x: Bits, engine: Engine) -> Evidence:
+    """log p(x_n), eq. (3), with what later passes need."""
+    source = arrays.source(model.decoder)
+    prior, prior_error = log_prior_arrays(model.prior, engine)
+    if len(x) == 0:
+        return Evidence(source, prior, np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0))
+    power, total = sums.log_sum(source, prior, x, engine)
+    log_px = kernels.get("finish")(power, total)
+    return Evidence(source, prior, power, total, log_px, error_bound(model, log_px, prior_error))
+
+
+@overload
+def log_marginal(
+    model: BernoulliLVM, x: ArrayLike, *, with_error: Literal[False] = False, workers: int | None = None,
+    executor: Executor | None = None, progress: Progress | None = None,
+) -> Floats: ...  # fmt: skip
+@overload
+def log_marginal(
+    model: BernoulliLVM, x: ArrayLike, *, with_error: Literal[True], workers: int | None = None,
+    executor: Executor | None = None, progress: Progress | None = None,
+) -> tuple[Floats, Floats]: ...  # fmt: skip
+def log_marginal(
+    model: BernoulliLVM,
+    x: ArrayLike,
+    *,
+    with_error: bool = False,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Floats | tuple[Floats, Floats]:
+    """Exact log p(x), eq. (3): the sum over all 2**K latents.
+
+    x: (N, L) zeros and ones. Returns (N,) nats; with_error=True also (N,) bounds on the absolute rounding error
+    (proof in `refvlm.inference.certificate`; a decoder that is no MLP is taken at its word).
+    workers: threads, by default all available cores; or executor: any concurrent.futures.Executor.
+    progress: called as progress(done, total). The result has the same bits for any of these, and a row's result
+    the same bits in any batch. Raises ValueError or TypeError for an x that is not binary (N, L).
+
+    >>> import numpy as np, refvlm
+    >>> model = refvlm.BernoulliLVM(refvlm.Bernoulli([0.0]), refvlm.MLP([[[2.0, -1.0]]], [[0.5, 0.0]]))
+    >>> np.exp(refvlm.log_marginal(model, [[0, 0], [1, 0], [0, 1], [1, 1]])).sum().round(12)
+    np.float64(1.0)
+    """
+    arrays.check_model(model)
+    rows = as_binary("x", x, model.observed)
+    found = evidence(model, rows, Engine(workers, executor, progress))
+    if not with_error:
+        return found.log_px
+    return found.log_px, found.error
+
+
+def posterior(
+    model: BernoulliLVM,
+    x: ArrayLike,
+    *,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Floats:
+    """p(z | x), eq. (6), for every code: (N, 2**K); column c is the code with z_k = (c >> k) & 1.
+
+    Rows sum to 1. In a deep model z is the layer next to x. Refused with a ValueError, before any work, where the
+    table will not fit into memory. x, workers, executor, progress as in `log_marginal`.
+    """
+    arrays.check_model(model)
+    rows = as_binary("x", x, model.observed)
+    check_fits(
+        f"posterior: the table of {len(rows)} rows by 2**{model.latents} codes",
+        8 * len(rows) << model.latents,
+        "use posterior_mean or sample_posterior, which need no table, or fewer rows at a time",
+    )
+    engine = Engine(workers, executor, progress)
+    if len(rows) == 0:
+        return np.zeros((0, 1 << model.latents))
+    found = evidence(model, rows, engine)
+    table = sums.joint_table(found.source, found.prior, rows, engine)
+    normalised: Floats = kernels.get("normalise")(table, found.power, found.total)
+    return normalised
+
+
+def posterior_mean(
+    model: BernoulliLVM,
+    x: ArrayLike,
+    *,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Floats:
+    """E[z | x] under p(z | x), eq. (6): (N, K). Two passes, no table. Arguments as in `log_marginal`."""
+    arrays.check_model(model)
+    rows = as_binary("x", x, model.observed)
+    engine = Engine(workers, executor, progress)
+    if len(rows) == 0:
+        return np.zeros((0, model.latents))
+    found = evidence(model, rows, engine)
+    mean, _ = sums.moments(
+        found.source, found.prior, arrays.NO_RECOGNITION, rows, np.zeros(len(rows)), found.power, found.total, engine
+    )
+    return np.minimum(mean, 1.0)
+
+
+def sample_posterior(
+    model: BernoulliLVM,
+    x: ArrayLike,
+    n: int,
+    rng: np.random.Generator,
+    *,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Bits:
+    """n independent draws of z from the exact posterior p(z | x) for every row: (N, n, K).
+
+    By inverting the distribution function: first which piece of {0,1}^K, then which code in it, so no table over
+    all codes is needed. Arguments as in `log_marginal`.
+    """
+    arrays.check_model(model)
+    rows = as_binary("x", x, model.observed)
+    check_count("n", n, 0)
+    check_generator("rng", rng)
+    engine = Engine(workers, executor, progress)
+    codes = np.zeros((len(rows), n), dtype=np.int64)
+    if codes.size == 0:
+        return np.zeros((len(rows), n, model.latents), dtype=np.uint8)
+    source, (prior, _) = arrays.source(model.decoder), log_prior_arrays(model.prior, engine)
+    power, total = sums.piece_sums(source, prior, rows, engine)
+    mass = np.ldexp(total, np.maximum(power - power.max(axis=0), -1100.0).astype(np.int64))
+    chosen = _invert(mass.T, rng.random(codes.shape))
+    uniforms = rng.random(codes.shape)
+    for piece, (first, count) in enumerate(code_pieces(model.latents)):
+        hit = np.flatnonzero((chosen == piece).any(axis=1))
+        if len(hit) > 0:
+            table = kernels.get("joint_table")(source.piece(first, count), prior, rows[hit], first, count)
+            weights = kernels.get("normalise")(table, power[piece, hit], total[piece, hit])
+            drawn = first + _invert(weights, uniforms[hit])
+            codes[hit] = np.where(chosen[hit] == piece, drawn, codes[hit])
+    return bits.rows_of(codes.ravel(), model.latents).reshape(len(rows), n, model.latents)
+
+
+def _invert(weights: Floats, uniforms: Floats) -> NDArray[np.int64]:
+    """For each row and uniform the first index whose cumulative share exceeds it; never one of weight 0."""
+    shares = np.cumsum(weights, axis=1)
+    shares /= shares[:, -1:]
+    return np.stack([np.searchsorted(share, u, side="right") for share, u in zip(shares, uniforms, strict=True)])
+
+
+def grad_log_marginal(
+    model: BernoulliLVM,
+    x: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Parameters:
+    """The gradient of sum_n weights_n log p(x_n), eq. (5), by the names of `model.parameters()`.
+
+    weights: (N,), None for ones. The gradient with respect to an infinite prior logit is 0. Other arguments as in
+    `log_marginal`.
+    """
+    return log_marginal_and_grad(model, x, weights, workers=workers, executor=executor, progress=progress)[1]
+
+
+def log_marginal_and_grad(
+    model: BernoulliLVM,
+    x: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> tuple[Floats, Parameters]:
+    """log p(x), (N,), and the gradient of its weighted sum, in one call: see `log_marginal`, `grad_log_marginal`."""
+    arrays.check_model(model)
+    rows = as_binary("x", x, model.observed)
+    row_weights = as_weights(weights, len(rows))
+    engine = Engine(workers, executor, progress)
+    if len(rows) == 0:
+        return np.zeros(0), {name: np.zeros_like(value) for name, value in model.parameters().items()}
+    found = evidence(model, rows, engine)
+    flat, bit_mass, code_mass = sums.gradient(
+        found.source, found.prior, arrays.NO_RECOGNITION, rows, row_weights, found.power, found.total, engine
+    )
+    if isinstance(model.prior, Bernoulli):
+        above = prior_gradient(model.prior, bit_mass, row_weights.sum())
+    else:
+        above = grad_log_marginal(
+            model.prior,
+            arrays.all_codes(model.latents),
+            code_mass,
+            workers=workers,
+            executor=executor,
+            progress=progress,
+        )
+    return found.log_px, prefixed("prior.", above) | prefixed("decoder.", arrays.named(found.source, flat))
+
+
+def prior_gradient(prior: Bernoulli, bit_mass: Floats, mass: float) -> Parameters:
+    """Of sum of r(z) log p(z), from the mass of each bit and in all: mass_k - mass beta_k; 0 for an infinite logit."""
+    beta = kernels.get("bernoulli")(prior.logits[None])[0][0, 1]
+    return {"logits": np.where(np.isinf(prior.logits), 0.0, bit_mass - mass * beta)}

@@ -1,0 +1,58 @@
+"""log p(z), log p(x | z), log p(x, z) and log q(z | x) for given pairs, eqs. (1), (2) and (4)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..checks import as_binary
+from ..enumeration.engine import Engine
+from ..model.bernoulli import Bernoulli
+from ..model.latent_variable import BernoulliLVM
+from ..model.recognition import ChainPosterior, Posterior
+from .arrays import check_model
+from .exact import evidence
+
+__all__ = ["log_joint", "log_likelihood", "log_prior", "log_q"]
+
+Floats = NDArray[np.float64]
+
+
+def bernoulli_log_probability(logits: Floats, values: NDArray[np.uint8]) -> Floats:
+    """sum over the last axis of log Bernoulli(value; sigmoid(logit)); -inf where a degenerate bit disagrees."""
+    signed = np.where(values == 1, -logits, logits)
+    total: Floats = np.logaddexp(0.0, signed).sum(axis=-1)
+    return -total
+
+
+def log_prior(model: BernoulliLVM, z: ArrayLike) -> Floats:
+    """log p(z), eq. (1): z (N, K) -> (N,) nats. For a deep model the exact log-marginal of the layers above.
+
+    -inf where a degenerate prior bit rules z out. Raises ValueError or TypeError for a z that is not binary (N, K).
+    """
+    check_model(model)
+    rows = as_binary("z", z, model.latents)
+    if isinstance(model.prior, Bernoulli):
+        return bernoulli_log_probability(model.prior.logits, rows)
+    return evidence(model.prior, rows, Engine()).log_px
+
+
+def log_likelihood(model: BernoulliLVM, x: ArrayLike, z: ArrayLike) -> Floats:
+    """log p(x | z), eq. (2), for the pairs of rows x (N, L) and z (N, K): (N,) nats, always finite."""
+    check_model(model)
+    observed = as_binary("x", x, model.observed)
+    latent = as_binary("z", z, model.latents, rows=len(observed))
+    return bernoulli_log_probability(model.decoder.forward(latent.astype(np.float64))[0], observed)
+
+
+def log_joint(model: BernoulliLVM, x: ArrayLike, z: ArrayLike) -> Floats:
+    """log p(x, z) = log p(x | z) + log p(z) for the pairs of rows x (N, L) and z (N, K): (N,) nats."""
+    return log_likelihood(model, x, z) + log_prior(model, z)
+
+
+def log_q(q: Posterior, x: ArrayLike, z: ArrayLike) -> Floats:
+    """log q(z | x), eq. (4), for the pairs of rows x (N, L) and z (N, K): (N,) nats. Of a chain: its first stage."""
+    first = q.stages[0] if isinstance(q, ChainPosterior) else q
+    latent = as_binary("z", z, first.latents)
+    observed = as_binary("x", x, None, rows=len(latent))
+    return bernoulli_log_probability(np.asarray(first.forward(observed)[0]), latent)
