@@ -1,0 +1,1 @@
+"""Learning: plain NumPy and SciPy over exact inference."""
