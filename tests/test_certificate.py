@@ -1,0 +1,136 @@
+"""The error bound of log p(x) against 50-digit arithmetic."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from problems import ACTIVATIONS, binary, deep, shallow
+
+import refvlm
+from refvlm import bits
+from refvlm.inference import certificate
+
+mp = pytest.importorskip("mpmath")
+
+
+def exact_log_marginal(model, x):
+    """log p(x_n) in 50 digits, written out here once more; (N,) of mpf."""
+    with mp.workdps(50):
+        act = {"tanh": mp.tanh, "relu": lambda a: max(a, mp.mpf(0)), "sigmoid": lambda a: 1 / (1 + mp.exp(-a))}
+        totals = [mp.mpf(0)] * len(x)
+        if isinstance(model.prior, refvlm.BernoulliLVM):
+            priors = [mp.exp(v) for v in exact_log_marginal(model.prior, bits.table(model.latents))]
+        for code, z in enumerate(bits.table(model.latents).tolist()):
+            if isinstance(model.prior, refvlm.Bernoulli):
+                prior = mp.mpf(1)
+                for bit, logit in zip(z, model.prior.logits.tolist(), strict=True):
+                    prior *= mp.exp(log_sigmoid(logit if bit else -logit))
+            else:
+                prior = priors[code]
+            h = [mp.mpf(v) for v in z]
+            for depth, (w, b) in enumerate(zip(model.decoder.weights, model.decoder.biases, strict=True)):
+                if depth > 0:
+                    h = [act[model.decoder.activation](v) for v in h]
+                h = [
+                    mp.mpf(float(shift)) + mp.fsum(a * mp.mpf(float(c)) for a, c in zip(h, column, strict=True))
+                    for column, shift in zip(w.T, b, strict=True)
+                ]
+            on, off = [log_sigmoid(a) for a in h], [log_sigmoid(-a) for a in h]
+            for n, row in enumerate(x.tolist()):
+                totals[n] += prior * mp.exp(mp.fsum(o if v else f for v, o, f in zip(row, on, off, strict=True)))
+        return [mp.log(total) for total in totals]
+
+
+def log_sigmoid(a):
+    if mp.isinf(a):
+        return mp.mpf(0) if a > 0 else mp.mpf("-inf")
+    a = mp.mpf(a)
+    return -mp.log1p(mp.exp(-a)) if a > 0 else a - mp.log1p(mp.exp(a))
+
+
+def assert_certified(model, x, most):
+    values, errors = refvlm.log_marginal(model, x, with_error=True)
+    with mp.workdps(50):
+        for value, error, exact in zip(values, errors, exact_log_marginal(model, x), strict=True):
+            actual = abs(mp.mpf(float(value)) - exact)
+            assert actual <= float(error), (value, float(actual), error)
+            assert error <= most * (1 + abs(value)), (value, error)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(("latents", "hidden", "observed"), [(1, (), 3), (5, (), 17), (4, (9,), 6), (3, (6, 4), 8)])
+def test_log_marginal_is_within_its_bound_and_2e13(latents, hidden, observed, activation):
+    rng = np.random.default_rng(latents + 10 * observed)
+    model = shallow(latents, hidden, observed, rng, activation)
+    x = binary(2, observed, rng)
+    assert_certified(model, x, 1e-12)
+    with mp.workdps(50):
+        for value, exact in zip(refvlm.log_marginal(model, x), exact_log_marginal(model, x), strict=True):
+            assert abs(mp.mpf(float(value)) - exact) <= 2e-13 * max(1, abs(exact))
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    ("latents", "hidden", "observed"), [(2, (), 5), (6, (), 3), (3, (7,), 5), (5, (11,), 4), (4, (6, 5), 3)]
+)
+def test_weights_of_a_thousand_keep_a_bound_of_1e9(latents, hidden, observed, seed):
+    rng = np.random.default_rng(seed)
+    sizes = [latents, *hidden, observed]
+    if seed % 2:  # signs only: sums cancel exactly or not at all, units sit at zero or at their limits
+        weights = [1e3 * rng.choice([-1.0, 1.0], size=pair) for pair in pairwise(sizes)]
+        biases = [1e3 * rng.integers(-1, 2, n).astype(float) for n in sizes[1:]]
+    else:
+        weights = [1e3 * rng.normal(size=pair) for pair in pairwise(sizes)]
+        biases = [1e3 * rng.normal(size=n) for n in sizes[1:]]
+    prior = rng.choice([-np.inf, -30.0, 0.3, 30.0, np.inf], size=latents, p=[0.1, 0.2, 0.4, 0.2, 0.1])
+    model = refvlm.BernoulliLVM(refvlm.Bernoulli(prior), refvlm.MLP(weights, biases, ACTIVATIONS[seed % 3]))
+    x = np.concatenate([binary(2, observed, rng), model.sample(3, rng)[0]])
+    assert_certified(model, x, 1e-9)
+
+
+def test_a_near_cancelling_first_layer_costs_no_digits():
+    """1e3 + 1e-9 - 1e3: table and row are added in double-double, so tanh sees 1e-9 to all its digits."""
+    weights = np.array([[1e3, 1e3], [-1e3, 1e-9 - 1e3], [1e-9, 0.0]])
+    model = refvlm.BernoulliLVM(
+        refvlm.Bernoulli(np.full(3, 40.0)), refvlm.MLP([weights, np.full((2, 1), 1e9)], [np.zeros(2), np.zeros(1)])
+    )
+    value = refvlm.log_marginal(model, [[1]])
+    with mp.workdps(50):
+        assert abs(mp.mpf(float(value[0])) - exact_log_marginal(model, np.array([[1]]))[0]) <= 1e-6
+
+
+def test_deep_models_are_within_their_bound():
+    rng = np.random.default_rng(0)
+    assert_certified(deep(2, 3, 5, rng, scale=3.0), binary(4, 5, rng), 1e-11)
+
+
+def test_bound_grows_with_the_problem_and_never_reports_less_than_a_unit():
+    rng = np.random.default_rng(1)
+    small, large = shallow(3, (4,), 5, rng), shallow(3, (4,), 5, rng, scale=100.0)
+    x = binary(6, 5, rng)
+    (v, e), (w, f) = (refvlm.log_marginal(m, x, with_error=True) for m in (small, large))
+    assert (e >= 2.0**-53 * np.abs(v)).all()
+    assert (f / (1 + np.abs(w)) >= e / (1 + np.abs(v))).all()
+
+
+def test_the_check_objects_to_a_wrong_value():
+    rng = np.random.default_rng(2)
+    model, x = shallow(4, (3,), 6, rng), binary(2, 6, rng)
+    value, error = refvlm.log_marginal(model, x, with_error=True)
+    with mp.workdps(50):
+        exact = exact_log_marginal(model, x)[0]
+        assert abs(mp.mpf(float(value[0] + 2 * error[0])) - exact) > float(error[0])
+
+
+def test_lemma_bounds_the_perturbation_of_a_log_sum():
+    """|log sum exp(l + d) - log sum exp(l)| <= a + b (P + K log 2) wherever |d| <= a + b |l|: the worst d, tried."""
+    rng = np.random.default_rng(3)
+    for _ in range(200):
+        latents = int(rng.integers(1, 8))
+        joint = -rng.exponential(10.0 ** rng.uniform(-1, 3), size=1 << latents)
+        a, b = 10.0 ** rng.uniform(-6, 0, 2) * [1.0, 0.5]
+        evidence = np.logaddexp.reduce(joint)
+        for sign in (1, -1):
+            moved = np.logaddexp.reduce(joint + sign * (a - b * joint))
+            assert abs(moved - evidence) <= (a + b * (-evidence + latents * np.log(2))) * (1 + 1e-12) or evidence > 0
+    assert certificate.U == 2.0**-53

@@ -1,0 +1,176 @@
+"""The cut, the merge and the engine: the same bits for any workers and any order."""
+
+import threading
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from problems import binary, deep, network, shallow
+
+import refvlm
+from refvlm.enumeration.blocks import Tree, code_pieces, row_pieces
+from refvlm.enumeration.engine import Engine, available_cores
+
+
+@given(st.integers(1, 62))
+def test_pieces_cover_the_cube_once(latents):
+    pieces = code_pieces(latents)
+    assert len(pieces) <= 4096
+    assert pieces[0][0] == 0
+    assert pieces[-1][0] + pieces[-1][1] == 1 << latents
+    assert all(first + count == after for (first, count), (after, _) in zip(pieces, pieces[1:], strict=False))
+
+
+@given(st.integers(0, 3000))
+def test_row_pieces_cover_the_rows_once(rows):
+    covered = [n for part in row_pieces(rows) for n in range(rows)[part]]
+    assert covered == list(range(rows))
+
+
+@given(st.integers(1, 40), st.randoms(use_true_random=False))
+def test_merging_does_not_depend_on_the_order_of_arrival(count, random):
+    def merged(order):
+        tree = Tree(count, lambda a, b: f"({a} {b})")
+        for index in order:
+            tree.add(index, str(index))
+        return tree.result
+
+    order = list(range(count))
+    random.shuffle(order)
+    assert merged(order) == merged(range(count))
+
+
+class Backwards(Executor):
+    """Runs nothing until flushed, then the newest first."""
+
+    def __init__(self):
+        self.lock, self.waiting = threading.Lock(), []
+
+    def submit(self, function, /, *arguments, **keywords):
+        future = Future()
+        with self.lock:
+            self.waiting.append((future, function, arguments, keywords))
+        return future
+
+    def flush(self):
+        with self.lock:
+            batch, self.waiting = self.waiting, []
+        for future, function, arguments, keywords in reversed(batch):
+            future.set_result(function(*arguments, **keywords))
+
+
+def everything(model, q, x, **engine):
+    """The bytes of every enumerated quantity."""
+    weights = np.linspace(-1, 2, len(x))
+    parts = [
+        refvlm.log_marginal(model, x, **engine),
+        refvlm.posterior_mean(model, x, **engine),
+        refvlm.posterior(model, x[:3], **engine),
+        *refvlm.decompose(model, q, x, **engine),
+        *refvlm.grad_log_marginal(model, x, weights, **engine).values(),
+        *refvlm.grad_vlb(model, q, x, weights, **engine).values(),
+    ]
+    return [part.tobytes() for part in parts]
+
+
+@pytest.fixture(scope="module")
+def problem():
+    rng = np.random.default_rng(0)
+    return shallow(14, (6,), 5, rng), refvlm.AmortisedPosterior(network([5, 4, 14], rng)), binary(1100, 5, rng)
+
+
+def test_bits_do_not_depend_on_the_number_of_workers(problem):
+    expected = everything(*problem, workers=1)
+    for workers in (2, 7, None):
+        assert everything(*problem, workers=workers) == expected
+
+
+def test_bits_do_not_depend_on_the_executor(problem):
+    expected = everything(*problem, workers=1)
+    with ThreadPoolExecutor(3) as threads:
+        assert everything(*problem, executor=threads) == expected
+
+
+def test_bits_do_not_depend_on_the_order_of_completion(problem):
+    model, _, x = problem
+    executor, expected = Backwards(), refvlm.log_marginal(model, x, workers=1)
+    timer = threading.Event()
+
+    def keep_flushing():
+        while not timer.wait(0.02):
+            executor.flush()
+
+    helper = threading.Thread(target=keep_flushing)
+    helper.start()
+    try:
+        assert refvlm.log_marginal(model, x, executor=executor).tobytes() == expected.tobytes()
+    finally:
+        timer.set()
+        helper.join()
+
+
+def test_bits_are_the_same_in_other_processes(problem):
+    model, q, x = problem
+    x = x[:30]
+    expected = everything(model, q, x, workers=1)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
+        assert everything(model, q, x, executor=processes) == expected
+
+
+def test_calls_from_several_threads_do_not_disturb_each_other(problem):
+    model, q, x = problem
+    expected = everything(model, q, x[:40], workers=1)
+    with ThreadPoolExecutor(4) as callers:
+        results = list(callers.map(lambda _: everything(model, q, x[:40], workers=2), range(8)))
+    assert all(result == expected for result in results)
+
+
+def test_deep_models_have_the_same_bits_for_any_workers():
+    rng = np.random.default_rng(1)
+    model, x = deep(3, 13, 5, rng), binary(6, 5, rng)
+    one = refvlm.log_marginal_and_grad(model, x, workers=1)
+    two = refvlm.log_marginal_and_grad(model, x, workers=2)
+    assert one[0].tobytes() == two[0].tobytes()
+    assert all(one[1][name].tobytes() == two[1][name].tobytes() for name in one[1])
+
+
+def test_progress_counts_up_to_the_total_in_the_callers_thread(problem):
+    model, _, x = problem
+    seen = []
+    refvlm.log_marginal(model, x, progress=lambda done, total: seen.append((done, total, threading.get_ident())))
+    assert [done for done, _, _ in seen] == list(range(1, seen[0][1] + 1))
+    assert seen[-1][0] == seen[-1][1]
+    assert {thread for _, _, thread in seen} == {threading.get_ident()}
+
+
+def test_an_interrupt_leaves_no_running_threads(problem):
+    model, _, x = problem
+
+    def interrupt(done, total):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        refvlm.log_marginal(model, x, workers=2, progress=interrupt)
+    assert threading.active_count() == before
+    assert np.isfinite(refvlm.log_marginal(model, x[:2])).all()
+
+
+def test_workers_and_executor_are_validated():
+    model, x = shallow(3, (), 4, np.random.default_rng(0)), [[0, 1, 1, 0]]
+    with ThreadPoolExecutor(1) as executor, pytest.raises(ValueError, match="workers and executor: got both"):
+        refvlm.log_marginal(model, x, workers=2, executor=executor)
+    with pytest.raises(ValueError, match="workers: got 0, wanted at least 1"):
+        refvlm.log_marginal(model, x, workers=0)
+    with pytest.raises(TypeError, match="workers: got float"):
+        refvlm.log_marginal(model, x, workers=1.5)
+    with pytest.raises(TypeError, match="executor: got str"):
+        refvlm.log_marginal(model, x, executor="threads")
+    with pytest.raises(TypeError, match="progress: got bool"):
+        refvlm.log_marginal(model, x, progress=True)
+    assert available_cores() >= 1
+    assert Engine(workers=np.int64(2)).workers == 2

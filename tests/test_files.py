@@ -1,0 +1,258 @@
+"""Model files, and weights from other frameworks."""
+
+import io
+import json
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+from problems import binary, deep, network, shallow
+
+import refvlm
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+def every_kind():
+    model = refvlm.BernoulliLVM(refvlm.Bernoulli([np.inf, 0.2, -0.7]), network([3, 5, 4], rng(), "sigmoid"))
+    yield model, None
+    yield model, refvlm.AmortisedPosterior(network([4, 2, 3], rng(), "relu"))
+    yield model, refvlm.PerDatumPosterior([[np.inf, 0.5, -1.0], [1e9, -np.inf, 0.1]])
+    stages = [refvlm.AmortisedPosterior(network(s, rng())) for s in ([6, 5], [5, 7, 3], [3, 2])]
+    yield refvlm.BernoulliLVM(deep(2, 3, 5, rng()), network([5, 4, 6], rng())), refvlm.ChainPosterior(stages)
+
+
+@pytest.mark.parametrize("kind", range(4))
+def test_loading_gives_back_what_was_saved(kind, tmp_path):
+    model, posterior = list(every_kind())[kind]
+    path = tmp_path / "model.npz"
+    refvlm.save(path, model, posterior)
+    again, q = refvlm.load(path)
+    assert type(q) is type(posterior)
+    for saved, loaded in ((model, again), (posterior, q)):
+        if saved is not None:
+            before, after = saved.parameters(), loaded.parameters()
+            assert list(before) == list(after)
+            assert all(before[name].tobytes() == after[name].tobytes() for name in before)
+    if not isinstance(model.prior, refvlm.Bernoulli):
+        x = binary(3, 6, rng())
+        assert (refvlm.decompose(again, q, x).vlb == refvlm.decompose(model, posterior, x).vlb).all()
+
+
+def test_the_same_model_gives_the_same_bytes_and_numpy_can_read_them(tmp_path):
+    model, q = list(every_kind())[1]
+    for name in ("a.npz", "b.npz"):
+        refvlm.save(tmp_path / name, model, q)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as archive:
+        header = json.loads(archive["header"].tobytes())
+        assert header["version"] == 1
+        assert set(archive.files) == {
+            "header",
+            *(f"model.{name}" for name in model.parameters()),
+            *(f"posterior.{name}" for name in q.parameters()),
+        }
+
+
+def rewritten(path, header=None, drop=(), **arrays):
+    """The saved file at `path` with its header's fields or arrays changed."""
+    with np.load(path) as archive:
+        content = {name: archive[name] for name in archive.files if name not in drop}
+    fields = json.loads(content["header"].tobytes()) | (header or {})
+    content["header"] = np.frombuffer(json.dumps(fields).encode(), dtype=np.uint8)
+    with open(path, "wb") as file:
+        np.savez(file, **(content | arrays))
+
+
+@pytest.fixture
+def saved(tmp_path):
+    model, q = list(every_kind())[1]
+    refvlm.save(tmp_path / "model.npz", model, q)
+    return tmp_path / "model.npz"
+
+
+def assert_refused(path, message):
+    with pytest.raises(refvlm.FileFormatError, match=message) as caught:
+        refvlm.load(path)
+    assert path.name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_truncated_files_are_refused_at_every_length(saved):
+    whole = saved.read_bytes()
+    for length in [0, 1, 3, 100, *range(200, len(whole), 97), len(whole) - 1]:
+        saved.write_bytes(whole[:length])
+        assert_refused(saved, "truncated|no .npz archive")
+
+
+def test_damaged_files_are_refused_or_harmless(saved):
+    """One byte changed anywhere: an error of ours, or (inside a float, an unread field) a model."""
+    whole = bytearray(saved.read_bytes())
+    generator = rng()
+    for _ in range(300):
+        at = int(generator.integers(len(whole)))
+        damaged = bytearray(whole)
+        damaged[at] ^= int(generator.integers(1, 256))
+        saved.write_bytes(damaged)
+        try:
+            refvlm.load(saved)
+        except refvlm.FileFormatError as error:
+            assert "\n" not in str(error)
+
+
+def test_foreign_and_pickled_files_are_refused(saved):
+    for content, message in (
+        (b"hello, world", "no .npz archive"),
+        (pickle.dumps({"a": 1}), "Python pickle, which is never loaded"),
+    ):
+        saved.write_bytes(content)
+        assert_refused(saved, message)
+    np.save(saved.with_suffix(".npy"), np.zeros(3))
+    assert_refused(saved.with_suffix(".npy"), "single .npy array")
+    with open(saved, "wb") as file:
+        np.savez(file, weights=np.zeros(3))
+    assert_refused(saved, "without refvlm's header")
+    with open(saved, "wb") as file:
+        np.savez(file, header=np.array([{"a": 1}], dtype=object))
+    assert_refused(saved, "pickled objects, which are never loaded")
+    with zipfile.ZipFile(saved, "w") as archive:
+        archive.writestr("readme.txt", "hi")
+    assert_refused(saved, "truncated or damaged")
+    with open(saved, "wb") as file:
+        np.savez(file, header=np.frombuffer(b"{not json", dtype=np.uint8))
+    assert_refused(saved, "no JSON")
+
+
+def test_pickles_inside_a_file_are_never_executed(saved, tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "boom"), "w"))
+
+    rewritten(saved, **{"model.prior.logits": np.array([Bomb()], dtype=object)})
+    assert_refused(saved, "never loaded")
+    assert not (tmp_path / "boom").exists()
+
+
+def test_inconsistent_files_are_refused(saved):
+    whole = saved.read_bytes()
+    for change, message in (
+        ({"header": {"version": 2}}, "format version 2, and this refvlm reads up to 1"),
+        ({"header": {"version": "1"}}, "format version str"),
+        ({"header": {"version": True}}, "format version bool"),
+        ({"header": {"format": "other"}}, "foreign header"),
+        ({"header": {"extra": 1}}, "header fields"),
+        ({"header": {"model": None}}, "header: got NoneType"),
+        ({"header": {"model": {"kind": "model", "prior": {"kind": "gauss"}, "decoder": {}}}}, "wanted an object with"),
+        ({"header": {"posterior": {"kind": "flow"}}}, "wanted 'amortised', 'per-datum' or 'chain'"),
+        ({"header": {"posterior": None}}, "arrays that do not belong: posterior"),
+        ({"drop": ("model.decoder.weights.1",)}, "weights.1' is missing"),
+        ({"model.decoder.weights.9": np.zeros((2, 2))}, "arrays that do not belong: model.decoder.weights.9"),
+        ({"model.decoder.weights.0": np.zeros((3, 4))}, "wanted"),
+        ({"model.decoder.weights.0": np.zeros((3, 5), dtype=np.float32)}, "dtype float32; wanted float64"),
+        ({"model.decoder.biases.0": np.full(5, np.nan)}, r"biases\[0\]: got nan"),
+    ):
+        saved.write_bytes(whole)
+        rewritten(saved, **change)
+        assert_refused(saved, message)
+
+
+def test_a_small_archive_that_claims_to_be_huge_is_refused_before_memory_is_taken(saved):
+    with zipfile.ZipFile(saved, "w", zipfile.ZIP_DEFLATED) as archive:
+        stream = io.BytesIO()
+        np.lib.format.write_array_header_1_0(
+            stream, {"descr": "<f8", "fortran_order": False, "shape": (1 << 40,)}
+        )
+        archive.writestr("model.prior.logits.npy", stream.getvalue())
+    assert_refused(saved, "cut short")
+
+
+def test_missing_files_and_unwritable_places_raise_os_errors(tmp_path):
+    model, _ = next(every_kind())
+    with pytest.raises(FileNotFoundError):
+        refvlm.load(tmp_path / "nothing.npz")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        refvlm.save(tmp_path / "file" / "model.npz", model)
+    with pytest.raises(OSError, match=str(tmp_path)):
+        refvlm.save(tmp_path, model)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file"]
+
+
+def test_only_networks_that_a_file_can_describe_are_saved(tmp_path):
+    class Decoder:
+        fan_in, fan_out, forward, parameters = 2, 3, None, None
+
+    with pytest.raises(TypeError, match="decoder: got .*, wanted an MLP"):
+        refvlm.save(tmp_path / "m.npz", refvlm.BernoulliLVM(refvlm.Bernoulli(np.zeros(2)), Decoder()))
+    with pytest.raises(TypeError, match="model: got str"):
+        refvlm.save(tmp_path / "m.npz", "model")
+    with pytest.raises(TypeError, match="posterior: got str"):
+        refvlm.save(tmp_path / "m.npz", shallow(2, (), 3, rng()), "q")
+    assert not list(tmp_path.iterdir())
+
+
+def test_torch_weights_are_transposed():
+    w0, w1, b0, b1 = rng().normal(size=(3, 5)), rng().normal(size=(5, 2)), rng().normal(size=5), rng().normal(size=2)
+    state = {"2.weight": w1.T, "2.bias": b1, "0.weight": w0.T, "0.bias": b0}
+    mlp = refvlm.from_torch(state, activation="relu")
+    assert mlp.activation == "relu"
+    for got, expected in zip((*mlp.weights, *mlp.biases), (w0, w1, b0, b1), strict=True):
+        np.testing.assert_array_equal(got, expected)
+    many = {f"{i}.weight": np.eye(3) + i for i in (10, 2, 0)}
+    assert [int(w[0, 0]) - 1 for w in refvlm.from_torch(many).weights] == [0, 2, 10]
+    assert (refvlm.from_torch(many).biases[0] == 0).all()
+
+
+def test_tensors_are_detached_and_brought_home():
+    class Tensor:
+        def __init__(self, array, ready=False):
+            self.array, self.ready = array, ready
+
+        def detach(self):
+            return Tensor(self.array)
+
+        def cpu(self):
+            return Tensor(self.array, True)
+
+        def __array__(self, dtype=None, copy=None):
+            assert self.ready
+            return self.array
+
+    mlp = refvlm.from_torch({"0.weight": Tensor(np.ones((4, 3))), "0.bias": Tensor(np.zeros(4))})
+    assert mlp.sizes == (3, 4)
+
+
+def test_flax_kernels_keep_their_orientation():
+    w0, w1, b0 = rng().normal(size=(3, 5)), rng().normal(size=(5, 2)), rng().normal(size=5)
+    params = {"Dense_1": {"kernel": w1}, "Dense_0": {"kernel": w0, "bias": b0}}
+    for given in (params, {"params": params}):
+        mlp = refvlm.from_flax(given, activation="sigmoid")
+        np.testing.assert_array_equal(mlp.weights[0], w0)
+        np.testing.assert_array_equal(mlp.weights[1], w1)
+        np.testing.assert_array_equal(mlp.biases[0], b0)
+        assert (mlp.biases[1] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: refvlm.from_torch({"encoder.0.weight": np.eye(2)}), ValueError, "got the name str 'encoder.0.weight'"),
+        (lambda: refvlm.from_torch({"0.bias": np.zeros(2)}), ValueError, "'0.bias' without '0.weight'"),
+        (lambda: refvlm.from_torch({}), ValueError, "got no layers"),
+        (lambda: refvlm.from_torch([1]), TypeError, "state_dict: got list"),
+        (lambda: refvlm.from_torch({"0.weight": np.zeros((2, 2, 3))}), ValueError, "wanted 2 axes"),
+        (lambda: refvlm.from_flax({"Dense_0": {"scale": 1}}), ValueError, "wanted layers such as 'Dense_0'"),
+        (lambda: refvlm.from_flax({"params": 3}), TypeError, "params: got int 3"),
+        (
+            lambda: refvlm.from_flax({"a_0": {"kernel": np.eye(2)}, "b_0": {"kernel": np.eye(2)}}),
+            ValueError,
+            "two layers numbered 0",
+        ),
+    ],
+)
+def test_other_dictionaries_are_refused_with_what_was_wanted(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
