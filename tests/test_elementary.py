@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import pytest
 
-from refvlm.enumeration.kernels import elementary
+from refvlm.enumeration.kernels import double_double, elementary
 
 mp = pytest.importorskip("mpmath")
 U = 2.0**-53
@@ -125,3 +125,44 @@ def test_fused_multiply_add_rounds_once():
 
     a = 1.0 + 2.0**-30
     assert fused(a, a, -(1.0 + 2.0**-29)) == 2.0**-60
+
+
+def test_double_double_exp_tanh_and_sigmoid_are_good_to_ninety_bits():
+    @numba.njit(error_model="numpy")
+    def exp(values, rests):
+        out = np.empty((2, len(values)))
+        for i in range(len(values)):
+            out[0, i], out[1, i] = double_double.exp(values[i], rests[i])
+        return out
+
+    @numba.njit(error_model="numpy")
+    def activated(values, rests, activation):
+        out = np.empty((2, 1, len(values)))
+        out[0, 0], out[1, 0] = values, rests
+        double_double.activate(out[0], out[1], activation, len(values))
+        return out[:, 0]
+
+    rng = np.random.default_rng(6)
+    values = np.concatenate([spread(-700.0, 0.0, rng, 800), spread(-1.0, 0.0, rng, 800)])
+    rests = values * rng.uniform(-1, 1, len(values)) * 2.0**-54
+
+    def largest(got, function, points, small, *, relative):
+        worst = 0.0
+        for value, rest, v, r in zip(*got, points, small, strict=True):
+            exact = function(mp.mpf(float(v)) + mp.mpf(float(r)))
+            error = abs(mp.mpf(float(value)) + mp.mpf(float(rest)) - exact) / (exact if relative else 1)
+            worst = max(worst, float(error))
+        return worst
+
+    with mp.workdps(60):
+        near = values > -600  # the rest of a smaller result would be subnormal
+        got = exp(values[near], rests[near])
+        assert largest(got, mp.exp, values[near], rests[near], relative=True) <= 2.0**-90
+        both = np.concatenate([values, -values]) / 20
+        small = np.concatenate([rests, -rests]) / 20
+        assert largest(activated(both, small, 0), mp.tanh, both, small, relative=False) <= 2.0**-90
+        logistic = activated(both, small, 2)
+        assert largest(logistic, lambda a: 1 / (1 + mp.exp(-a)), both, small, relative=False) <= 2.0**-90
+    relu = activated(both, small, 1)
+    assert (relu[0] == np.maximum(both, 0)).all()
+    assert (relu[1] == np.where(both > 0, small, 0)).all()

@@ -162,9 +162,7 @@ def test_inconsistent_files_are_refused(saved):
 def test_a_small_archive_that_claims_to_be_huge_is_refused_before_memory_is_taken(saved):
     with zipfile.ZipFile(saved, "w", zipfile.ZIP_DEFLATED) as archive:
         stream = io.BytesIO()
-        np.lib.format.write_array_header_1_0(
-            stream, {"descr": "<f8", "fortran_order": False, "shape": (1 << 40,)}
-        )
+        np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": (1 << 40,)})
         archive.writestr("model.prior.logits.npy", stream.getvalue())
     assert_refused(saved, "cut short")
 
