@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import mpmath as mp
 import numpy as np
 import pytest
 from problems import ACTIVATIONS, binary, deep, shallow
@@ -9,8 +10,6 @@ from problems import ACTIVATIONS, binary, deep, shallow
 import refvlm
 from refvlm import bits
 from refvlm.inference import certificate
-
-mp = pytest.importorskip("mpmath")
 
 
 def exact_log_marginal(model, x):
@@ -97,6 +96,15 @@ def test_a_near_cancelling_first_layer_costs_no_digits():
     value = refvlm.log_marginal(model, [[1]])
     with mp.workdps(50):
         assert abs(mp.mpf(float(value[0])) - exact_log_marginal(model, np.array([[1]]))[0]) <= 1e-6
+
+
+def test_a_cancellation_between_low_and_high_bits_costs_no_digits():
+    """(1e8 + 1/3) - 1e8 across the table and the row of a linear decoder, where no other precision helps."""
+    weights = np.array([1e8, 1 / 3, 0.0, 0.0, 0.0, 0.0, -1e8])[:, None]
+    model = refvlm.BernoulliLVM(refvlm.Bernoulli(np.full(7, np.inf)), refvlm.MLP([weights], [np.zeros(1)]))
+    value = refvlm.log_marginal(model, [[1]])[0]
+    with mp.workdps(50):
+        assert abs(value - log_sigmoid(1 / 3)) <= 4e-16
 
 
 def test_deep_models_are_within_their_bound():

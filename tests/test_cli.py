@@ -381,8 +381,13 @@ def test_closed_standard_streams_are_survived(folder):
 
 @pytest.mark.skipif(os.name != "posix", reason="a signal that interrupts is POSIX")
 def test_an_interrupt_is_one_line_and_130(folder, x):
+    script = (
+        "import signal, sys\nfrom refvlm.cli import main\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job starts with it ignored
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
     with subprocess.Popen(
-        [sys.executable, "-u", "-m", "refvlm", "evaluate", "none.npz", "-", "--json", "--chunk", "1"],
+        [sys.executable, "-u", "-c", script, "evaluate", "none.npz", "-", "--json", "--chunk", "1"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

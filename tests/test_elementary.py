@@ -1,12 +1,11 @@
 """The kernels' own exp, log1p, log, sigmoid and tanh hold the error bounds that their docstring states."""
 
+import mpmath as mp
 import numba
 import numpy as np
-import pytest
 
 from refvlm.enumeration.kernels import double_double, elementary
 
-mp = pytest.importorskip("mpmath")
 U = 2.0**-53
 
 

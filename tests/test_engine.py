@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import pairwise
 from multiprocessing import get_context
 
 import numpy as np
@@ -21,7 +22,7 @@ def test_pieces_cover_the_cube_once(latents):
     assert len(pieces) <= 4096
     assert pieces[0][0] == 0
     assert pieces[-1][0] + pieces[-1][1] == 1 << latents
-    assert all(first + count == after for (first, count), (after, _) in zip(pieces, pieces[1:], strict=False))
+    assert all(first + count == after for (first, count), (after, _) in pairwise(pieces))
 
 
 @given(st.integers(0, 3000))

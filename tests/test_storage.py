@@ -115,6 +115,7 @@ def test_an_interrupt_from_outside_leaves_nothing(tmp_path):
     script = (
         "import os, signal, sys\n"
         "from refvlm.storage import atomic_write\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job starts with it ignored
         "with atomic_write(sys.argv[1]) as file:\n"
         "    file.write(b'half')\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"

@@ -1,0 +1,78 @@
+"""The command line: one module per command; each parses, calls the library, prints and exits."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+
+from .. import __version__
+from . import demo, evaluate, sample
+from .failure import BAD_INPUT, INTERRUPTED, NO_OUTPUT, OK, Failure, one_line
+from .messages import say
+
+__all__ = ["main"]
+
+_EPILOG = """\
+exit codes:
+  0    done (also where the reader of standard output stopped early)
+  1    done, and log p(x) = VLB + KL did not hold
+  2    the command line is wrong
+  65   the contents of MODEL or DATA are wrong, do not fit together, or are too large to compute
+  66   MODEL or DATA cannot be found or read
+  73   the output cannot be written
+  130  interrupted
+
+Results go to standard output, messages and progress to standard error.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command in `argv` (default: sys.argv) and return the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        if sys.stdout is None:
+            raise Failure("standard output is closed", NO_OUTPUT)
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        say("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        _silence_stdout()
+        return OK
+    except Failure as error:
+        return _fail(error, error.code)
+    except OSError as error:  # whatever concerns a file has become a Failure by now
+        _silence_stdout()
+        return _fail(OSError(f"standard output cannot be written: {error.strerror or error}"), NO_OUTPUT)
+    except (ValueError, TypeError, MemoryError) as error:
+        return _fail(error, BAD_INPUT)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="refvlm",
+        description="The exact Bernoulli latent variable model, to check other implementations against.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"refvlm {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in (demo, evaluate, sample):
+        command.add_parser(commands)
+    return parser
+
+
+def _fail(error: Exception, code: int) -> int:
+    say(f"error: {one_line(error)}")
+    return code
+
+
+def _silence_stdout() -> None:
+    """Keep the interpreter from complaining, at exit, about what can no longer be written."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,59 @@
+"""Arguments that several commands share, and what they say about themselves."""
+
+from __future__ import annotations
+
+import argparse
+
+__all__ = ["Rows", "add_json", "add_workers", "count", "positive", "row_range"]
+
+Rows = range | None
+"""A choice of rows; None for all of them."""
+
+
+def positive(text: str) -> int:
+    """An integer of at least 1, for argparse."""
+    return _integer(text, 1)
+
+
+def count(text: str) -> int:
+    """An integer of at least 0, for argparse."""
+    return _integer(text, 0)
+
+
+def _integer(text: str, least: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}, wanted an integer") from None
+    if value < least:
+        raise argparse.ArgumentTypeError(f"got {value}, wanted at least {least}")
+    return value
+
+
+def row_range(text: str) -> Rows:
+    """'all', the first 'N', or 'A:B' for rows A to B - 1, for argparse."""
+    if text == "all":
+        return None
+    first, colon, stop = text.partition(":")
+    if not colon:
+        return range(count(first))
+    return range(count(first), count(stop))
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """--workers."""
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        metavar="W",
+        help="threads (default: all available cores); the results have the same bits for any number",
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """--json."""
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="one JSON object a line; numbers in full; what is not finite as the strings Infinity, -Infinity, NaN",
+    )

@@ -1,0 +1,192 @@
+"""`refvlm evaluate`: log p(x) = VLB + KL, row by row."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..checks import FileFormatError
+from ..inference.bounds import decompose
+from ..inference.exact import log_marginal
+from ..model.latent_variable import BernoulliLVM
+from ..model.recognition import ChainPosterior, PerDatumPosterior, Posterior
+from ..progress import ProgressBar
+from ..rows import RowReader
+from .arguments import Rows, add_json, add_workers, positive, row_range
+from .failure import BAD_INPUT, IDENTITY_BROKEN, OK, Failure
+from .inputs import DATA_HELP, chunks_of, open_data, open_model
+from .messages import say, say_cache_problem
+from .report import Human, JSONLines, Reporter, Summary, rows_of
+from .worked import MOST_LATENTS, work_out
+
+__all__ = ["add_parser", "evaluate"]
+
+Bits = NDArray[np.uint8]
+
+_DESCRIPTION = """\
+Exact log p(x) of every row of DATA under MODEL, with a bound on its rounding error; and, when the file has a
+posterior q(z|x), the variational lower bound VLB, the gap KL(q, p(z|x)) and the residual log p(x) - (VLB + KL),
+three numbers by three routes. Numbers are in nats and do not depend on --workers or --chunk, not by a bit.
+"""
+
+_EPILOG = f"""\
+with --json, one object a line, keys as here:
+  {{"row": 0, "log_px": ..., "log_px_error": ..., "vlb": ..., "kl": ..., "residual": ...}}   for every row, from 0
+  {{"summary": {{"rows": ..., "mean_log_px": ..., "mean_vlb": ..., "mean_kl": ...,
+               "largest_log_px_error": ..., "largest_residual": ..., "identity_holds": true or false}}}}
+  Without a posterior vlb, kl, residual, mean_vlb, mean_kl, largest_residual and identity_holds are null; means of
+  no rows are null. With --table, before each row:
+  {{"row": 0, "code": 0, "z": [0, 0, ...], "log_prior": ..., "log_likelihood": ..., "log_joint": ...,
+   "posterior": ..., "q": ... or null}}   for every code; bit k of the code is z_k, and z_0 comes first
+  {{"row": 0, "sums": {{"prior": 1.0, "log_joint": log p(x), "posterior": 1.0, "q": 1.0 or null}}}}
+
+--table wants a model of at most {MOST_LATENTS} latent bits. In a deep model z is the layer next to x.
+Exit codes as in `refvlm --help`: 1 if the identity does not hold for some row.
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="log p(x), VLB, KL and residual of every row of a data file",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", metavar="MODEL", help="a model file, as refvlm.save and `refvlm demo` write it")
+    parser.add_argument("data", metavar="DATA", help=DATA_HELP)
+    add_json(parser)
+    parser.add_argument(
+        "--table",
+        action="store_true",
+        help="for each shown row the whole table over z; only the shown rows are evaluated (default: the first row)",
+    )
+    parser.add_argument(
+        "--rows",
+        type=row_range,
+        default=argparse.SUPPRESS,
+        metavar="WHICH",
+        help="rows to show: all, the first N, or A:B for A to B - 1 (default: 10; with --json all; with --table 1); "
+        "the summary is of all rows",
+    )
+    add_workers(parser)
+    parser.add_argument(
+        "--chunk", type=positive, default=4096, metavar="ROWS", help="rows in memory at a time (default: %(default)s)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Evaluate DATA under MODEL."""
+    model, posterior = open_model(arguments.model)
+    if arguments.table and model.latents > MOST_LATENTS:
+        raise Failure(
+            f"--table: {arguments.model} has {model.latents} latent bits, 2**{model.latents} lines; wanted at most "
+            f"{MOST_LATENTS} bits; without --table there is no such limit",
+            BAD_INPUT,
+        )
+    if arguments.table and "rows" not in arguments:
+        say("note: the table of the first row alone; --rows chooses others")
+    shown = _shown(arguments)
+    with open_data(arguments.data, model.observed, arguments.chunk) as reader:
+        summary = evaluate(
+            arguments.model,
+            model,
+            posterior,
+            reader,
+            JSONLines() if arguments.json else Human(),
+            shown=shown,
+            tables=arguments.table,
+            workers=arguments.workers,
+        )
+    say_cache_problem()
+    return IDENTITY_BROKEN if summary.broken else OK
+
+
+def _shown(arguments: argparse.Namespace) -> Rows:
+    """The rows to show, by default as few as the form is long."""
+    if "rows" in arguments:
+        rows: Rows = arguments.rows
+        return rows
+    if arguments.table:
+        return range(1)
+    return None if arguments.json else range(10)
+
+
+def evaluate(
+    name: str,
+    model: BernoulliLVM,
+    posterior: Posterior | None,
+    reader: RowReader,
+    reporter: Reporter,
+    *,
+    shown: Rows,
+    tables: bool = False,
+    workers: int | None = None,
+) -> Summary:
+    """Report every row that is to be shown and the summary of all; with `tables`, of the shown ones alone."""
+    _check_rows(posterior, reader.rows, tables)
+    reporter.begin(name, model, posterior is not None)
+    summary, printed = Summary(), 0
+    with ProgressBar() as bar:
+        for first, x in _selected(reader, shown if tables else None):
+            _check_rows(posterior, None, tables, at_least=first + len(x))
+            bar.label = f"row {first}" if len(x) == 1 else f"rows {first} to {first + len(x) - 1}"
+            q = None if posterior is None else _of_rows(posterior, first, len(x))
+            if q is None:
+                found = rows_of(first, log_marginal(model, x, with_error=True, workers=workers, progress=bar))
+            else:
+                found = rows_of(first, decompose(model, q, x, workers=workers, progress=bar))
+            for row in found:
+                summary.add(row)
+                if shown is None or row.row in shown:
+                    bar.wipe()
+                    if tables:
+                        n = row.row - first
+                        part = None if q is None else _of_rows(q, n, 1)
+                        reporter.worked(row.row, work_out(model, part, x[n : n + 1], workers))
+                    reporter.row(row)
+                    printed += 1
+    _check_rows(posterior, summary.rows, tables)
+    reporter.end(summary, printed)
+    return summary
+
+
+def _selected(reader: RowReader, wanted: Rows) -> Iterator[tuple[int, Bits]]:
+    """(number of the first row, rows) of all chunks, or of the wanted part of them."""
+    for first, x in chunks_of(reader):
+        if wanted is None:
+            yield first, x
+            continue
+        if first >= wanted.stop:
+            return
+        start, stop = max(wanted.start - first, 0), min(wanted.stop - first, len(x))
+        if start < stop:
+            yield first + start, x[start:stop]
+
+
+def _of_rows(posterior: Posterior, first: int, count: int) -> Posterior:
+    """The posterior of rows first to first + count - 1."""
+    if isinstance(posterior, PerDatumPosterior):
+        return posterior.take(slice(first, first + count))
+    if isinstance(posterior, ChainPosterior) and isinstance(posterior.stages[0], PerDatumPosterior):
+        return ChainPosterior([posterior.stages[0].take(slice(first, first + count)), *posterior.stages[1:]])
+    return posterior
+
+
+def _check_rows(posterior: Posterior | None, rows: int | None, part: bool, *, at_least: int = 0) -> None:
+    """A per-datum posterior belongs to the rows it was made for: refuse data with more of them, or with fewer."""
+    stage = posterior.stages[0] if isinstance(posterior, ChainPosterior) else posterior
+    if not isinstance(stage, PerDatumPosterior):
+        return
+    stored = len(stage.logits)
+    if at_least > stored or (rows is not None and rows != stored and not part):
+        got = f"at least {at_least}" if rows is None else str(rows)
+        raise FileFormatError(
+            f"DATA: got {got} rows, wanted {stored}: the model file has a posterior with one row for each row of its "
+            "own data"
+        )

@@ -1,0 +1,63 @@
+"""MODEL and DATA as the user names them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..checks import FileFormatError
+from ..data import bars, digits, shifter
+from ..model.files import load
+from ..model.latent_variable import BernoulliLVM
+from ..model.recognition import Posterior
+from ..rows import RowReader, open_rows
+from .failure import reading
+
+__all__ = ["DATA_HELP", "PACKAGED", "chunks_of", "open_data", "open_model"]
+
+Bits = NDArray[np.uint8]
+
+PACKAGED: dict[str, Callable[[], Bits]] = {
+    "bars": lambda: bars().images,
+    "digits": digits,
+    "shifter": lambda: shifter().images,
+}
+
+DATA_HELP = (
+    "rows of zeros and ones: a .npy array (rows, columns), a .npz with one array or one named x, a .csv without "
+    "header, or - for standard input (.npy or .csv); or, where no file has that name, digits (1797 images), bars or "
+    "shifter (every possible image of that world, once)"
+)
+
+
+def open_model(path: str) -> tuple[BernoulliLVM, Posterior | None]:
+    """The model in a file, and its posterior or None."""
+    with reading(path):
+        return load(path)
+
+
+def open_data(source: str, columns: int, chunk: int) -> RowReader:
+    """The rows of DATA; a file wins over a packaged data set of the same name."""
+    if source in PACKAGED and not os.path.exists(source):
+        x = PACKAGED[source]()
+        if x.shape[1] != columns:
+            raise FileFormatError(f"{source}: has {x.shape[1]} columns, wanted {columns}, the model's observed bits")
+        pieces = (x[first : first + chunk] for first in range(0, len(x), chunk))
+        return RowReader(source, pieces, len(x), columns)
+    with reading(source):
+        return open_rows(source, chunk=chunk, columns=columns)
+
+
+def chunks_of(reader: RowReader) -> Iterator[tuple[int, Bits]]:
+    """(number of the first row, rows): errors of reading are told from those of whatever is done with the rows."""
+    first, chunks = 0, iter(reader)
+    while True:
+        with reading(reader.name):
+            x = next(chunks, None)
+        if x is None:
+            return
+        yield first, x
+        first += len(x)

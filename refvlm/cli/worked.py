@@ -1,0 +1,78 @@
+"""The worked example: every z of a small model beside one x, as one would write it on a board."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import bits
+from ..inference.exact import posterior as exact_posterior
+from ..inference.joint import log_joint, log_likelihood, log_prior, log_q
+from ..model.latent_variable import BernoulliLVM
+from ..model.recognition import Posterior
+
+__all__ = ["MOST_LATENTS", "Line", "Sums", "Worked", "work_out"]
+
+MOST_LATENTS = 12
+"""4096 lines; more than that is no worked example."""
+
+
+class Line(NamedTuple):
+    """One z: its code, its bits (z_0 first), and eqs. (1), (2), their product, (6) and (4)."""
+
+    code: int
+    z: list[int]
+    log_prior: float
+    log_likelihood: float
+    log_joint: float
+    posterior: float
+    q: float | None
+
+
+class Sums(NamedTuple):
+    """Of the columns: p(z), p(z | x) and q(z | x) add up to 1; log sum exp of log p(x, z) is log p(x)."""
+
+    prior: float
+    log_joint: float
+    posterior: float
+    q: float | None
+
+
+class Worked(NamedTuple):
+    """The table of one x."""
+
+    x: str
+    lines: list[Line]
+    sums: Sums
+
+
+def work_out(model: BernoulliLVM, q: Posterior | None, x: NDArray[np.uint8], workers: int | None) -> Worked:
+    """The table for x (1, L); a per-datum q must be that of this row. Of a chain, q is its first stage."""
+    z = bits.table(model.latents)
+    repeated = np.repeat(x, len(z), axis=0)
+    columns = [
+        log_prior(model, z),
+        log_likelihood(model, repeated, z),
+        log_joint(model, repeated, z),
+        exact_posterior(model, x, workers=workers)[0],
+    ]
+    lists = [column.tolist() for column in columns]
+    mass = None if q is None else [math.exp(log_q(q, x, row[None])[0]) for row in z]
+    q_column = [None] * len(z) if mass is None else mass
+    lines = [Line(c, z[c].tolist(), *values) for c, values in enumerate(zip(*lists, q_column, strict=True))]
+    sums = Sums(
+        prior=math.exp(_log_sum_exp(lists[0])),
+        log_joint=_log_sum_exp(lists[2]),
+        posterior=math.fsum(lists[3]),
+        q=None if mass is None else math.fsum(mass),
+    )
+    return Worked("".join(map(str, x[0].tolist())), lines, sums)
+
+
+def _log_sum_exp(logs: list[float]) -> float:
+    """log sum exp by a correctly rounded sum: not the sum of the kernels."""
+    largest = max(logs)
+    return largest if math.isinf(largest) else largest + math.log(math.fsum(math.exp(a - largest) for a in logs))

@@ -1,0 +1,119 @@
+"""A progress bar for the terminal: `with ProgressBar("log p(x)") as bar: log_marginal(..., progress=bar)`."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self, TextIO
+
+__all__ = ["ProgressBar"]
+
+PATIENCE = 2.0
+"""Seconds of work, done or predicted, below which nothing is shown."""
+
+_REDRAW = 0.1
+_TRUSTED = 0.25  # seconds of work before which a prediction means nothing
+_WIDTH = 30
+
+
+class ProgressBar:
+    """Called with (done, total), shows a bar and the time left on one line of the terminal, and wipes it at the end.
+
+    It draws nothing where `stream` (default: sys.stderr) is not a terminal, nothing before two seconds of work have
+    passed or are predicted, at most ten times a second, and it never raises: a stream that is closed under it
+    ends the drawing, not the work. `total` 0 stands for unknown: then it counts. Where the work comes in several
+    passes, `done` going down begins the next, and the time left is that of the pass.
+
+    label: what is being done. clock: seconds that only grow.
+    """
+
+    def __init__(
+        self, label: str = "", *, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.label = label
+        self._stream = sys.stderr if stream is None else stream
+        self._clock = clock
+        self._start = self._pass = self._called = self._shown = clock()
+        self._done = 0
+        self._drawn = 0
+        self._alive = _is_terminal(self._stream)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.wipe()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Say that `done` of `total` pieces of work are done."""
+        if not self._alive:
+            return
+        now = self._clock()
+        if done < self._done:
+            self._pass = self._called
+        self._called, self._done = now, done
+        passed = now - self._pass
+        if self._is_due(now, _time_left(done, total, passed)):
+            self._shown = now
+            self._draw(self._line(done, total, passed))
+
+    def wipe(self) -> None:
+        """Clear the line, if there is one; the next call may draw again."""
+        if self._drawn:
+            self._write("\r" + " " * self._drawn + "\r")
+            self._drawn = 0
+
+    def _is_due(self, now: float, left: float) -> bool:
+        """Whether to draw: often enough once there is a line, before that only if the wait is worth one."""
+        if self._drawn:
+            return now - self._shown >= _REDRAW
+        so_far = now - self._start
+        return so_far >= PATIENCE or (so_far >= _TRUSTED and so_far + left >= PATIENCE)
+
+    def _line(self, done: int, total: int, passed: float) -> str:
+        label = self.label + " " if self.label else ""
+        if total <= 0:
+            return f"{label}{done} done, {_duration(passed)}"
+        share = min(max(done / total, 0.0), 1.0)
+        bar = "#" * int(share * _WIDTH)
+        left = _duration(_time_left(done, total, passed)) if done > 0 else "?"
+        return f"{label}[{bar:-<{_WIDTH}}] {share:4.0%}, {left} left"
+
+    def _draw(self, line: str) -> None:
+        line = line[: shutil.get_terminal_size().columns - 1]
+        self._write("\r" + line.ljust(self._drawn))
+        self._drawn = len(line)
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):  # closed, or gone
+            self._alive = False
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except (OSError, ValueError):
+        return False
+
+
+def _time_left(done: int, total: int, passed: float) -> float:
+    """Seconds left if the rest goes as what was done, 0 where nothing can be said."""
+    return passed * max(total - done, 0) / done if done > 0 else 0.0
+
+
+def _duration(seconds: float) -> str:
+    """Seconds for people: '45 s', '3:07 min', '2:05 h'."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02d} min"
+    return f"{whole // 3600}:{whole % 3600 // 60:02d} h"

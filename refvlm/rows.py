@@ -1,0 +1,359 @@
+"""Rows of data from files: .npy, .npz, .csv, or standard input, a chunk at a time.
+
+Files are hostile until validated: nothing is unpickled, sizes are checked before memory is taken, and every cell is
+exactly 0 or 1, or the error says which is not.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import sys
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import chain
+from types import TracebackType
+from typing import IO, Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .checks import FileFormatError, check_count, check_fits, describe
+
+__all__ = ["RowReader", "open_rows"]
+
+Bits = NDArray[np.uint8]
+
+_NPY, _ZIP, _PICKLE, _BOM = b"\x93NUMPY", b"PK", b"\x80", b"\xef\xbb\xbf"
+_LONGEST_HEADER = 1 << 14
+_LONGEST_LINE = 1 << 26
+
+
+class RowReader:
+    """Iterates once over uint8 arrays (n, L), 1 <= n <= chunk, of exact zeros and ones; a context manager.
+
+    name: of the source, for messages. rows: how many there are, or None where only reading to the end tells.
+    columns: L, or None where there is no row to tell. Reading raises FileFormatError or OSError.
+    """
+
+    def __init__(self, name: str, chunks: Iterator[Bits], rows: int | None, columns: int | None) -> None:
+        self.name = name
+        self.rows = rows
+        self.columns = columns
+        self._chunks = chunks
+        self._held = ExitStack()
+
+    def __iter__(self) -> Iterator[Bits]:
+        return self._chunks
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._held.close()
+
+
+def open_rows(source: str | os.PathLike[str], *, chunk: int = 4096, columns: int | None = None) -> RowReader:
+    """The rows of `source`, at most `chunk` at a time.
+
+    source: a path, or "-" for standard input. What a file holds is decided by its first bytes: a .npy array
+    (N, L) of any numeric type, memory-mapped; a .npz archive with one array, or one named x; otherwise comma-separated
+    zeros and ones, one row a line, no header. Standard input may be .npy or comma-separated.
+    columns: L, if it is known what it has to be.
+
+    Raises FileFormatError, naming the source, the row (from 0; in text also the line, from 1) and what was wanted, here
+    or while reading, and OSError where the source cannot be read.
+    """
+    check_count("chunk", chunk, 1)
+    with ExitStack() as held:
+        if os.fspath(source) == "-":
+            reader = _open("standard input", _standard_input(), False, held, chunk, columns)
+        else:
+            file = held.enter_context(open(source, "rb"))
+            reader = _open(os.fspath(source), file, os.path.isfile(source), held, chunk, columns)
+        reader._held = held.pop_all()
+    return reader
+
+
+def _open(
+    name: str, file: IO[bytes], mappable: bool, held: ExitStack, chunk: int, columns: int | None
+) -> RowReader:
+    """A reader of `file`; whatever else it opens is added to `held`."""
+    head = file.read(6)
+    _check_kind(name, head)
+    if head.startswith(_ZIP):
+        stream, layout = _open_npz(name, file, held, columns)
+        return RowReader(name, _named_damage(name, _stream(name, stream, layout, chunk)), layout.rows, layout.columns)
+    if head == _NPY:
+        layout = _read_layout(name, head, file, columns)
+        if not mappable:
+            return RowReader(name, _stream(name, file, layout, chunk), layout.rows, layout.columns)
+        _check_size(name, layout, os.fstat(file.fileno()).st_size - layout.offset)
+        return RowReader(name, _map(name, file, layout, chunk), layout.rows, layout.columns)
+    lines = _lines(name, _Joined(head.removeprefix(_BOM), file))
+    first = next(lines, None)
+    if first is None:
+        return RowReader(name, iter(()), None, columns)
+    found = first.count(b",") + 1 if columns is None else columns
+    return RowReader(name, _parse_all(name, chain([first], lines), found, chunk), None, found)
+
+
+class _Joined(io.RawIOBase):
+    """Bytes already read, then the rest of the stream: standard input cannot be rewound."""
+
+    def __init__(self, head: bytes, rest: IO[bytes]) -> None:
+        self._head = head
+        self._read = getattr(rest, "read1", rest.read)  # what is there now, without waiting for more
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._head or self._read(len(buffer))
+        data, self._head = data[: len(buffer)], data[len(buffer) :]
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _standard_input() -> IO[bytes]:
+    if sys.stdin is None or sys.stdin.closed:
+        raise OSError("standard input is closed; give a file name instead of -")
+    return sys.stdin.buffer
+
+
+def _check_kind(name: str, head: bytes) -> None:
+    """Refuse what is not what its name says, and pickles under any name."""
+    if head.startswith(_PICKLE):
+        raise FileFormatError(f"{name}: this is a Python pickle, which is never loaded; wanted .npy, .npz or .csv")
+    for suffix, magic in ((".npy", _NPY), (".npz", _ZIP)):
+        if name.lower().endswith(suffix) and not head.startswith(magic):
+            raise FileFormatError(f"{name}: got the first bytes {head!r}, wanted those of a {suffix} file ({magic!r})")
+
+
+class _Layout(NamedTuple):
+    """What the header of an .npy array says, and how many bytes it took."""
+
+    rows: int
+    columns: int
+    fortran: bool
+    dtype: np.dtype[Any]
+    offset: int
+
+    @property
+    def row_size(self) -> int:
+        return self.columns * self.dtype.itemsize
+
+    @property
+    def size(self) -> int:
+        return self.rows * self.row_size
+
+
+def _one_line(error: Exception) -> str:
+    """What an exception says, or at least its kind, on one short line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _read_layout(name: str, head: bytes, stream: IO[bytes], columns: int | None) -> _Layout:
+    """The header of an .npy array whose first six bytes are `head`."""
+    start = head + stream.read(2)
+    width = {b"\x01\x00": 2, b"\x02\x00": 4}.get(start[6:])
+    if start[:6] != _NPY or width is None:
+        raise FileFormatError(f"{name}: got the first bytes {start!r}, wanted an array in .npy format 1.0 or 2.0")
+    field = stream.read(width)
+    length = int.from_bytes(field, "little")
+    if len(field) < width or length > _LONGEST_HEADER:
+        raise FileFormatError(f"{name}: got an .npy header of {length} bytes, wanted one of at most {_LONGEST_HEADER}")
+    header = io.BytesIO(field + stream.read(length))
+    read = np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
+    try:
+        with warnings.catch_warnings():  # about files from Python 2, which are welcome
+            warnings.simplefilter("ignore")
+            shape, fortran, dtype = read(header)
+    except Exception as error:  # a hostile header surfaces as whatever the tokenizer or the parser met first
+        raise FileFormatError(f"{name}: an .npy header that cannot be read ({_one_line(error)})") from None
+    if dtype.hasobject:
+        raise FileFormatError(f"{name}: holds pickled Python objects, which are never loaded; wanted zeros and ones")
+    if dtype.kind not in "buif":
+        raise FileFormatError(f"{name}: got dtype {dtype}, wanted real numbers (bool, integer or float)")
+    if len(shape) != 2:
+        raise FileFormatError(f"{name}: got an array of shape {shape}, wanted two axes (rows, columns)")
+    rows, found = (int(length) for length in shape)
+    if rows < 0 or found < 1:
+        raise FileFormatError(f"{name}: got an array of shape {shape}, wanted at least one column and no negative size")
+    if columns is not None and found != columns:
+        raise FileFormatError(f"{name}: got an array of shape {shape}, wanted {columns} columns")
+    if dtype.kind == "b":
+        dtype = np.dtype(np.uint8)  # so that a byte of 2 in it is found
+    return _Layout(rows, found, bool(fortran), dtype, 8 + width + length)
+
+
+def _check_size(name: str, layout: _Layout, size: int) -> None:
+    """`size` is what follows the header; sizes are Python integers, so that absurd ones do not overflow."""
+    shape = (layout.rows, layout.columns)
+    if size < layout.size:
+        raise FileFormatError(
+            f"{name}: holds {size} bytes after the header, wanted {layout.size} for shape {shape}; it is cut short"
+        )
+    if size > layout.size:
+        raise FileFormatError(f"{name}: holds {size - layout.size} bytes after its array; wanted exactly one array")
+
+
+def _map(name: str, file: IO[bytes], layout: _Layout, chunk: int) -> Iterator[Bits]:
+    """Chunks of a memory-mapped array."""
+    if layout.rows == 0:  # nothing cannot be mapped
+        return
+    _check_fits(name, min(chunk, layout.rows) * layout.row_size)
+    order, shape = ("F" if layout.fortran else "C"), (layout.rows, layout.columns)
+    mapped = np.memmap(file, layout.dtype, "r", layout.offset, shape, order)  # type: ignore[call-overload]
+    for row in range(0, layout.rows, chunk):
+        yield _binary(name, np.asarray(mapped[row : row + chunk]), row)
+
+
+def _stream(name: str, stream: IO[bytes], layout: _Layout, chunk: int) -> Iterator[Bits]:
+    """Chunks of an array that can only be read from front to end; column by column it has to be read whole."""
+    size = min(chunk, layout.rows) * layout.row_size
+    _check_fits(name, layout.size if layout.fortran else size)
+    step = max(layout.rows, 1) if layout.fortran else chunk
+    for first in range(0, layout.rows, step):
+        rows = min(step, layout.rows - first)
+        data = stream.read(rows * layout.row_size)
+        if len(data) < rows * layout.row_size:
+            _check_size(name, layout, first * layout.row_size + len(data))
+        flat: NDArray[Any] = np.frombuffer(data, layout.dtype)
+        whole = flat.reshape((rows, layout.columns), order="F" if layout.fortran else "C")
+        for start in range(0, rows, chunk):
+            yield _binary(name, whole[start : start + chunk], first + start)
+    if more := len(stream.read(1)):
+        _check_size(name, layout, layout.size + more)
+
+
+def _check_fits(name: str, size: int) -> None:
+    try:
+        check_fits(f"{name}: a chunk of its rows", size, "read fewer rows at a time, or use a row-major .npy file")
+    except ValueError as error:
+        raise FileFormatError(str(error)) from None
+
+
+def _binary(name: str, rows: NDArray[Any], first: int) -> Bits:
+    """Rows as uint8, or an error about the first cell that is neither 0 nor 1."""
+    bad = (rows != 0) & (rows != 1)
+    if bad.any():
+        row, column = (int(index) for index in np.argwhere(bad)[0])
+        raise FileFormatError(
+            f"{name}: got {rows[row, column]} in row {first + row} (from 0), column {column}, wanted exactly 0 or 1"
+        )
+    return np.array(rows, dtype=np.uint8, order="C")
+
+
+def _open_npz(name: str, file: IO[bytes], held: ExitStack, columns: int | None) -> tuple[IO[bytes], _Layout]:
+    """The stream of the archive's array, its header read."""
+    if not file.seekable():
+        raise FileFormatError(f"{name}: got a .npz archive, which cannot be read from a pipe; give its file name")
+    with _damage_named(name):
+        archive = held.enter_context(zipfile.ZipFile(file))
+        member = _member(name, archive.infolist())
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise FileFormatError(f"{name}: compressed by an unknown method, wanted one written by numpy.savez")
+        stream = held.enter_context(archive.open(member))
+        layout = _read_layout(name, stream.read(6), stream, columns)
+    _check_size(name, layout, member.file_size - layout.offset)
+    return stream, layout
+
+
+def _member(name: str, members: list[zipfile.ZipInfo]) -> zipfile.ZipInfo:
+    """The only array of an archive, or the one named x."""
+    arrays = {member.filename.removesuffix(".npy"): member for member in members if member.filename.endswith(".npy")}
+    if "x" in arrays:
+        return arrays["x"]
+    if len(arrays) == 1:
+        return next(iter(arrays.values()))
+    what = "no array" if not arrays else f"the arrays {', '.join(map(describe, list(arrays)[:5]))}"
+    hint = "; a model file is no data" if any(key.startswith("model.") for key in arrays) else ""
+    raise FileFormatError(f"{name}: holds {what}, wanted a single one, or one named x{hint}")
+
+
+_DAMAGE = (  # a wrong offset in it is an OSError or an OverflowError, a wrong flag a RuntimeError
+    zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, OSError, OverflowError, struct.error
+)  # fmt: skip
+
+
+@contextmanager
+def _damage_named(name: str) -> Iterator[None]:
+    """Whatever a damaged archive surfaces as, as an error about the file."""
+    try:
+        yield
+    except FileFormatError:
+        raise
+    except _DAMAGE as error:
+        raise FileFormatError(f"{name}: a truncated or damaged .npz archive ({_one_line(error)})") from None
+
+
+def _named_damage(name: str, chunks: Iterator[Bits]) -> Iterator[Bits]:
+    while True:
+        with _damage_named(name):
+            rows = next(chunks, None)
+        if rows is None:
+            return
+        yield rows
+
+
+def _lines(name: str, raw: io.RawIOBase) -> Iterator[bytes]:
+    """Lines without their ends; blank ones are tolerated at the end of the file only."""
+    file = io.BufferedReader(raw)
+    blank: int | None = None
+    number = 0
+    while line := file.readline(_LONGEST_LINE):
+        number += 1
+        if len(line) == _LONGEST_LINE:
+            raise FileFormatError(f"{name}, line {number}: longer than {_LONGEST_LINE} bytes, wanted a row of 0 and 1")
+        stripped = line.strip()
+        if not stripped:
+            blank = blank or number
+        elif blank is not None:
+            raise FileFormatError(f"{name}, line {blank}: got a blank line before further rows, wanted one row a line")
+        else:
+            yield stripped
+
+
+def _parse_all(name: str, lines: Iterable[bytes], columns: int, chunk: int) -> Iterator[Bits]:
+    """Chunks of rows from text; no blank line lies between rows, so row i is line i + 1."""
+    rows: list[Bits] = []
+    for number, line in enumerate(lines, start=1):
+        rows.append(_parse(name, line, number, columns))
+        if len(rows) == chunk:
+            yield np.stack(rows)
+            rows = []
+    if rows:
+        yield np.stack(rows)
+
+
+def _parse(name: str, line: bytes, number: int, columns: int) -> Bits:
+    """One line as a row (columns,)."""
+    raw = np.frombuffer(line, dtype=np.uint8)
+    if len(raw) == 2 * columns - 1 and (raw[1::2] == ord(",")).all() and ((raw[::2] | 1) == ord("1")).all():
+        return raw[::2] - np.uint8(ord("0"))
+    cells = _cells(name, line, number)
+    if len(cells) != columns:
+        raise FileFormatError(f"{name}, line {number}: got {len(cells)} cells, wanted {columns}, separated by commas")
+    return np.array([cell == b"1" for cell in cells], dtype=np.uint8)
+
+
+def _cells(name: str, line: bytes, number: int) -> list[bytes]:
+    """The cells of a line, each exactly 0 or 1."""
+    cells = [cell.strip() for cell in line.split(b",")]
+    for column, cell in enumerate(cells):
+        if cell not in (b"0", b"1"):
+            shown = describe(cell.decode("utf-8", "backslashreplace")).removeprefix("str ")
+            remedy = "; remove the header" if number == 1 and any(c.isalpha() for c in cell.decode("latin-1")) else ""
+            raise FileFormatError(f"{name}, line {number}: got {shown} in column {column}, wanted 0 or 1{remedy}")
+    return cells
