@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from types import TracebackType
-from typing import IO, Any, NamedTuple, Self
+from typing import IO, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,8 +163,8 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def _read_layout(name: str, head: bytes, stream: IO[bytes], columns: int | None) -> _Layout:
-    """The header of an .npy array whose first six bytes are `head`."""
+def _read_header(name: str, head: bytes, stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Shape, whether by columns, dtype and where the data start, of an .npy array whose first six bytes are `head`."""
     start = head + stream.read(2)
     width = {b"\x01\x00": 2, b"\x02\x00": 4}.get(start[6:])
     if start[:6] != _NPY or width is None:
@@ -178,9 +178,14 @@ def _read_layout(name: str, head: bytes, stream: IO[bytes], columns: int | None)
     try:
         with warnings.catch_warnings():  # about files from Python 2, which are welcome
             warnings.simplefilter("ignore")
-            shape, fortran, dtype = read(header)
+            return *read(header), 8 + width + length
     except Exception as error:  # a hostile header surfaces as whatever the tokenizer or the parser met first
         raise FileFormatError(f"{name}: an .npy header that cannot be read ({_one_line(error)})") from None
+
+
+def _read_layout(name: str, head: bytes, stream: IO[bytes], columns: int | None) -> _Layout:
+    """The layout of an .npy array whose first six bytes are `head`, if it can be rows of zeros and ones."""
+    shape, fortran, dtype, offset = _read_header(name, head, stream)
     if dtype.hasobject:
         raise FileFormatError(f"{name}: holds pickled Python objects, which are never loaded; wanted zeros and ones")
     if dtype.kind not in "buif":
@@ -194,7 +199,7 @@ def _read_layout(name: str, head: bytes, stream: IO[bytes], columns: int | None)
         raise FileFormatError(f"{name}: got an array of shape {shape}, wanted {columns} columns")
     if dtype.kind == "b":
         dtype = np.dtype(np.uint8)  # so that a byte of 2 in it is found
-    return _Layout(rows, found, bool(fortran), dtype, 8 + width + length)
+    return _Layout(rows, found, fortran, dtype, offset)
 
 
 def _check_size(name: str, layout: _Layout, size: int) -> None:
@@ -213,8 +218,8 @@ def _map(name: str, file: IO[bytes], layout: _Layout, chunk: int) -> Iterator[Bi
     if layout.rows == 0:  # nothing cannot be mapped
         return
     _check_fits(name, min(chunk, layout.rows) * layout.row_size)
-    order, shape = ("F" if layout.fortran else "C"), (layout.rows, layout.columns)
-    mapped = np.memmap(file, layout.dtype, "r", layout.offset, shape, order)  # type: ignore[call-overload]
+    order: Literal["C", "F"] = "F" if layout.fortran else "C"
+    mapped: NDArray[Any] = np.memmap(file, layout.dtype, "r", layout.offset, (layout.rows, layout.columns), order)
     for row in range(0, layout.rows, chunk):
         yield _binary(name, np.asarray(mapped[row : row + chunk]), row)
 

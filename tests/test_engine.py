@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from problems import binary, deep, network, shallow
 
 import refvlm
+from refvlm.enumeration import kernels
 from refvlm.enumeration.blocks import Tree, code_pieces, row_pieces
 from refvlm.enumeration.engine import Engine, available_cores
+from refvlm.inference import arrays
 
 
 @given(st.integers(1, 62))
@@ -42,6 +44,17 @@ def test_merging_does_not_depend_on_the_order_of_arrival(count, random):
     order = list(range(count))
     random.shuffle(order)
     assert merged(order) == merged(range(count))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_piece_of_several_pages_sums_like_its_parts(sign):
+    """Beyond K = 24 pieces hold more than 2**12 codes; here 2**14, the largest terms in its last or first page."""
+    rng = np.random.default_rng(2)
+    model = refvlm.BernoulliLVM(refvlm.Bernoulli(np.full(14, sign * 2.0)), network([14, 3, 5], rng))
+    source, prior, x = arrays.source(model.decoder), arrays.prior_bits(model.prior), binary(4, 5, rng)
+    power, total = kernels.get("marginal")(source.piece(0, 1 << 14), prior, x, 0, 1 << 14)
+    whole = kernels.get("finish")(power, total)
+    np.testing.assert_allclose(whole, refvlm.log_marginal(model, x), rtol=1e-14)
 
 
 class Backwards(Executor):

@@ -105,14 +105,14 @@ def joint_table(source: Source, prior: Prior, x: Bits, engine: Engine) -> Floats
 
 
 def moments(
-    source: Source, prior: Prior, q: Recognition, x: Bits, centre: Floats, power: Floats, total: Floats, engine: Engine
+    source: Source, prior: Prior, q: Recognition, x: Bits, power: Floats, total: Floats, engine: Engine
 ) -> tuple[Floats, Floats]:
-    """Posterior means (q empty), or q's centred moments: see `kernels/moments.py`. (N, K) and (N,)."""
+    """Posterior means (q empty), or q's moments of log p(x_n, z): see `kernels/moments.py`. (N, K) and (N,)."""
     moment, mass = _by_row(
         "moments",
         source,
         len(x),
-        lambda rows: (prior, _share(q, rows), x[rows], centre[rows], power[rows], total[rows]),
+        lambda rows: (prior, _share(q, rows), x[rows], power[rows], total[rows]),
         _add,
         engine,
     )

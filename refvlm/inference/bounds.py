@@ -143,14 +143,18 @@ def _kl(q: Posterior, model: BernoulliLVM, found: exact.Evidence, x: Bits, engin
         return np.zeros(0)
     share = arrays.recognition(_first(q), x)[1]
     gap = sums.divergence(found.source, found.prior, share, x, found.log_px, engine)
-    impossible = np.isneginf(found.prior.bits)[None] & (share.probability > 0)
-    gap[impossible.any(axis=(1, 2))] = np.inf  # also where the product of q's factors underflows
+    gap[_meets_impossible(share, found.prior)] = np.inf  # also where the product of q's factors underflows
     if isinstance(q, ChainPosterior):
         assert isinstance(model.prior, BernoulliLVM)
         codes = arrays.all_codes(model.latents)
         above = _kl(q.above, model.prior, exact.evidence(model.prior, codes, engine), codes, engine)
         gap = gap + _expectation(share, above[None])[:, 0]
     return gap
+
+
+def _meets_impossible(share: Recognition, prior: Prior) -> NDArray[np.bool_]:
+    """Whether q puts mass on a value that a factorised prior rules out, (N,)."""
+    return np.any(np.isneginf(prior.bits) & (share.probability > 0), axis=(1, 2))
 
 
 def decompose(
@@ -207,21 +211,17 @@ def _grad(model: BernoulliLVM, q: Posterior, x: Bits, weights: Floats, engine: E
     logits, share = arrays.recognition(first, x)
     prior, above = _prior_for(model, q, engine)
     source = arrays.source(model.decoder)
-    expected = sums.reconstruction(source, share, x, engine) + (
-        _expectation(share, prior.table[None])[:, 0]
-        if len(prior.table) > 0
-        else kernels.get("prior_and_entropy")(share, prior.bits)[0]
-    )
-    if np.isneginf(expected).any():
-        row = int(np.argmax(np.isneginf(expected)))
+    unused = np.zeros(len(x))
+    moment, expected = sums.moments(source, prior, share, x, unused, unused, engine)
+    infinite = np.isneginf(expected) | _meets_impossible(share, prior)
+    if infinite.any():
         raise ValueError(
-            f"posterior: puts mass on a z of zero prior probability for row {row} of x, where the VLB is -inf; wanted "
-            "a q that vanishes wherever the prior does"
+            f"posterior: puts mass on a z of zero prior probability for row {int(np.argmax(infinite))} of x, where the "
+            "VLB is -inf; wanted a q that vanishes wherever the prior does"
         )
-    flat, bit_mass, code_mass = sums.gradient(source, prior, share, x, weights, expected, expected, engine)
+    flat, bit_mass, code_mass = sums.gradient(source, prior, share, x, weights, unused, unused, engine)
     decoder = prefixed("model.decoder.", arrays.named(source, flat))
-    moment, mass = sums.moments(source, prior, share, x, expected, expected, expected, engine)
-    slopes = _logit_slopes(logits, share, moment, mass) * weights[:, None]
+    slopes = _logit_slopes(logits, share, moment, expected) * weights[:, None]
     recognition = first.forward(x)[1](slopes)
     if isinstance(model.prior, Bernoulli):
         upper = prefixed("model.prior.", exact.prior_gradient(model.prior, bit_mass, weights.sum()))
@@ -251,12 +251,12 @@ def _prior_for(model: BernoulliLVM, q: Posterior, engine: Engine) -> tuple[Prior
     return exact.log_prior_arrays(model.prior, engine)[0], None
 
 
-def _logit_slopes(logits: Floats, share: Recognition, moment: Floats, mass: Floats) -> Floats:
+def _logit_slopes(logits: Floats, share: Recognition, moment: Floats, expected: Floats) -> Floats:
     """d VLB / d logits of q, (N, K): the covariance of z_k with log p(x, z), plus the entropy's; see `moments.py`."""
     off, on = share.probability[:, 0], share.probability[:, 1]
     finite = np.isfinite(logits)
     entropy = -on * off * np.where(finite, logits, 0.0)
-    return np.where(finite, moment - on * mass[:, None] + entropy, 0.0)
+    return np.where(finite, moment - on * expected[:, None] + entropy, 0.0)
 
 
 def _one_stage_up(parameters: Parameters, chained: bool) -> Parameters:

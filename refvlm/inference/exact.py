@@ -156,9 +156,7 @@ def posterior_mean(
     if len(rows) == 0:
         return np.zeros((0, model.latents))
     found = evidence(model, rows, engine)
-    mean, _ = sums.moments(
-        found.source, found.prior, arrays.NO_RECOGNITION, rows, np.zeros(len(rows)), found.power, found.total, engine
-    )
+    mean, _ = sums.moments(found.source, found.prior, arrays.NO_RECOGNITION, rows, found.power, found.total, engine)
     return np.minimum(mean, 1.0)
 
 

@@ -1,11 +1,9 @@
 """Sums over z with the bits of z as factors, row by row.
 
 With an empty `q` the weights are the posterior's and the moments are E[z_k | x_n], eq. (6). With q they are
-q(z) (log p(x_n, z) - centre_n), from which the gradient of the VLB in q's logits follows:
+q(z) log p(x_n, z), from which the gradient of the VLB in q's logits follows:
 
-    d VLB / d logit_k = E_q[(z_k - phi_k) (log p(x, z) - c)] + d entropy / d logit_k   for any constant c;
-
-c near E_q[log p(x, z)] keeps the difference from cancelling.
+    d VLB / d logit_k = E_q[(z_k - phi_k) log p(x, z)] + d entropy / d logit_k.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ Floats = NDArray[np.float64]
 
 @kernel
 def moments(
-    decoder: Decoder, prior: Prior, q: Recognition, x: NDArray[np.uint8], centre: Floats, power: Floats, total: Floats,
+    decoder: Decoder, prior: Prior, q: Recognition, x: NDArray[np.uint8], power: Floats, total: Floats,
     first: int, count: int,
 ) -> tuple[Floats, Floats]:  # fmt: skip
     """The sums over `count` codes from `first`: with z_k as factor (N, K), and without (N,)."""
@@ -55,7 +53,7 @@ def moments(
                 high = recognise(q, n, code)[0]
                 for j in range(lanes):
                     p = high * low_q[n, 0, j]
-                    weights[j] = p * (weights[j] - centre[n]) if p > 0.0 else 0.0
+                    weights[j] = p * weights[j] if p > 0.0 else 0.0
             else:
                 posterior_weights(weights, power[n], 1.0 / total[n], lanes)
             for j in range(lanes):
