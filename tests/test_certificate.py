@@ -87,15 +87,17 @@ def test_weights_of_a_thousand_keep_a_bound_of_1e9(latents, hidden, observed, se
     assert_certified(model, x, 1e-9)
 
 
-def test_a_near_cancelling_first_layer_costs_no_digits():
-    """1e3 + 1e-9 - 1e3: table and row are added in double-double, so tanh sees 1e-9 to all its digits."""
-    weights = np.array([[1e3, 1e3], [-1e3, 1e-9 - 1e3], [1e-9, 0.0]])
-    model = refvlm.BernoulliLVM(
-        refvlm.Bernoulli(np.full(3, 40.0)), refvlm.MLP([weights, np.full((2, 1), 1e9)], [np.zeros(2), np.zeros(1)])
-    )
-    value = refvlm.log_marginal(model, [[1]])
-    with mp.workdps(50):
-        assert abs(mp.mpf(float(value[0])) - exact_log_marginal(model, np.array([[1]]))[0]) <= 1e-6
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_cancellation_behind_an_activation_costs_no_digits(activation):
+    """1e6 (h(0.9) - h(0.9 - 2**-30)) and then 1e6 times that once more: float64 would keep five digits of it."""
+    first, second = np.array([[0.9, 0.9], [0.0, -(2.0**-30)]]), np.array([[1e6], [-1e6]])
+    for weights in ([first, second], [first, second, np.array([[1e6]])]):
+        decoder = refvlm.MLP(weights, [np.zeros(w.shape[1]) for w in weights], activation)
+        model = refvlm.BernoulliLVM(refvlm.Bernoulli([np.inf, np.inf]), decoder)
+        value = refvlm.log_marginal(model, [[1]])[0]
+        with mp.workdps(50):
+            exact = exact_log_marginal(model, np.array([[1]]))[0]
+            assert abs(value - exact) <= 4e-16 * max(1, abs(exact))
 
 
 def test_a_cancellation_between_low_and_high_bits_costs_no_digits():

@@ -154,7 +154,8 @@ def _kl(q: Posterior, model: BernoulliLVM, found: exact.Evidence, x: Bits, engin
 
 def _meets_impossible(share: Recognition, prior: Prior) -> NDArray[np.bool_]:
     """Whether q puts mass on a value that a factorised prior rules out, (N,)."""
-    return np.any(np.isneginf(prior.bits) & (share.probability > 0), axis=(1, 2))
+    met: NDArray[np.bool_] = np.logical_or.reduce(np.isneginf(prior.bits) & (share.probability > 0), axis=(1, 2))
+    return met
 
 
 def decompose(
