@@ -8,6 +8,7 @@ from problems import binary, deep, network, problems, shallow
 import refvlm
 from refvlm import bits
 from refvlm.inference import definition
+from refvlm.inference.exact import _invert
 
 
 def test_probabilities_of_all_x_sum_to_one_at_many_shapes():
@@ -200,6 +201,13 @@ def test_posterior_samples_across_pieces_follow_the_posterior():
             counts = np.bincount(fold(codes[row]), minlength=16)
             assert (binom.cdf(counts, n, expected) > 1e-9).all()
             assert (binom.sf(counts - 1, n, expected) > 1e-9).all()
+
+
+def test_inverting_a_distribution_never_lands_on_weight_zero():
+    """Ties are the only inputs that tell u < F from u <= F."""
+    weights = np.array([[0.0, 1.0, 1.0, 0.0, 2.0, 0.0]])
+    uniforms = np.array([[0.0, 0.25, np.nextafter(0.25, 0), 0.5, np.nextafter(1.0, 0)]])
+    assert _invert(weights, uniforms).tolist() == [[1, 2, 1, 4, 4]]
 
 
 def test_a_degenerate_bit_is_never_sampled_wrongly():
