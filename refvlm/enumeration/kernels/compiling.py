@@ -1,8 +1,8 @@
 """How kernels are compiled and where the compiled code is kept.
 
-One policy for all of them: no fastmath (the bits must not depend on how a loop was vectorised), division as
-IEEE says, the interpreter lock released. Compiled code is cached in a folder named by a digest of every
-kernel source, because Numba's own check sees an edit in the kernel's file but not in the files it calls.
+One policy for all of them: no fastmath (the bits must not depend on how a loop was vectorised), division as IEEE
+says, the interpreter lock released. Compiled code is cached in a folder named by a digest of every source that goes
+into a kernel, because Numba's own check sees an edit in the kernel's file but not in the files it calls.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _problem: str | None = None
 def _cache_folder() -> Path:
     """The folder for compiled kernels; $REFVLM_CACHE_DIR or $NUMBA_CACHE_DIR move it."""
     digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    floor = Path(__file__).parents[1]  # what kernels import from beside their folder is compiled into them too
+    for source in sorted([*floor.glob("kernels/*.py"), floor / "blocks.py", floor / "problem.py"]):
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
     base = os.environ.get("REFVLM_CACHE_DIR") or os.environ.get("NUMBA_CACHE_DIR")
     if not base:
