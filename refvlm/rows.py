@@ -85,9 +85,7 @@ def open_rows(source: str | os.PathLike[str], *, chunk: int = 4096, columns: int
     return reader
 
 
-def _open(
-    name: str, file: IO[bytes], mappable: bool, held: ExitStack, chunk: int, columns: int | None
-) -> RowReader:
+def _open(name: str, file: IO[bytes], mappable: bool, held: ExitStack, chunk: int, columns: int | None) -> RowReader:
     """A reader of `file`; whatever else it opens is added to `held`."""
     head = file.read(6)
     _check_kind(name, head)

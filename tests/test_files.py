@@ -119,7 +119,7 @@ def test_foreign_and_pickled_files_are_refused(saved):
     assert_refused(saved, "pickled objects, which are never loaded")
     with zipfile.ZipFile(saved, "w") as archive:
         archive.writestr("readme.txt", "hi")
-    assert_refused(saved, "truncated or damaged")
+    assert_refused(saved, "without a readable header")
     with open(saved, "wb") as file:
         np.savez(file, header=np.frombuffer(b"{not json", dtype=np.uint8))
     assert_refused(saved, "no JSON")
@@ -164,6 +164,16 @@ def test_a_small_archive_that_claims_to_be_huge_is_refused_before_memory_is_take
         np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": (1 << 40,)})
         archive.writestr("model.prior.logits.npy", stream.getvalue())
     assert_refused(saved, "cut short")
+
+
+@pytest.mark.parametrize(
+    "text", ["{'descr': '<f8', 'fortran_order': False, 'shape': (3,), (", "((((", "9" * 5000, "\x00"]
+)
+def test_hostile_array_headers_are_refused(saved, text):
+    header = text.encode().ljust(118) + b"\n"
+    with zipfile.ZipFile(saved, "w") as archive:
+        archive.writestr("header.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    assert_refused(saved, "header")
 
 
 def test_missing_files_and_unwritable_places_raise_os_errors(tmp_path):

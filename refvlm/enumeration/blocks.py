@@ -18,8 +18,8 @@ LOW_BITS = 6
 PAGE = 64
 """Blocks that are summed one after the other before their sum joins the piece's: keeps rounding chains short."""
 
-_SMALLEST = 12
-_PIECES = 12
+_SMALLEST, _MANY, _LARGEST = 12, 12, 22
+"""A piece has at least 2**12 codes and at most 2**22, between them a 2**12th of the cube: K = 24 to 34."""
 
 ROWS = 512
 """Rows of x in one piece: their sums stay in the nearest caches."""
@@ -27,10 +27,10 @@ ROWS = 512
 T = TypeVar("T")
 
 
-def code_pieces(latents: int) -> list[tuple[int, int]]:
-    """(first code, number of codes) of consecutive pieces of {0,1}^K: 2**12 codes each, at most 2**12 pieces."""
-    bits = min(latents, max(_SMALLEST, latents - _PIECES))
-    return [(piece << bits, 1 << bits) for piece in range(1 << (latents - bits))]
+def code_pieces(latents: int) -> range:
+    """The first codes of the consecutive pieces of {0,1}^K; the range's step is the number of codes in each."""
+    bits = min(latents, max(_SMALLEST, min(latents - _MANY, _LARGEST)))
+    return range(0, 1 << latents, 1 << bits)
 
 
 def row_pieces(rows: int) -> list[slice]:

@@ -44,10 +44,10 @@ def _run(
     shares = [arguments(part) for part in slices]
 
     def pieces() -> Iterator[tuple[Any, ...]]:
-        for first, count in codes:
-            decoder = source.piece(first, count)
+        for first in codes:
+            decoder = source.piece(first, codes.step)
             for share in shares:
-                yield (decoder, *share, first, count)
+                yield (decoder, *share, first, codes.step)
 
     for index, result in engine.run(name, pieces(), len(codes) * len(slices)):
         yield index // len(slices), index % len(slices), result
@@ -99,8 +99,7 @@ def joint_table(source: Source, prior: Prior, x: Bits, engine: Engine) -> Floats
     table = np.empty((len(x), 1 << source.latents))
     codes, parts = code_pieces(source.latents), row_pieces(len(x))
     for code, part, result in _run("joint_table", source, len(x), lambda rows: (prior, x[rows]), engine):
-        first, count = codes[code]
-        table[parts[part], first : first + count] = result
+        table[parts[part], codes[code] : codes[code] + codes.step] = result
     return table
 
 
@@ -150,7 +149,7 @@ def gradient(
     codes, parts = code_pieces(source.latents), row_pieces(len(x))
     code_mass = np.zeros(len(prior.table))
     inner: dict[int, Tree[tuple[Floats, ...]]] = {}
-    left = [len(parts)] * len(codes)
+    left: dict[int, int] = {}
     outer: Tree[tuple[Floats, ...]] = Tree(len(codes), _add)
 
     def arguments(rows: slice) -> tuple[Any, ...]:
@@ -158,9 +157,10 @@ def gradient(
 
     for code, part, result in _run("gradient", source, len(x), arguments, engine):
         inner.setdefault(code, Tree(len(parts), _add)).add(part, result)
-        left[code] -= 1
+        left[code] = left.get(code, len(parts)) - 1
         if left[code] == 0:
-            first = codes[code][0]
+            del left[code]
+            first = codes[code]
             flat, bit_mass, masses, logit_slopes = inner.pop(code).result
             code_mass[first : first + len(masses)] = masses
             outer.add(code, (source.pull(first, flat, logit_slopes), bit_mass))

@@ -29,8 +29,8 @@ So no sum has to be taken to bound its error: P is the answer itself. What remai
    there an activation adds 2**-90, a dense layer (n**2 + n + 8) u**2 (|b| + sum |W| (m + e)), and what remains is one
    rounding of the logits, u |a|, as for one affine layer. So large weights cost time, not digits.
 4. The sum. A term exp(l - n log 2) has relative error 2 u + 2 u |l - n log 2|, and the posterior's average of that
-   distance is at most K log 2 + 0.7; additions: 6 + 64 + pages + 12 deep, gamma. Terms below 2**-1021 are dropped:
-   2**(K - 1000). The final logarithm: 3 u + u P.
+   distance is at most K log 2 + 0.7; additions: 6 + 64 + pages + log2(pieces) deep, gamma. Terms below 2**-1021 are
+   dropped: 2**(K - 1000). The final logarithm: 3 u + u P.
 
 Second-order terms, products of two of the above, are covered by a factor 1.01 while b < 10**-3; beyond that the
 bound is reported as inf. The logits of a decoder that is no MLP are taken as given.
@@ -87,9 +87,9 @@ def needs_precision(network: MLP) -> bool:
 
 def _summation(latents: int) -> float:
     """Step 4, without its share of P."""
-    count = code_pieces(latents)[0][1]
-    pages = max(1, count >> (LOW_BITS + PAGE.bit_length() - 1))
-    depth = LOW_BITS + PAGE + pages + 12
+    pieces = code_pieces(latents)
+    pages = max(1, pieces.step >> (LOW_BITS + PAGE.bit_length() - 1))
+    depth = LOW_BITS + PAGE + pages + len(pieces).bit_length()
     terms = 2 * U * (latents * math.log(2.0) + 1.7)
     return depth * U / (1 - depth * U) + terms + 2.0 ** (latents - 1000) + 3 * U
 

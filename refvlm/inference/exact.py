@@ -183,18 +183,24 @@ def sample_posterior(
     codes = np.zeros((len(rows), n), dtype=np.int64)
     if codes.size == 0:
         return np.zeros((len(rows), n, model.latents), dtype=np.uint8)
+    pieces = code_pieces(model.latents)
+    check_fits(
+        f"sample_posterior: the sums of {len(rows)} rows over {len(pieces)} pieces of the cube",
+        32 * len(rows) * len(pieces) + 16 * pieces.step,
+        "use fewer rows at a time",
+    )
     source, (prior, _) = arrays.source(model.decoder), log_prior_arrays(model.prior, engine)
     power, total = sums.piece_sums(source, prior, rows, engine)
     mass = np.ldexp(total, np.maximum(power - power.max(axis=0), -1100.0).astype(np.int64))
     chosen = _invert(mass.T, rng.random(codes.shape))
     uniforms = rng.random(codes.shape)
-    for piece, (first, count) in enumerate(code_pieces(model.latents)):
+    for piece in np.unique(chosen):
+        first, count = pieces[piece], pieces.step
         hit = np.flatnonzero((chosen == piece).any(axis=1))
-        if len(hit) > 0:
-            table = kernels.get("joint_table")(source.piece(first, count), prior, rows[hit], first, count)
-            weights = kernels.get("normalise")(table, power[piece, hit], total[piece, hit])
-            drawn = first + _invert(weights, uniforms[hit])
-            codes[hit] = np.where(chosen[hit] == piece, drawn, codes[hit])
+        table = kernels.get("joint_table")(source.piece(first, count), prior, rows[hit], first, count)
+        weights = kernels.get("normalise")(table, power[piece, hit], total[piece, hit])
+        drawn = first + _invert(weights, uniforms[hit])
+        codes[hit] = np.where(chosen[hit] == piece, drawn, codes[hit])
     return bits.rows_of(codes.ravel(), model.latents).reshape(len(rows), n, model.latents)
 
 

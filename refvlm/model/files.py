@@ -130,9 +130,12 @@ def _read_arrays(name: str, file: io.BufferedReader) -> dict[str, NDArray[Any]]:
 
 def _read_array(stream: Any, size: int) -> NDArray[Any]:
     """One .npy member of `size` bytes: float64, or uint8 for the header."""
-    version = np.lib.format.read_magic(stream)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(stream)
+    try:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(stream)
+    except Exception as error:  # a hostile header surfaces as whatever NumPy's parser met first
+        raise FileFormatError(f"an array without a readable header ({' '.join(str(error).split())})") from None
     if dtype.hasobject:
         raise FileFormatError("holds pickled objects, which are never loaded; wanted a file written by refvlm.save")
     if dtype not in (np.dtype("<f8"), np.dtype("u1")):
