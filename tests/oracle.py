@@ -149,9 +149,7 @@ def log_prior(model: Model, z: Any) -> list[float]:
 
 def log_likelihood(model: Model, x: Any, z: Any) -> list[float]:
     """log p(x | z), eq. (2), for pairs of rows."""
-    return [
-        log_bernoullis(row, forward(model.decoder, code)) for row, code in zip(plain(x), plain(z), strict=True)
-    ]
+    return [log_bernoullis(row, forward(model.decoder, code)) for row, code in zip(plain(x), plain(z), strict=True)]
 
 
 def log_joint(model: Model, x: Any, z: Any) -> list[float]:

@@ -84,6 +84,26 @@ def test_where_q_meets_an_impossible_latent_both_infinities_appear():
     assert np.isfinite(refvlm.decompose(model, inside, binary(2, 4, rng)).vlb).all()
 
 
+@pytest.mark.parametrize("logit", [30.0, 708.0, 709.0, 1e5, 1e18])
+def test_mass_on_an_impossible_latent_counts_however_small(logit):
+    """sigmoid(-709) is 0 in float64 and e**-709 in truth: VLB = -inf all the same, in shallow and in deep models."""
+    rng = np.random.default_rng(1)
+    model = refvlm.BernoulliLVM(refvlm.Bernoulli([0.3, -np.inf]), network([2, 3], rng))
+    q, x = refvlm.PerDatumPosterior([[0.1, -logit], [0.1, -np.inf]]), binary(2, 3, rng)
+    d = refvlm.decompose(model, q, x)
+    assert np.isneginf(d.vlb).tolist() == np.isposinf(d.kl).tolist() == [True, False]
+    assert_identity(d)
+    with pytest.raises(ValueError, match="row 0"):
+        refvlm.grad_vlb(model, q, x)
+    towering = refvlm.BernoulliLVM(
+        refvlm.BernoulliLVM(refvlm.Bernoulli([-np.inf]), network([1, 2], rng)), network([2, 3], rng)
+    )
+    above = refvlm.AmortisedPosterior(refvlm.MLP([np.zeros((2, 1))], [[-logit]]))
+    chain = refvlm.ChainPosterior([refvlm.PerDatumPosterior(np.zeros((2, 2))), above])
+    assert np.isneginf(refvlm.vlb(towering, chain, x)).all()
+    assert np.isposinf(refvlm.kl(towering, chain, x)).all()
+
+
 def test_bound_is_tight_at_the_posterior_where_the_posterior_factorises():
     """Each latent switches its own observed bits, so p(z | x) is a product: q can equal it, and the gap closes."""
     rng = np.random.default_rng(3)

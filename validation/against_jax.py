@@ -92,7 +92,6 @@ def log_qs(logits: jax.Array) -> jax.Array:
     return jax.vmap(lambda z: log_probability(z, logits))(codes(len(logits)))
 
 
-
 def bound(
     model: refvlm.BernoulliLVM, stages: list[Any], prefixes: list[str], parameters: Arrays, prefix: str, row: jax.Array,
     logits: jax.Array,
@@ -179,7 +178,7 @@ def check_modules(report: Report) -> None:
         print(f"skipped: from_flax, because flax cannot be imported ({error})")
         return
 
-    class Net(nn.Module):  # type: ignore[misc]
+    class Net(nn.Module):
         widths: tuple[int, ...]
         activation: str
         biased: bool

@@ -6,7 +6,8 @@ a logarithm before the last step, and nothing can underflow. Gradients come from
 with a step of 1e-16, whose truncation error is of the order of 1e-32: no derivative formula is shared with anyone.
 Deep models are summed over the bits of all layers at once.
 
-Prints one line for each family of comparisons, its worst case, and what was allowed; exit code 1 if any disagrees.
+Prints one line for each family of comparisons, its worst case, and what was allowed; exit code 1 if any disagrees, 77
+without mpmath.
 """
 
 from __future__ import annotations
@@ -19,10 +20,15 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import mpmath
 import numpy as np
-from common import ACTIVATIONS, Report, binary, distinct_sizes, random_arrays
-from mpmath import mp
+from common import ACTIVATIONS, NO_FRAMEWORK, Report, binary, distinct_sizes, random_arrays
+
+try:
+    import mpmath
+    from mpmath import mp
+except ImportError as error:
+    print(f"skipped: mpmath cannot be imported ({error})")
+    sys.exit(NO_FRAMEWORK)
 
 import refvlm
 
@@ -197,7 +203,9 @@ Problem = tuple[refvlm.BernoulliLVM, Any]
 
 
 def rows_for(model: refvlm.BernoulliLVM, rng: np.random.Generator, drawn: int, uniform: int) -> Any:
-    """Rows of x: some from the model itself, some uniform."""
+    """Rows of x: some from the model itself, some uniform, and never as many as there are latents or columns."""
+    while drawn + uniform in (model.latents, model.observed):
+        uniform += 1
     return np.concatenate([model.sample(drawn, rng)[0], binary(uniform, model.observed, rng)])
 
 
@@ -405,7 +413,7 @@ def per_datum(model: refvlm.BernoulliLVM, x: Any, rng: np.random.Generator, scal
 
 def amortised(model: refvlm.BernoulliLVM, x: Any, rng: np.random.Generator) -> tuple[Any, list[Any]]:
     """A q with an encoder: as refvlm takes it, and its logits per row in mpf."""
-    sizes = [model.observed, *distinct_sizes(rng, model.latents, 1, 2, 9), model.latents]
+    sizes = [model.observed, model.observed + model.latents, model.latents]
     encoder = refvlm.MLP(*random_arrays(sizes, rng), ACTIVATIONS[model.latents % 3])
     network = exact_network(encoder)
     return refvlm.AmortisedPosterior(encoder), [forward(network, tuple(row)) for row in x.tolist()]
@@ -421,7 +429,7 @@ def check_random(report: Report, quick: bool) -> None:
             check_pairs(report, model, x, table, rng)
             check_posterior(report, model, x, table)
             if number % 4 == 0:
-                q, _, logits = per_datum(model, x, rng, [0.5, 3.0, 30.0][number // 4 % 3])
+                q, _, logits = per_datum(model, x, rng, [0.5, 3.0, 30.0, 800.0][number // 4 % 4])
             else:
                 q, logits = amortised(model, x, rng)
             bounds = [bound_of(q_table(a), table.prior, table.likelihood[n]) for n, a in enumerate(logits)]
@@ -436,7 +444,7 @@ def check_adversaries(report: Report, quick: bool) -> None:
         check_adversary(report, name, model, x, table)
         if number % 4 == 0:
             check_posterior(report, model, x, table, "edges: ")
-            logits = rng.normal(size=(len(x), model.latents)) * [0.5, 3.0, 30.0][number // 4 % 3]
+            logits = rng.normal(size=(len(x), model.latents)) * [0.5, 3.0, 30.0, 800.0][number // 4 % 4]
             inside = np.isinf(model.prior.logits) & (np.arange(len(x)) % 2 == 0)[:, None]
             q = refvlm.PerDatumPosterior(np.where(inside, model.prior.logits, logits))
             exact = [[mp.mpf(float(a)) for a in row] for row in q.logits]
@@ -455,7 +463,7 @@ def deep_problems(quick: bool) -> Iterator[tuple[refvlm.BernoulliLVM, Any, list[
             hidden = [[], [width + 3], [width + 4, width + 2]][(number + depth) % 3]
             activation = ACTIVATIONS[(number + depth) % 3]
             model = refvlm.BernoulliLVM(model, refvlm.MLP(*random_arrays([below, *hidden, width], rng), activation))
-            encoders.insert(0, refvlm.MLP(*random_arrays([width, width + 1, below], rng), activation))
+            encoders.insert(0, refvlm.MLP(*random_arrays([width, width + 2, below], rng), activation))
             below = width
         yield model, rows_for(model, rng, 2, 2), encoders, rng
 
@@ -513,11 +521,19 @@ def nudged(value: list[Any], path: tuple[Any, ...], step: Any) -> Callable[[], N
     return restore
 
 
+def at(value: Any, path: tuple[Any, ...]) -> Any:
+    """The number at a path."""
+    return at(value[path[0]], path[1:]) if path else value
+
+
 def difference_quotients(f: Callable[[], Any], array: list[Any]) -> list[Any]:
-    """d f / d each number of nested lists, by central differences at a step of 1e-16."""
+    """d f / d each number of nested lists, by central differences at a step of 1e-16; 0 for an infinite logit."""
     step, quotients = mp.mpf(10) ** -16, []
     for path in locations(array):
         ends = []
+        if mp.isinf(at(array, path)):
+            quotients.append(ZERO)
+            continue
         for signed in (step, -step):
             restore = nudged(array, path, signed)
             ends.append(f())
@@ -557,6 +573,25 @@ def check_gradient(
         raise AssertionError(f"{what}: names {sorted(set(got) ^ names)} belong to one side only")
 
 
+def steepness(model: refvlm.BernoulliLVM) -> float:
+    """How much a slope can grow on its way through the decoder's matrices to the first hidden layer."""
+    return float(np.prod([1 + np.abs(w).sum(axis=0).max() for w in model.decoder.weights[1:]]))
+
+
+def steep_problems(quick: bool) -> Iterator[tuple[refvlm.BernoulliLVM, Any, Any, Any]]:
+    """Weights N(0, 1) * 30, prior logits of which some are infinite, and q infinite there and elsewhere."""
+    rng = np.random.default_rng(81)
+    for number in range(3 if quick else 18):
+        latents, observed, hidden = [(2, 4, [3]), (3, 2, []), (1, 5, [4, 2])][number % 3]
+        weights, biases = saturated(random_arrays([latents, *hidden, observed], rng), rng)
+        prior = infinite_prior(latents, rng)
+        decoder = refvlm.MLP(weights, biases, ACTIVATIONS[number // 3 % 3])
+        model = refvlm.BernoulliLVM(refvlm.Bernoulli(prior), decoder)
+        logits = np.where(rng.random((6, latents)) < 0.2, np.inf, rng.normal(size=(6, latents)) * 3)
+        q = refvlm.PerDatumPosterior(np.where(np.isinf(prior), prior, logits))
+        yield model, q, rows_for(model, rng, 3, 3), rng.normal(size=6)
+
+
 def gradient_problems(quick: bool) -> Iterator[tuple[refvlm.BernoulliLVM, Any, Any, Any]]:
     """Small models of every kind with a q for each, and weights of the rows."""
     rng = np.random.default_rng(80)
@@ -564,7 +599,7 @@ def gradient_problems(quick: bool) -> Iterator[tuple[refvlm.BernoulliLVM, Any, A
     for number, (latents, hidden, observed) in enumerate(shallow[: 2 if quick else None]):
         decoder = refvlm.MLP(*random_arrays([latents, *hidden, observed], rng), ACTIVATIONS[number % 3])
         model = refvlm.BernoulliLVM(refvlm.Bernoulli(rng.normal(size=latents)), decoder)
-        x = binary(6 if observed != 6 else 7, observed, rng)
+        x = binary(8, observed, rng)
         encoder = refvlm.MLP(*random_arrays([observed, latents + 3, latents], rng), ACTIVATIONS[(number + 1) % 3])
         yield model, refvlm.AmortisedPosterior(encoder), x, rng.normal(size=len(x))
         yield model, refvlm.PerDatumPosterior(rng.normal(size=(len(x), latents))), x, rng.normal(size=len(x))
@@ -573,7 +608,7 @@ def gradient_problems(quick: bool) -> Iterator[tuple[refvlm.BernoulliLVM, Any, A
             refvlm.Bernoulli(rng.normal(size=top)), refvlm.MLP(*random_arrays([top, 4, middle], rng), "sigmoid")
         )
         model = refvlm.BernoulliLVM(above, refvlm.MLP(*random_arrays([middle, observed], rng)))
-        x = binary(5, observed, rng)
+        x = binary(6, observed, rng)
         first = refvlm.AmortisedPosterior(refvlm.MLP(*random_arrays([observed, middle], rng)))
         second = refvlm.AmortisedPosterior(refvlm.MLP(*random_arrays([middle, 5, top], rng), "relu"))
         yield model, first, x, rng.normal(size=len(x))
@@ -612,14 +647,20 @@ def stage_arrays(stage: Any, prefix: str) -> Iterator[tuple[str, list[Any]]]:
 def check_gradients(report: Report, quick: bool) -> None:
     """grad_log_marginal and grad_vlb, weighted, entry by entry.
 
-    An entry is an average over z of terms whose factors are all of order 1 here, times the rows' weights; for a
-    VLB the terms also carry log p(x, z) - log q, below 100 nats.
+    An entry is an average over z of slopes, times the rows' weights: a slope of a logit is at most 1, and what it
+    can grow to on its way down is `steepness`, a few units where the weights are ordinary. For a VLB the terms of an
+    entry of q also carry log p(x, z) - log q, in nats.
     """
     with mp.workdps(70):
-        for model, q, x, row_weights in gradient_problems(quick):
+        ordinary, steep = gradient_problems(quick), steep_problems(quick)
+        problems = [*(("", *problem) for problem in ordinary), *(("edges, ", *problem) for problem in steep)]
+        for edges, model, q, x, row_weights in problems:
             exact, weights = exact_model(model), [mp.mpf(float(w)) for w in row_weights]
-            scale = float(np.abs(row_weights).sum())
-            deep = "deep, " if isinstance(model.prior, refvlm.BernoulliLVM) else ""
+            scale = float(np.abs(row_weights).sum()) * (steepness(model) if edges else 1.0)
+            size = 10.0
+            if edges:
+                size = 1 + float(np.abs(np.stack(refvlm.vlb_terms(model, q, x))).sum(axis=0).max())
+            deep = "deep, " if isinstance(model.prior, refvlm.BernoulliLVM) else edges
             chained = isinstance(q, refvlm.ChainPosterior)
             stages = [stage_of(stage) for stage in (q.stages if chained else [q])]
 
@@ -647,7 +688,7 @@ def check_gradients(report: Report, quick: bool) -> None:
             ]
             arrays = [*named_arrays(exact, "model."), *recognition]
             what = f"{deep}grad VLB, {'a chain' if chained else type(q).__name__}"
-            check_gradient(report, what, refvlm.grad_vlb(model, q, x, row_weights), arrays, vlb, 10 * scale)
+            check_gradient(report, what, refvlm.grad_vlb(model, q, x, row_weights), arrays, vlb, size * scale)
 
 
 def main() -> int:

@@ -32,9 +32,8 @@ def cases() -> Iterator[Case]:
     for number, activation in enumerate(ACTIVATIONS):
         other = ACTIVATIONS[(number + 1) % 3]
         for hidden in ([], [9], [9, 6]):
-            model = refvlm.BernoulliLVM(
-                refvlm.Bernoulli(rng.normal(size=5)), network([5, *hidden, 12], rng, activation)
-            )
+            decoder = network([5, *hidden, 12], rng, activation)
+            model = refvlm.BernoulliLVM(refvlm.Bernoulli(rng.normal(size=5)), decoder)
             x = np.concatenate([model.sample(4, rng)[0], binary(3, 12, rng)])
             name = f"{activation}, {len(hidden)} hidden"
             encoder = network([12, *hidden[::-1], 5], rng, other)
@@ -44,7 +43,7 @@ def cases() -> Iterator[Case]:
 
 
 def deep_cases(rng: np.random.Generator, activation: str, other: str) -> Iterator[Case]:
-    """Latents 5 under 3, and 5 under 4 under 2; x has 10 bits and 8 rows."""
+    """Latents 5 under 3, and 5 under 4 under 2; x has 10 bits and 13 rows."""
     for uppers in ([3], [4, 2]):
         widths = [10, 5, *uppers]  # from x upwards
         model: Any = refvlm.Bernoulli(rng.normal(size=widths[-1]))
@@ -52,8 +51,8 @@ def deep_cases(rng: np.random.Generator, activation: str, other: str) -> Iterato
         for above, below in zip(widths[:0:-1], widths[-2::-1], strict=True):
             model = refvlm.BernoulliLVM(model, network([above, above + 4, below], rng, activation))
             stages.insert(0, refvlm.AmortisedPosterior(network([below, below + 1, above], rng, other)))
-        x = np.concatenate([model.sample(5, rng)[0], binary(3, 10, rng)])
+        x = np.concatenate([model.sample(9, rng)[0], binary(4, 10, rng)])
         name = f"{activation}, {len(widths) - 1} layers"
-        free = refvlm.PerDatumPosterior(rng.normal(size=(8, 5)))
+        free = refvlm.PerDatumPosterior(rng.normal(size=(13, 5)))
         for q in (stages[0], free, refvlm.ChainPosterior(stages), refvlm.ChainPosterior([free, *stages[1:]])):
-            yield Case(name, model, q, x, rng.normal(size=8))
+            yield Case(name, model, q, x, rng.normal(size=13))

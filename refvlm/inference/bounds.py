@@ -143,19 +143,12 @@ def _kl(q: Posterior, model: BernoulliLVM, found: exact.Evidence, x: Bits, engin
         return np.zeros(0)
     share = arrays.recognition(_first(q), x)[1]
     gap = sums.divergence(found.source, found.prior, share, x, found.log_px, engine)
-    gap[_meets_impossible(share, found.prior)] = np.inf  # also where the product of q's factors underflows
     if isinstance(q, ChainPosterior):
         assert isinstance(model.prior, BernoulliLVM)
         codes = arrays.all_codes(model.latents)
         above = _kl(q.above, model.prior, exact.evidence(model.prior, codes, engine), codes, engine)
         gap = gap + _expectation(share, above[None])[:, 0]
     return gap
-
-
-def _meets_impossible(share: Recognition, prior: Prior) -> NDArray[np.bool_]:
-    """Whether q puts mass on a value that a factorised prior rules out, (N,)."""
-    met: NDArray[np.bool_] = np.logical_or.reduce(np.isneginf(prior.bits) & (share.probability > 0), axis=(1, 2))
-    return met
 
 
 def decompose(
@@ -214,7 +207,7 @@ def _grad(model: BernoulliLVM, q: Posterior, x: Bits, weights: Floats, engine: E
     source = arrays.source(model.decoder)
     unused = np.zeros(len(x))
     moment, expected = sums.moments(source, prior, share, x, unused, unused, engine)
-    infinite = np.isneginf(expected) | _meets_impossible(share, prior)
+    infinite = np.isneginf(expected)
     if infinite.any():
         raise ValueError(
             f"posterior: puts mass on a z of zero prior probability for row {int(np.argmax(infinite))} of x, where the "

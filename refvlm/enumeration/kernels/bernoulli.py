@@ -27,14 +27,17 @@ def bernoulli(logits: Floats) -> tuple[Floats, Floats]:
 
 @kernel
 def prior_and_entropy(q: Recognition, bits: Floats) -> tuple[Floats, Floats]:
-    """E_q[log p(z)] for a factorised prior and the entropy E_q[-log q(z)], (N,) each; 0 log 0 = 0."""
+    """E_q[log p(z)] for a factorised prior and the entropy E_q[-log q(z)], (N,) each; 0 log 0 = 0.
+
+    What decides whether q has mass is its logarithm: a probability that underflows is still positive.
+    """
     rows, _, latents = q.probability.shape
     prior, entropy = np.zeros(rows), np.zeros(rows)
     for n in range(rows):
         for k in range(latents):
             for bit in range(2):
                 p = q.probability[n, bit, k]
-                if p > 0.0:
-                    prior[n] += p * bits[bit, k]
+                if q.log_probability[n, bit, k] > -np.inf:
+                    prior[n] += p * bits[bit, k] if bits[bit, k] > -np.inf else -np.inf
                     entropy[n] -= p * q.log_probability[n, bit, k]
     return prior, entropy

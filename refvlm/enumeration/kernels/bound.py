@@ -46,7 +46,7 @@ def reconstruction(decoder: Decoder, q: Recognition, x: NDArray[np.uint8], first
 
 @kernel
 def expectation(q: Recognition, tables: Floats) -> Floats:
-    """E_q[table(z)] for every row and table, tables (T, 2**K): (N, T). 0 times an infinite entry is 0."""
+    """E_q[table(z)] for every row, tables (T, 2**K): (N, T); infinite where q has any mass on such an entry."""
     rows, lanes = len(q.probability), lane_count(q.probability.shape[2])
     count = tables.shape[1]
     low_q = low_recognition(q, lanes)
@@ -54,11 +54,14 @@ def expectation(q: Recognition, tables: Floats) -> Floats:
     total = np.zeros((rows, len(tables)))
     for code in range(0, count, lanes):
         for n in range(rows):
-            high = recognise(q, n, code)[0]
+            high, log_high = recognise(q, n, code)
             for t in range(len(tables)):
                 for j in range(lanes):
-                    p = high * low_q[n, 0, j]
-                    product[j] = p * tables[t, code + j] if p > 0.0 else 0.0
+                    value = tables[t, code + j]
+                    if abs(value) < np.inf:
+                        product[j] = high * low_q[n, 0, j] * value
+                    else:
+                        product[j] = value if log_high + low_q[n, 1, j] > -np.inf else 0.0
                 total[n, t] += tree_sum(product, lanes)
     return total
 
@@ -103,9 +106,10 @@ def divergence(
             for j in range(lanes):
                 log_p = (joint[j] + prior_lanes[j]) - log_px[n]
                 p_of_q = high * low_q[n, 0, j]
-                t = (log_high + low_q[n, 1, j]) - log_p
-                if p_of_q == 0.0:
-                    joint[j] = exp(log_p)
+                log_q = log_high + low_q[n, 1, j]
+                t = log_q - log_p
+                if p_of_q == 0.0:  # also where q underflows: it still has mass there
+                    joint[j] = np.inf if log_p == -np.inf and log_q > -np.inf else exp(log_p)
                 elif t > -0.25:
                     joint[j] = p_of_q * excess(t)
                 else:

@@ -50,10 +50,12 @@ def moments(
             for j in range(lanes):
                 weights[j] += prior_lanes[j]
             if len(low_q) > 0:
-                high = recognise(q, n, code)[0]
+                high, log_high = recognise(q, n, code)
                 for j in range(lanes):
-                    p = high * low_q[n, 0, j]
-                    weights[j] = p * weights[j] if p > 0.0 else 0.0
+                    if weights[j] > -np.inf:
+                        weights[j] *= high * low_q[n, 0, j]
+                    elif log_high + low_q[n, 1, j] == -np.inf:
+                        weights[j] = 0.0  # else -inf: q has mass, however little, on an impossible z
             else:
                 posterior_weights(weights, power[n], 1.0 / total[n], lanes)
             for j in range(lanes):
