@@ -20,14 +20,12 @@ class Decoder(NamedTuple):
 
     sizes: (D + 1,) int64, the layers' widths from K to L. activation: a value of ACTIVATIONS, between layers.
     flat: for each layer its weights (fan_in, fan_out), row by row, then its biases (fan_out,).
-    precise: take the layers after the first in double-double too.
     given: (count, L) logits of `count` consecutive codes from code `given_first`; (0, 0) when the MLP is to be used.
     """
 
     sizes: NDArray[np.int64]
     activation: int
     flat: Floats
-    precise: bool
     given: Floats
     given_first: int
 

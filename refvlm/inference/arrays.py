@@ -41,7 +41,7 @@ def flat_network(network: MLP) -> Decoder:
     layers = zip(network.weights, network.biases, strict=True)
     flat = np.concatenate([part.ravel() for layer in layers for part in layer])
     sizes = np.array(network.sizes, dtype=np.int64)
-    return Decoder(sizes, ACTIVATIONS[network.activation], flat, needs_precision(network), _NOTHING, 0)
+    return Decoder(sizes, ACTIVATIONS[network.activation], flat, _NOTHING, 0)
 
 
 class _MLPSource:
@@ -92,7 +92,7 @@ class _GeneralSource:
                 "decoder: forward returned logits that are not finite, or that add up to more than "
                 f"{LARGEST_LOGITS:g} for one z; wanted smaller ones"
             )
-        return Decoder(self._sizes, 0, np.zeros(0), False, logits, first)
+        return Decoder(self._sizes, 0, np.zeros(0), logits, first)
 
     def pull(self, first: int, flat: Floats, logit_slopes: Floats) -> Floats:
         gradient = self._forward(first, len(logit_slopes))[1](logit_slopes)
@@ -114,9 +114,23 @@ class _GeneralSource:
         return named
 
 
+class _PreciseSource(_GeneralSource):
+    """An MLP whose weights are too large for float64: its logits in double-double, given like any other decoder's."""
+
+    def __init__(self, network: MLP) -> None:
+        super().__init__(network)
+        self._flat = flat_network(network)
+
+    def piece(self, first: int, count: int) -> Decoder:
+        logits = kernels.get("precise_logits")(self._flat, first, count)
+        return Decoder(self._sizes, 0, np.zeros(0), logits, first)
+
+
 def source(network: Network) -> Source:
     """The decoder for the enumeration."""
-    return _MLPSource(network) if isinstance(network, MLP) else _GeneralSource(network)
+    if not isinstance(network, MLP):
+        return _GeneralSource(network)
+    return _PreciseSource(network) if needs_precision(network) else _MLPSource(network)
 
 
 def named(origin: Source, flat: Floats) -> Parameters:

@@ -25,7 +25,7 @@ So no sum has to be taken to bound its error: P is the answer itself. What remai
 3. Rounding of t_i: relative 7 u; their sum, all of one sign: relative (L / 4 + 7) u. The prior's terms: relative
    7 u and K + 2 additions. Adding the two, both <= 0: relative u. All of it is in b. A prior that is itself a sum
    brings its own bound instead, into a.
-   Weights for which step 1 gives more than 1e-11 for some logit are taken in double-double (`double_double.py`):
+   Weights for which step 1 gives more than 1e-11 for some logit are taken in double-double (`precise.py`):
    there an activation adds 2**-90, a dense layer (n**2 + n + 8) u**2 (|b| + sum |W| (m + e)), and what remains is one
    rounding of the logits, u |a|, as for one affine layer. So large weights cost time, not digits.
 4. The sum. A term exp(l - n log 2) has relative error 2 u + 2 u |l - n log 2|, and the posterior's average of that

@@ -24,6 +24,7 @@ _HOMES = {
     "merge": "marginal",
     "moments": "moments",
     "normalise": "joint",
+    "precise_logits": "precise",
     "prior_and_entropy": "bernoulli",
     "reconstruction": "bound",
 }

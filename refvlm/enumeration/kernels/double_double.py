@@ -1,10 +1,9 @@
-"""The network in double-double arithmetic, for weights so large that rounding in float64 would show.
+"""Double-double arithmetic, for networks whose weights are so large that rounding in float64 would show.
 
 A number is an unevaluated sum hi + lo, |lo| <= u |hi|, u = 2**-53, so about 106 bits (Dekker 1971; Hida, Li, Bailey
 2001). Relative errors of one operation, in units of u**2: sum and product below 8, division below 16. exp reduces to
 |r| <= ln(2) / 2, halves r nine times, sums a series to degree 9 and squares back as expm1; each of the nine
 squarings at most doubles an error of a few u**2, so exp is good to 2**-90, and with it tanh and sigmoid, absolutely.
-Logits leave as one float64, with one rounding, whatever cancelled on the way.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..problem import Decoder
 from .compiling import inline
 from .elementary import LN2, LN2_REST, LOG2_E, LOWEST, MAGIC, fma, power_of_two
 
@@ -126,20 +124,3 @@ def dense(
                 output_rest[j] += e + fma(w, h_rest[j], fma(w, h[j], -p))
         for j in range(lanes):
             output[j], output_rest[j] = two_sum(output[j], output_rest[j])
-
-
-@inline
-def network(decoder: Decoder, units: Floats, rests: Floats, lanes: int) -> Floats:
-    """From the first layer's pre-activations, value and rest, to the logits, (L, lanes)."""
-    sizes = decoder.sizes
-    offset, start = (sizes[0] + 1) * sizes[1], 0
-    for layer in range(1, len(sizes) - 1):
-        fan_in, fan_out = sizes[layer], sizes[layer + 1]
-        stop = start + fan_in
-        activate(units[start:stop], rests[start:stop], decoder.activation, lanes)
-        weights = decoder.flat[offset : offset + fan_in * fan_out].reshape(fan_in, fan_out)
-        biases = decoder.flat[offset + fan_in * fan_out : offset + (fan_in + 1) * fan_out]
-        above, above_rest = units[stop : stop + fan_out], rests[stop : stop + fan_out]
-        dense(weights, biases, units[start:stop], rests[start:stop], above, above_rest, lanes)
-        offset, start = offset + (fan_in + 1) * fan_out, stop
-    return units[start:]

@@ -3,7 +3,7 @@
 The running sum of row n is kept as total * 2**power with an integer power, the largest ceil(log2 p(x_n, z))
 seen so far. Rescaling by powers of two is exact, so the sum's bits do not depend on when the largest term
 turns up; only terms below 2**-1021 of it are dropped. Within a block the lanes are summed by halving, then
-PAGE blocks one after the other, then the pages: at most 6 + 64 + 2**(22 - 12) roundings deep per piece.
+PAGE blocks one after the other, then the pages: at most 6 + 64 + 2**(16 - 12) roundings deep per piece.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ one row per block plus one table per call. Both are kept as unevaluated sums of 
 the row's and the table's are added the same way, so a first-layer pre-activation carries a relative error of
 2 u however large and cancelling the weights are; without that, tanh of a near-cancelling sum at weights of
 1e3 would cost five digits. Later layers are dense: fused multiply-adds in runs of 16 inputs, so that the
-rounding grows like 16 + H/16 and not like H. Where the weights are too large for that (`decoder.precise`), they too
-are taken in double-double.
+rounding grows like 16 + H/16 and not like H. Networks whose weights are too large for that come here as given
+logits, from `precise.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from ..blocks import LOW_BITS
 from ..problem import Decoder
-from . import double_double
 from .compiling import inline
 from .double_double import two_sum
 from .elementary import fma, sigmoid, tanh
@@ -47,8 +46,7 @@ class Workspace(NamedTuple):
     """The arrays a kernel reuses from block to block.
 
     table, table_rest: (H_1, lanes), the low bits' part of the first layer. row, row_rest: (H_1,), the high bits'.
-    units: (all hidden units and logits, lanes); the logits come last. rests: the same, empty unless the decoder is
-    precise. run: (lanes,), scratch.
+    units: (all hidden units and logits, lanes); the logits come last. run: (lanes,), scratch.
     """
 
     table: Floats
@@ -56,7 +54,6 @@ class Workspace(NamedTuple):
     row: Floats
     row_rest: Floats
     units: Floats
-    rests: Floats
     run: Floats
 
 
@@ -132,8 +129,7 @@ def workspace(decoder: Decoder, lanes: int) -> Workspace:
     table, rest = low_table(decoder, lanes)
     width = decoder.sizes[1]
     units = np.empty((decoder.sizes[1:].sum(), lanes))
-    rests = np.empty((len(units) if decoder.precise else 0, lanes))
-    return Workspace(table, rest, np.empty(width), np.empty(width), units, rests, np.empty(lanes))
+    return Workspace(table, rest, np.empty(width), np.empty(width), units, np.empty(lanes))
 
 
 @inline
@@ -215,11 +211,6 @@ def decode(decoder: Decoder, code: int, work: Workspace, lanes: int) -> Floats:
         for j in range(lanes):
             s, e = two_sum(high, low[j])
             unit[j] = s + (e + (high_rest + low_rest[j]))
-        if decoder.precise:
-            for j in range(lanes):
-                unit[j], work.rests[q, j] = double_double.add(high, high_rest, low[j], low_rest[j])
-    if decoder.precise:
-        return double_double.network(decoder, units, work.rests, lanes)
     offset, start = (sizes[0] + 1) * sizes[1], 0
     for layer in range(1, len(sizes) - 1):
         fan_in, fan_out = sizes[layer], sizes[layer + 1]
