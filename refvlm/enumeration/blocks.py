@@ -19,7 +19,7 @@ PAGE = 64
 """Blocks that are summed one after the other before their sum joins the piece's: keeps rounding chains short."""
 
 _SMALLEST, _MANY, _LARGEST = 12, 12, 16
-"""A piece has at least 2**12 codes, at most 2**16, between them a 2**12th of the cube: a short wait for an interrupt."""
+"""A piece has at least 2**12 codes, at most 2**16, between them a 2**12th of the cube, for prompt interrupts."""
 
 ROWS = 512
 """Rows of x in one piece: their sums stay in the nearest caches."""
