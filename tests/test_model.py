@@ -50,6 +50,11 @@ def test_parameters_are_exact_read_only_copies():
         mlp.activation = "relu"
 
 
+def test_a_network_shows_its_widths_and_not_its_weights():
+    assert repr(network([3, 5, 4], rng(), "relu")) == "MLP(3-5-4, 'relu')"
+    assert "MLP(3-5-4, 'tanh')" in repr(shallow(3, (5,), 4, rng()))
+
+
 def test_forward_follows_the_weights_orientation():
     """a = h @ W + b with W (fan_in, fan_out), the last layer linear."""
     w0, w1, b0, b1 = rng().normal(size=(3, 4)), rng().normal(size=(4, 2)), rng().normal(size=4), rng().normal(size=2)

@@ -43,7 +43,7 @@ class Network(Protocol):
         """The parameters by name; gradients come under the same names."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MLP:
     """Affine layers with an activation between them; the last layer is linear, so the outputs are logits.
 
@@ -101,6 +101,9 @@ class MLP:
         pairs = list(pairwise(widths))
         weights = [rng.normal(size=pair) * (scale / np.sqrt(pair[0])) for pair in pairs]
         return cls(weights, [np.zeros(fan_out) for _, fan_out in pairs], activation)
+
+    def __repr__(self) -> str:
+        return f"MLP({'-'.join(map(str, self.sizes))}, {self.activation!r})"
 
     @property
     def fan_in(self) -> int:
