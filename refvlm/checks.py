@@ -54,6 +54,11 @@ def as_array(name: str, value: object) -> NDArray[Any]:
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name}: got {describe(value)}, wanted a rectangular array ({error})") from None
+    except (TypeError, RuntimeError) as error:  # a tensor that tracks gradients, or of a kind that NumPy has not
+        reason = " ".join(str(error).split())
+        raise TypeError(
+            f"{name}: got {describe(value)}, wanted an array ({reason}); of a tensor pass tensor.detach().cpu().numpy()"
+        ) from None
     if array.dtype.kind not in "buif":
         raise TypeError(f"{name}: got dtype {array.dtype}, wanted real numbers (bool, integer or float)")
     return array

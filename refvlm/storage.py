@@ -65,7 +65,9 @@ def _target(path: str | os.PathLike[str]) -> str:
 def _refusal(path: str | os.PathLike[str], error: OSError) -> OSError:
     """The same kind of error, with the path the caller knows and a way out."""
     folder = os.path.dirname(os.path.realpath(path))
-    if not os.path.isdir(folder):
+    if isinstance(error, NotADirectoryError):
+        remedy = f"a part of {folder} is a file, not a directory; write elsewhere"
+    elif not os.path.isdir(folder):
         remedy = f"there is no directory {folder}; make it first, or write elsewhere"
     elif isinstance(error, PermissionError):
         remedy = f"no permission to write in {folder}; write elsewhere"

@@ -10,7 +10,7 @@ PROGRAM = """
 import numpy as np
 from refvlm.enumeration import kernels
 value = kernels.get("finish")(np.array([3.0]), np.array([1.5]))
-stats = kernels.get("finish").stats
+stats = kernels.get("finish").compiled.stats
 print(float(value[0]).hex(), sum(stats.cache_hits.values()), sum(stats.cache_misses.values()), kernels.cache_problem())
 """
 

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import refvlm
-from refvlm.cli import main
+from refvlm.cli import demo, main
 from refvlm.cli.report import Row, Summary
+from refvlm.enumeration import kernels
 
 K, H, L, N = 3, 4, 6, 11
 KEYS = ["row", "log_px", "log_px_error", "vlb", "kl", "residual"]
@@ -554,7 +555,8 @@ def test_what_cannot_be_read_ends_in_66(folder, run, name):
 def test_a_wrong_command_line_ends_in_2(folder, run, arguments):
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
-    assert "usage: refvlm" in err
+    assert err.startswith("refvlm: error: ")
+    assert err.count("\n") == 1
 
 
 # sample
@@ -609,8 +611,51 @@ def test_a_write_that_fails_ends_in_73_and_leaves_nothing(folder, run, monkeypat
 # demo, help
 
 
+@pytest.mark.parametrize(
+    ("found", "started", "program"),
+    [
+        ("/bin/refvlm", "x", "refvlm"),
+        (None, ".venv/bin/refvlm", ".venv/bin/refvlm"),
+        (None, "/lib/refvlm/__main__.py", "python -m refvlm"),
+    ],
+)
+def test_the_demo_names_the_program_as_it_can_be_typed(monkeypatch, found, started, program):
+    monkeypatch.setattr("shutil.which", lambda name: found)
+    monkeypatch.setattr("sys.argv", [started])
+    assert demo._program() == program
+
+
+def test_the_first_compilation_is_announced(monkeypatch, folder, run):
+    monkeypatch.setattr(kernels, "cold", lambda: True)
+    assert "compiling the loops first, once" in run("evaluate", "amortised.npz", "x.npy")[2]
+
+
+def test_an_interrupt_inside_a_kernel_is_an_interrupt(folder):
+    """SIGINT while compiled code runs in the main thread: numba makes it a SystemError, and we an interrupt again."""
+    program = (
+        "import os, signal, sys, threading\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "import numpy as np, refvlm\n"
+        "from refvlm.enumeration import kernels\n"
+        "from refvlm.inference import arrays\n"
+        "rng = np.random.default_rng(0)\n"
+        "source = arrays.source(refvlm.MLP.random([24, 40, 30], rng))\n"
+        "prior, x = arrays.prior_bits(refvlm.Bernoulli(np.zeros(24))), np.zeros((1, 30), np.uint8)\n"
+        "kernel = kernels.get('marginal')\n"
+        "kernel(source.piece(0, 64), prior, x, 0, 64)\n"
+        "threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "try:\n"
+        "    kernel(source.piece(0, 1 << 23), prior, x, 0, 1 << 23)\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")
+
+
 def test_the_demo_leaves_a_model_and_its_next_commands_work(tmp_path, monkeypatch, run):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("shutil.which", lambda name: name)
     code, out, err = run("demo", "--steps", 2, "-o", "a name.npz")
     assert code == 0
     assert err.startswith("refvlm: fitting a model to 1797 handwritten digits")

@@ -248,6 +248,11 @@ def test_flax_kernels_keep_their_orientation():
     [
         (lambda: refvlm.from_torch({"encoder.0.weight": np.eye(2)}), ValueError, "got the name str 'encoder.0.weight'"),
         (lambda: refvlm.from_torch({"0.bias": np.zeros(2)}), ValueError, "'0.bias' without '0.weight'"),
+        (
+            lambda: refvlm.from_torch({"0.weight": np.ones((4, 3)), "1.weight": np.ones((2, 4))}),
+            ValueError,
+            "got layers 0 and 1, which follow each other without an activation",
+        ),
         (lambda: refvlm.from_torch({}), ValueError, "got no layers"),
         (lambda: refvlm.from_torch([1]), TypeError, "state_dict: got list"),
         (lambda: refvlm.from_torch({"0.weight": np.zeros((2, 2, 3))}), ValueError, "wanted 2 axes"),

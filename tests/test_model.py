@@ -211,6 +211,15 @@ def test_binary_data_of_any_type_is_welcome(dtype):
     assert (refvlm.log_marginal(model, np.asfortranarray(x)) == refvlm.log_marginal(model, x)).all()
 
 
+def test_a_tensor_that_tracks_gradients_is_told_what_to_do():
+    class Tensor:
+        def __array__(self, dtype=None, copy=None):
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad.")
+
+    with pytest.raises(TypeError, match=r"logits: got Tensor .*pass tensor.detach\(\)"):
+        refvlm.Bernoulli(Tensor())
+
+
 def test_posteriors_that_do_not_fit_are_named():
     model, x = shallow(3, (2,), 4, rng()), binary(5, 4, rng())
     with pytest.raises(ValueError, match="posterior: got one over 2 bits, wanted the model's 3"):

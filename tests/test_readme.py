@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import refvlm
@@ -29,6 +30,17 @@ def test_the_python_example_runs(readme):
         *(f"model.{name}" for name in names["model"].parameters()),
         *(f"posterior.{name}" for name in names["q"].parameters()),
     }
+
+
+def test_the_fit_example_runs_on_a_csv_and_leaves_a_model(readme, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savetxt("data.csv", refvlm.bars().sample(200, np.random.default_rng(0)), fmt="%d", delimiter=",")
+    names = {}
+    exec(block(readme, "fit"), names)
+    model, q = refvlm.load("model.npz")
+    d = refvlm.decompose(model, q, names["x"])
+    assert d.log_px.mean() > -4.0  # the bars' entropy is 2.38 nats, an untrained model's -log p(x) about 11
+    assert np.abs(d.residual).max() < 1e-12
 
 
 def test_every_function_the_readme_names_exists(readme):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
+import shutil
+import sys
 
 import numpy as np
 
@@ -21,7 +24,7 @@ from .arguments import add_json, add_workers, count
 from .evaluate import evaluate
 from .failure import IDENTITY_BROKEN, OK, writing
 from .inputs import open_data
-from .messages import say, say_cache_problem
+from .messages import say, say_cache_problem, say_if_cold
 from .report import Human, JSONLines
 
 __all__ = ["add_parser"]
@@ -46,9 +49,9 @@ The identity says log p(x) = VLB + KL. The residual is what is left of log p(x) 
 KL is the gap: what the bound loses on an image because q(z|x) is not the exact posterior.
 
 The model is in {path}. Next, any of:
-  refvlm evaluate {quoted} digits --rows all     every digit, from the file
-  refvlm evaluate {quoted} digits --table        one digit, all {codes} codes of the sum
-  refvlm sample {quoted} -n 5                    new digits from the model, a row of pixels each"""
+  {program} evaluate {quoted} digits --rows all     every digit, from the file
+  {program} evaluate {quoted} digits --table        one digit, all {codes} codes of the sum
+  {program} sample {quoted} -n 5                    new digits from the model, a row of pixels each"""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -104,9 +107,18 @@ def run(arguments: argparse.Namespace) -> int:
                 steps=arguments.steps,
                 path=path,
                 quoted=shlex.quote(path),
+                program=_program(),
             )
         )
     return IDENTITY_BROKEN if summary.broken else OK
+
+
+def _program() -> str:
+    """What to type for this program where it was started: not every environment is on the PATH."""
+    if shutil.which("refvlm") is not None:
+        return "refvlm"
+    name = os.path.basename(sys.argv[0])
+    return shlex.quote(sys.argv[0]) if name.startswith("refvlm") else "python -m refvlm"
 
 
 def _fit(steps: int, workers: int | None) -> tuple[BernoulliLVM, Posterior]:
@@ -114,7 +126,8 @@ def _fit(steps: int, workers: int | None) -> tuple[BernoulliLVM, Posterior]:
     x, rng = digits(), np.random.default_rng(SEED)
     start = BernoulliLVM(Bernoulli(np.zeros(LATENTS)), MLP.random([LATENTS, HIDDEN, x.shape[1]], rng))
     guess = AmortisedPosterior(MLP.random([x.shape[1], LATENTS], rng))
-    say("fitting a model to 1797 handwritten digits; a first run also compiles its loops")
+    say("fitting a model to 1797 handwritten digits")
+    say_if_cold()
     with ProgressBar("fitting p(x)") as bar:
         model = climb(start, x, steps, workers=workers, progress=bar)
     with ProgressBar("fitting q(z|x)") as bar:

@@ -18,7 +18,7 @@ from ..rows import RowReader
 from .arguments import Rows, add_json, add_workers, positive, row_range
 from .failure import BAD_INPUT, IDENTITY_BROKEN, OK, Failure
 from .inputs import DATA_HELP, chunks_of, open_data, open_model
-from .messages import say, say_cache_problem
+from .messages import say, say_cache_problem, say_if_cold
 from .report import Human, JSONLines, Reporter, Summary, rows_of
 from .worked import MOST_LATENTS, work_out
 
@@ -41,7 +41,8 @@ with --json, one object a line, keys as here:
   no rows are null. With --table, before each row:
   {{"row": 0, "code": 0, "z": [0, 0, ...], "log_prior": ..., "log_likelihood": ..., "log_joint": ...,
    "posterior": ..., "q": ... or null}}   for every code; bit k of the code is z_k, and z_0 comes first
-  {{"row": 0, "sums": {{"prior": 1.0, "log_joint": log p(x), "posterior": 1.0, "q": 1.0 or null}}}}
+  {{"row": 0, "sums": {{"prior": 1.0, "log_joint": log p(x), "posterior": 1.0, "q": 1.0 or null,
+                       "vlb": ... or null, "kl": ... or null}}}}   vlb and kl as the columns give them
 
 --table wants a model of at most {MOST_LATENTS} latent bits. In a deep model z is the layer next to x.
 Exit codes as in `refvlm --help`: 1 if the identity does not hold for some row.
@@ -71,7 +72,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default=argparse.SUPPRESS,
         metavar="WHICH",
         help="rows to show: all, the first N, or A:B for A to B - 1 (default: 10; with --json all; with --table 1); "
-        "the summary is of all rows",
+        "the summary is of all rows, with --table of the shown ones",
     )
     add_workers(parser)
     parser.add_argument(
@@ -92,6 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.table and "rows" not in arguments:
         say("note: the table of the first row alone; --rows chooses others")
     shown = _shown(arguments)
+    say_if_cold()
     with open_data(arguments.data, model.observed, arguments.chunk) as reader:
         summary = evaluate(
             arguments.model,

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from ..enumeration import kernels
 
-__all__ = ["say", "say_cache_problem"]
+__all__ = ["say", "say_cache_problem", "say_if_cold"]
 
 
 def say(message: str) -> None:
@@ -15,6 +15,12 @@ def say(message: str) -> None:
     if sys.stderr is not None:
         with suppress(OSError, ValueError):
             print(f"refvlm: {message}", file=sys.stderr, flush=True)
+
+
+def say_if_cold() -> None:
+    """Say what the first wait is for, before kernels run."""
+    if kernels.cold():
+        say("compiling the loops first, once: up to half a minute")
 
 
 def say_cache_problem() -> None:

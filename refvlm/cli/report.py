@@ -176,7 +176,11 @@ class Human:
         q = [f"{sums.q:14.10f}"] if sums.q is not None else []
         gap = " " * 14
         print(f"{'sum':>6}  {'':<{width}}", gap, gap, f"{sums.log_joint:14.10f}", f"{sums.posterior:14.10f}", *q)
-        print(f"sums: log sum exp of log p(x,z) is log p(x); p(z|x) adds up to 1; p(z) adds up to {sums.prior:.12g}\n")
+        print(f"sums: log sum exp of log p(x,z) is log p(x); p(z|x) adds up to 1; p(z) adds up to {sums.prior:.12g}")
+        if sums.vlb is not None and sums.kl is not None:
+            print(f"VLB = sum of q(z|x) (log p(x,z) - log q(z|x)) = {sums.vlb:.10f}")
+            print(f"KL  = sum of q(z|x) log(q(z|x) / p(z|x))      = {sums.kl:.10f}")
+        print()
         self._headed = False
 
     def row(self, row: Row) -> None:

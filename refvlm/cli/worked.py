@@ -33,12 +33,18 @@ class Line(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Of the columns: p(z), p(z | x) and q(z | x) add up to 1; log sum exp of log p(x, z) is log p(x)."""
+    """Of the columns: p(z), p(z | x) and q(z | x) add up to 1; log sum exp of log p(x, z) is log p(x).
+
+    vlb: the sum of q (log p(x, z) - log q), eq. (10). kl: the sum of q log(q / p(z | x)), eq. (7). With q's first stage
+    alone where q is a chain.
+    """
 
     prior: float
     log_joint: float
     posterior: float
     q: float | None
+    vlb: float | None
+    kl: float | None
 
 
 class Worked(NamedTuple):
@@ -68,8 +74,15 @@ def work_out(model: BernoulliLVM, q: Posterior | None, x: NDArray[np.uint8], wor
         log_joint=_log_sum_exp(lists[2]),
         posterior=math.fsum(lists[3]),
         q=None if mass is None else math.fsum(mass),
+        vlb=None if mass is None else _expected(mass, lists[2]),
+        kl=None if mass is None else -_expected(mass, [math.log(p) if p > 0 else -math.inf for p in lists[3]]),
     )
     return Worked("".join(map(str, x[0].tolist())), lines, sums)
+
+
+def _expected(mass: list[float], logs: list[float]) -> float:
+    """The sum of q (log - log q) over the lines, 0 log 0 = 0."""
+    return math.fsum(q * (value - math.log(q)) for q, value in zip(mass, logs, strict=True) if q > 0)
 
 
 def _log_sum_exp(logs: list[float]) -> float:

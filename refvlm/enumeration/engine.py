@@ -70,11 +70,11 @@ class Engine:
         if self.executor is not None:
             yield from _spread(self.executor, available_cores(), name, pieces)
             return
-        workers = min(self.workers or available_cores(), count)
-        if workers <= 1:
-            for index, arguments in enumerate(pieces):
-                yield index, call(name, arguments)
+        if count == 1:
+            for arguments in pieces:
+                yield 0, call(name, arguments)
             return
+        workers = min(self.workers or available_cores(), count)
         with ThreadPoolExecutor(workers, thread_name_prefix="refvlm") as executor:
             yield from _spread(executor, workers, name, pieces)
 

@@ -70,7 +70,8 @@ def vlb(
     """The exact variational lower bound, eqs. (8) and (10): (N,) nats, never above log p(x).
 
     -inf where q puts mass on a z of zero prior probability. With a single q on a deep model the collapsed bound,
-    log p(z1) exact; with a `ChainPosterior` that of all layers jointly. x and the rest as in `log_marginal`.
+    log p(z1) exact; with a `ChainPosterior` that of all its layers jointly, and exact above them. x and the rest as in
+    `log_marginal`.
     """
     prior, reconstruction, entropy = vlb_terms(model, q, x, workers=workers, executor=executor, progress=progress)
     return prior + reconstruction + entropy

@@ -96,8 +96,9 @@ def log_marginal(
     x: (N, L) zeros and ones. Returns (N,) nats; with_error=True also (N,) bounds on the absolute rounding error
     (proof in `refvlm.inference.certificate`; a decoder that is no MLP is taken at its word).
     workers: threads, by default all available cores; or executor: any concurrent.futures.Executor.
-    progress: called as progress(done, total). The result has the same bits for any of these, and a row's result
-    the same bits in any batch. Raises ValueError or TypeError for an x that is not binary (N, L).
+    progress: called as progress(done, total), anew for every pass over the latents. The result has the same bits for
+    any of these, and a row's result the same bits in any batch. Raises ValueError or TypeError for an x that is not
+    binary (N, L).
 
     >>> import numpy as np, refvlm
     >>> model = refvlm.BernoulliLVM(refvlm.Bernoulli([0.0]), refvlm.MLP([[[2.0, -1.0]]], [[0.5, 0.0]]))

@@ -20,7 +20,8 @@ def from_torch(state_dict: Mapping[str, Any], activation: str = "tanh") -> MLP:
 
     state_dict: "0.weight" (fan_out, fan_in), "0.bias" (fan_out,), "2.weight", ...; tensors or arrays. Layers are
     taken in the order of their numbers; a missing bias (bias=False) is zeros. A state dict does not name the
-    activation: give it. Raises ValueError for other names.
+    activation: give it; and the last Linear must give logits, so a Sigmoid after it, which leaves no trace here, must
+    not be part of the model. Raises ValueError for other names, and for two Linear layers in a row.
     """
     layers: dict[int, dict[str, NDArray[Any]]] = {}
     for name, value in _mapping("state_dict", state_dict).items():
@@ -34,6 +35,11 @@ def from_torch(state_dict: Mapping[str, Any], activation: str = "tanh") -> MLP:
     for number, layer in layers.items():
         if "weight" not in layer:
             raise ValueError(f"state_dict: got '{number}.bias' without '{number}.weight', wanted both")
+        if number + 1 in layers:
+            raise ValueError(
+                f"state_dict: got layers {number} and {number + 1}, which follow each other without an activation; "
+                "wanted one between them; multiply the two weights into one layer"
+            )
         if layer["weight"].ndim == 2:
             layer["weight"] = layer["weight"].T
     return _mlp("state_dict", [layers[number] for number in sorted(layers)], "weight", activation)
@@ -71,9 +77,11 @@ def _mapping(name: str, value: object) -> Mapping[str, Any]:
 
 
 def _array(value: Any) -> NDArray[Any]:
-    """Anything array-like, tensors that track gradients or live on a device included."""
+    """Anything array-like, tensors that track gradients, live on a device or are bfloat16 included."""
     for method in ("detach", "cpu"):
         value = getattr(value, method, lambda value=value: value)()
+    if "bfloat16" in str(getattr(value, "dtype", "")):
+        value = value.float() if hasattr(value, "float") else value.astype(np.float32)
     return np.asarray(value)
 
 

@@ -57,7 +57,7 @@ class AmortisedPosterior:
 
 @dataclass(frozen=True, eq=False)
 class PerDatumPosterior:
-    """One phi per data point, which the notes call an approximate posterior per data point: N * K numbers to store.
+    """One phi per data point, an approximate posterior of its own for each: N * K numbers to store.
 
     logits: (N, K); row i belongs to x[i]. -inf and +inf are legal: q puts all its mass on one value of the bit.
     """
@@ -99,7 +99,7 @@ class PerDatumPosterior:
 
 @dataclass(frozen=True, eq=False)
 class ChainPosterior:
-    """For a deep model: q(z1 | x) q(z2 | z1) ..., from x upwards.
+    """For a deep model: q(z1 | x) q(z2 | z1) ..., from x upwards; layers above the last stage are summed exactly.
 
     stages: two or more of `AmortisedPosterior`; the first may be a `PerDatumPosterior`.
     """

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-__all__ = ["cache_problem", "get"]
+__all__ = ["cache_problem", "cold", "get"]
 
 _HOMES = {
     "bernoulli": "bernoulli",
@@ -34,6 +34,12 @@ def get(name: str) -> Callable[..., Any]:
     """The kernel of that name, compiled or loaded on its first call."""
     found: Callable[..., Any] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     return found
+
+
+def cold() -> bool:
+    """Whether no compiled kernel has been kept yet, so that the first call of each will take seconds."""
+    empty: bool = import_module(f"{__name__}.compiling").cold()
+    return empty
 
 
 def cache_problem() -> str | None:

@@ -7,19 +7,20 @@ into a kernel, because Numba's own check sees an edit in the kernel's file but n
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 from numba.core import config
 from numba.core.caching import FunctionCache
 
-__all__ = ["cache_problem", "inline", "kernel"]
+__all__ = ["cache_problem", "cold", "inline", "kernel"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -91,8 +92,26 @@ def kernel(function: F) -> F:
                 compiled._cache = _ForgivingCache(function)
             finally:
                 config.CACHE_DIR = before
-    result: F = compiled
-    return result
+
+    @functools.wraps(function)
+    def run(*arguments: Any) -> Any:
+        try:
+            return compiled(*arguments)
+        except SystemError as error:  # what an interrupt becomes, once or twice over, while compiled code runs
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, KeyboardInterrupt):
+                cause = cause.__cause__
+            if cause is None:
+                raise
+            raise KeyboardInterrupt from None
+
+    run.compiled = compiled  # type: ignore[attr-defined]  # for whoever asks what was loaded from the cache
+    return cast(F, run)
+
+
+def cold() -> bool:
+    """Whether no kernel has been kept yet, so that the next call will take its time."""
+    return not any(_FOLDER.rglob("*.nbi"))
 
 
 def inline(function: F) -> F:
