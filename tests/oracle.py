@@ -1,4 +1,4 @@
-"""The formulas once more, as the notes write them: the truth that the tests hold everything else against.
+"""The formulas once more, as the equations write them: the truth that the tests hold everything else against.
 
 Plain Python over plain lists: `itertools.product` for the sums over {0,1}^K, `math.fsum` for the additions, no
 NumPy and nothing of the package under test. Slow, and written to be read beside eqs. (1) to (10).

@@ -1,4 +1,4 @@
-"""The sums in plain NumPy, as the notes write them: one row per data point, one column per code.
+"""The sums in plain NumPy, as the equations write them: one row per data point, one column per code.
 
 The slow twin of everything fast: no blocks, no rescaling tricks, whole tables in memory. Tests hold the kernels
 against it, and a reader can hold it against the equations.
