@@ -404,7 +404,7 @@ def test_an_interrupt_is_one_line_and_130(folder, x):
         stderr=subprocess.PIPE,
         text=True,
     ) as child:
-        child.stdin.write("0,1,0,1,1,0\n")
+        child.stdin.write("0,1,0,1,1,0\n" * 40)  # two chunks of many rows: the first is out when the second is there
         child.stdin.flush()
         assert json.loads(child.stdout.readline())["row"] == 0  # now it waits for more rows
         child.send_signal(signal.SIGINT)
@@ -642,10 +642,10 @@ def test_an_interrupt_inside_a_kernel_is_an_interrupt(folder):
         "source = arrays.source(refvlm.MLP.random([24, 40, 30], rng))\n"
         "prior, x = arrays.prior_bits(refvlm.Bernoulli(np.zeros(24))), np.zeros((1, 30), np.uint8)\n"
         "kernel = kernels.get('marginal')\n"
-        "kernel(source.piece(0, 64), prior, x, 0, 64)\n"
+        "kernel(source.piece(0, 64), prior, x, False, 0, 64)\n"
         "threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "try:\n"
-        "    kernel(source.piece(0, 1 << 23), prior, x, 0, 1 << 23)\n"
+        "    kernel(source.piece(0, 1 << 23), prior, x, False, 0, 1 << 23)\n"
         "except KeyboardInterrupt:\n"
         "    print('interrupted')\n"
     )

@@ -4,22 +4,38 @@ import mpmath as mp
 import numba
 import numpy as np
 
-from refvlm.enumeration.kernels import double_double, elementary
+from refvlm.enumeration.kernels import double_double, elementary, lanes
 
 U = 2.0**-53
 
 
 def vectorised(function):
-    """The function over an array, compiled as a loop: the form in which kernels use it."""
+    """The function over an array, block by block as kernels use it; one by one, and by octets, it has the same bits."""
 
     @numba.njit(error_model="numpy")
-    def loop(values):
-        out = np.empty_like(values)
+    def by_blocks(values, out):
+        for i in range(0, len(values), lanes.BLOCK):
+            lanes.store(out, i, function(lanes.load_block(values, i)))
+
+    @numba.njit(error_model="numpy")
+    def by_octets(values, out):
+        for i in range(0, len(values), lanes.OCTET):
+            lanes.store(out, i, function(lanes.load_octet(values, i)))
+
+    @numba.njit(error_model="numpy")
+    def one_by_one(values, out):
         for i in range(len(values)):
             out[i] = function(values[i])
-        return out
 
-    return loop
+    def evaluate(values):
+        padded = np.concatenate([values, np.resize(values, -len(values) % lanes.BLOCK)])
+        results = [np.empty_like(padded) for _ in range(3)]
+        for loop, out in zip((by_blocks, by_octets, one_by_one), results, strict=True):
+            loop(padded, out)
+        assert results[0].tobytes() == results[1].tobytes() == results[2].tobytes()
+        return results[0][: len(values)]
+
+    return evaluate
 
 
 def units(got, values, exact, *, relative):
@@ -136,10 +152,10 @@ def test_double_double_exp_tanh_and_sigmoid_are_good_to_ninety_bits():
 
     @numba.njit(error_model="numpy")
     def activated(values, rests, activation):
-        out = np.empty((2, 1, len(values)))
-        out[0, 0], out[1, 0] = values, rests
-        double_double.activate(out[0], out[1], activation, len(values))
-        return out[:, 0]
+        out = np.empty((2, len(values)))
+        for i in range(len(values)):
+            out[0, i], out[1, i] = double_double.activation_of(values[i], rests[i], activation)
+        return out
 
     rng = np.random.default_rng(6)
     values = np.concatenate([spread(-700.0, 0.0, rng, 800), spread(-1.0, 0.0, rng, 800)])

@@ -99,6 +99,18 @@ def test_gradients_match_finite_differences_in_a_chain_of_three():
     assert_vlb_gradient(model, refvlm.ChainPosterior(stages), binary(4, 6, rng), rng.normal(size=4), rng)
 
 
+@given(problems(infinite=True))
+def test_gradients_of_many_rows_add_up_from_single_rows(p):
+    """The road by tables against the log domain, row by row; the sizes of what is added set the scale."""
+    x, weights = np.resize(p.x, (18, p.model.observed)), np.resize(p.weights, 18)
+    together = refvlm.grad_log_marginal(p.model, x, weights)
+    apart = [refvlm.grad_log_marginal(p.model, x[n : n + 1], weights[n : n + 1]) for n in range(18)]
+    for name, value in together.items():
+        parts = np.array([part[name] for part in apart])
+        scale = np.abs(parts).sum(axis=0) + np.abs(weights).sum()
+        assert (np.abs(value - parts.sum(axis=0)) <= 1e-10 * scale).all(), name
+
+
 @given(problems(saturated=False, most_observed=6, infinite=True))
 def test_expected_gradient_of_log_marginal_under_the_model_is_zero(p):
     """sum over x of p(x) grad log p(x) = grad of 1."""

@@ -161,15 +161,65 @@ def test_empty_batches_give_empty_answers():
     }
 
 
-def test_a_rows_bits_do_not_depend_on_its_batch():
+@pytest.mark.parametrize(
+    ("rows", "parts"), [(700, [slice(0, 16), slice(510, 531), slice(3, 700)]), (15, [slice(0, 1), slice(3, 15)])]
+)
+def test_a_rows_bits_do_not_depend_on_its_batch(rows, parts):
+    """Among at least 16 rows, and among fewer."""
     rng = np.random.default_rng(6)
-    model, x = shallow(13, (10,), 7, rng), binary(700, 7, rng)
+    model, x = shallow(13, (10,), 7, rng), binary(rows, 7, rng)
     q = refvlm.AmortisedPosterior(network([7, 5, 13], rng))
-    whole = refvlm.decompose(model, q, x)
-    for rows in (slice(0, 1), slice(510, 515), slice(3, 700)):
-        part = refvlm.decompose(model, q, x[rows])
+    whole, mean = refvlm.decompose(model, q, x), refvlm.posterior_mean(model, x)
+    for chosen in parts:
+        part = refvlm.decompose(model, q, x[chosen])
         for got, expected in zip(part, whole, strict=True):
-            assert got.tobytes() == expected[rows].tobytes()
+            assert got.tobytes() == expected[chosen].tobytes()
+        assert refvlm.posterior_mean(model, x[chosen]).tobytes() == mean[chosen].tobytes()
+
+
+@given(problems(infinite=True))
+def test_many_rows_equal_the_definition(p):
+    """The road by tables, for every kind of model."""
+    x = np.resize(p.x, (19, p.model.observed))
+    exact = definition.log_marginal(p.model, x)
+    assert (np.abs(refvlm.log_marginal(p.model, x) - exact) <= 1e-11 * (1 + np.abs(exact))).all()
+    mean = definition.posterior(p.model, x) @ bits.table(p.model.latents)
+    np.testing.assert_allclose(refvlm.posterior_mean(p.model, x), mean, rtol=1e-9, atol=1e-300)
+
+
+@pytest.mark.parametrize("latents", [1, 4, 5, 6, 11, 13])
+@pytest.mark.parametrize(("hidden", "observed"), [((), 1), ((9,), 5), ((17, 3), 16), ((35,), 70)])
+def test_many_rows_equal_few_rows(latents, hidden, observed):
+    """Groups of 1 to 6 bits, several groups, rows that do not fill a tile."""
+    rng = np.random.default_rng(latents)
+    model, x = shallow(latents, hidden, observed, rng, scale=2.0), binary(21, observed, rng)
+    few = [slice(0, 13), slice(13, 21)]
+    one_by_one = np.concatenate([refvlm.log_marginal(model, x[part]) for part in few])
+    np.testing.assert_allclose(refvlm.log_marginal(model, x), one_by_one, rtol=1e-13)
+    means = np.concatenate([refvlm.posterior_mean(model, x[part]) for part in few])
+    np.testing.assert_allclose(refvlm.posterior_mean(model, x), means, rtol=1e-12)
+
+
+def test_rows_too_improbable_for_the_tables_are_summed_in_the_log_domain():
+    """log p(x) below -900 log 2 = -624 beside ordinary rows."""
+    rng = np.random.default_rng(3)
+    decoder = refvlm.MLP([rng.normal(size=(6, 9)), rng.normal(size=(9, 70))], [rng.normal(size=9), np.full(70, 15.0)])
+    model = refvlm.BernoulliLVM(refvlm.Bernoulli(rng.normal(size=6)), decoder)
+    x = np.ones((20, 70), dtype=np.uint8)
+    for n in range(20):
+        x[n, : 4 * n] = 0
+    found = refvlm.log_marginal(model, x)
+    exact = definition.log_marginal(model, x)
+    assert (exact < -900 * np.log(2)).sum() >= 5
+    assert (exact > -900 * np.log(2)).sum() >= 5
+    np.testing.assert_allclose(found, exact, rtol=1e-13, atol=1e-14)
+    mean = definition.posterior(model, x) @ bits.table(6)
+    np.testing.assert_allclose(refvlm.posterior_mean(model, x), mean, rtol=1e-10)
+    weights = rng.normal(size=20)
+    together = refvlm.grad_log_marginal(model, x, weights)
+    apart = [refvlm.grad_log_marginal(model, x[n : n + 1], weights[n : n + 1]) for n in range(20)]
+    for name, value in together.items():
+        np.testing.assert_allclose(value, sum(part[name] for part in apart), rtol=1e-11, atol=1e-11)
 
 
 def test_posterior_samples_follow_the_posterior():

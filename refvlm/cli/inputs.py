@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..checks import FileFormatError
 from ..data import bars, digits, shifter
+from ..enumeration.blocks import MANY_ROWS
 from ..model.files import load
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import Posterior
@@ -52,12 +53,24 @@ def open_data(source: str, columns: int, chunk: int) -> RowReader:
 
 
 def chunks_of(reader: RowReader) -> Iterator[tuple[int, Bits]]:
-    """(number of the first row, rows): errors of reading are told from those of whatever is done with the rows."""
+    """(number of the first row, rows), never few rows at a time unless there are few in all.
+
+    A row's bits depend on whether it comes among many (`MANY_ROWS`), so short chunks are joined: the output is the
+    same for any size of chunk. Errors of reading are told from those of whatever is done with the rows.
+    """
     first, chunks = 0, iter(reader)
+    ready: list[Bits] = []
+    behind: list[Bits] = []
     while True:
         with reading(reader.name):
             x = next(chunks, None)
         if x is None:
-            return
-        yield first, x
-        first += len(x)
+            break
+        behind.append(x)
+        if sum(map(len, behind)) >= MANY_ROWS:
+            if ready:
+                yield first, np.concatenate(ready)
+                first += sum(map(len, ready))
+            ready, behind = behind, []
+    if ready or behind:
+        yield first, np.concatenate(ready + behind)

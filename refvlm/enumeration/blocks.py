@@ -1,8 +1,9 @@
 """How the cube {0,1}^K is cut, and how partial sums are merged.
 
 The cut depends on shapes alone, never on workers or on timing, and a row's share of it not even on the other
-rows. Partial sums are merged along a fixed binary tree over the pieces' numbers, whatever order they arrive
-in. So a result has the same bits for any number of workers, and a row's has the same bits in any batch.
+rows, but for whether there are many of them. Partial sums are merged along a fixed binary tree over the pieces'
+numbers, whatever order they arrive in. So a result has the same bits for any number of workers, and a row's has the
+same bits in any batch of at least MANY_ROWS rows, and in any of fewer.
 """
 
 from __future__ import annotations
@@ -10,32 +11,48 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-__all__ = ["LOW_BITS", "PAGE", "Tree", "code_pieces", "row_pieces"]
+__all__ = ["LOW_BITS", "MANY_ROWS", "MIDDLE_BITS", "PAGE", "Tree", "code_pieces", "depth", "row_pieces"]
 
-LOW_BITS = 6
-"""The low bits of a code lie along the lanes of a block: 64 states."""
+LOW_BITS = 5
+"""The low bits of a code lie along the lanes of a block: 32 states."""
 
-PAGE = 64
-"""Blocks that are summed one after the other before their sum joins the piece's: keeps rounding chains short."""
+MIDDLE_BITS = 6
+"""A page is 64 blocks, 2048 states: what is added up along one tree."""
 
-_SMALLEST, _MANY, _LARGEST = 12, 12, 16
-"""A piece has at least 2**12 codes, at most 2**16, between them a 2**12th of the cube, for prompt interrupts."""
+PAGE = 1 << (LOW_BITS + MIDDLE_BITS)
+"""Codes in a page."""
 
-ROWS = 512
-"""Rows of x in one piece: their sums stay in the nearest caches."""
+MANY_ROWS = 16
+"""From this many rows on, a call takes the road by tables (`kernels/groups.py`)."""
+
+_SMALLEST, _LARGEST, _PARTS = 12, 16, 4
+_SMALLEST_TABLED, _LARGEST_TABLED = 8, 14
+"""The logarithms of the codes in a piece, by tables too; between them a sixteenth of the cube."""
+
+_ROWS, _ROWS_TABLED = 32, 4096
+"""Rows of x in one piece: each brings a page of terms, by tables a number."""
 
 T = TypeVar("T")
 
 
-def code_pieces(latents: int) -> range:
+def code_pieces(latents: int, tabled: bool = False) -> range:
     """The first codes of the consecutive pieces of {0,1}^K; the range's step is the number of codes in each."""
-    bits = min(latents, max(_SMALLEST, min(latents - _MANY, _LARGEST)))
+    smallest, largest = (_SMALLEST_TABLED, _LARGEST_TABLED) if tabled else (_SMALLEST, _LARGEST)
+    bits = min(latents, max(smallest, min(latents - _PARTS, largest)))
     return range(0, 1 << latents, 1 << bits)
 
 
-def row_pieces(rows: int) -> list[slice]:
-    """Consecutive slices of at most ROWS rows."""
-    return [slice(start, min(start + ROWS, rows)) for start in range(0, rows, ROWS)]
+def row_pieces(rows: int, tabled: bool = False) -> list[slice]:
+    """Consecutive slices of a bounded number of rows."""
+    most = _ROWS_TABLED if tabled else _ROWS
+    return [slice(start, min(start + most, rows)) for start in range(0, rows, most)]
+
+
+def depth(latents: int, tabled: bool) -> int:
+    """Additions that a term of the sum goes through at most."""
+    pieces = code_pieces(latents, tabled)
+    page = 3 + PAGE // 8 if tabled else LOW_BITS + MIDDLE_BITS
+    return page + max(1, pieces.step // PAGE) + len(pieces).bit_length()
 
 
 class Tree(Generic[T]):

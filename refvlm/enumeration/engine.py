@@ -13,10 +13,13 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExec
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..checks import check_count, describe
 from . import kernels
+from .problem import Decoder, Precise
 
-__all__ = ["Engine", "Progress", "available_cores"]
+__all__ = ["Engine", "Progress", "available_cores", "call"]
 
 Progress = Callable[[int, int], object]
 """Called in the caller's thread as progress(pieces done, pieces in all)."""
@@ -37,8 +40,12 @@ def available_cores() -> int:
 
 
 def call(name: str, arguments: tuple[Any, ...]) -> Any:
-    """One kernel on one piece; a module-level function, so that it can be sent to a process."""
-    return kernels.get(name)(*arguments)
+    """One kernel on one piece, the decoder first; a module-level function, so that it can be sent to a process."""
+    decoder, *others = arguments
+    if isinstance(decoder, Precise):
+        logits = kernels.get("precise_logits")(*decoder)
+        decoder = Decoder(decoder.decoder.sizes[[0, -1]], 0, np.zeros(0), logits, decoder.first)
+    return kernels.get(name)(decoder, *others)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ACTIVATIONS", "Decoder", "Prior", "Recognition"]
+__all__ = ["ACTIVATIONS", "Decoder", "Precise", "Prior", "Recognition"]
 
 Floats = NDArray[np.float64]
 
@@ -28,6 +28,14 @@ class Decoder(NamedTuple):
     flat: Floats
     given: Floats
     given_first: int
+
+
+class Precise(NamedTuple):
+    """`codes` codes from `first` of a decoder whose logits a worker is to compute in double-double, then to give."""
+
+    decoder: Decoder
+    first: int
+    codes: int
 
 
 class Prior(NamedTuple):

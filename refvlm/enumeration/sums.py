@@ -7,17 +7,28 @@ no MLP are computed where the pieces are handed out, never in a worker.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import kernels
-from .blocks import Tree, code_pieces, row_pieces
+from .blocks import MANY_ROWS, Tree, code_pieces, row_pieces
 from .engine import Engine
-from .problem import Decoder, Prior, Recognition
+from .problem import Decoder, Precise, Prior, Recognition
 
-__all__ = ["Source", "divergence", "gradient", "joint_table", "log_sum", "moments", "piece_sums", "reconstruction"]
+__all__ = [
+    "LogSum",
+    "Source",
+    "divergence",
+    "gradient",
+    "joint_table",
+    "log_sum",
+    "moments",
+    "no_sum",
+    "piece_sums",
+    "reconstruction",
+]
 
 Floats = NDArray[np.float64]
 Bits = NDArray[np.uint8]
@@ -29,7 +40,7 @@ class Source(Protocol):
     latents: int
     observed: int
 
-    def piece(self, first: int, count: int) -> Decoder:
+    def piece(self, first: int, count: int) -> Decoder | Precise:
         """The decoder for `count` codes from `first`."""
 
     def pull(self, first: int, flat: Floats, logit_slopes: Floats) -> Floats:
@@ -37,10 +48,15 @@ class Source(Protocol):
 
 
 def _run(
-    name: str, source: Source, rows: int, arguments: Callable[[slice], tuple[Any, ...]], engine: Engine
+    name: str,
+    source: Source,
+    slices: list[slice],
+    arguments: Callable[[slice], tuple[Any, ...]],
+    engine: Engine,
+    tabled: bool = False,
 ) -> Iterator[tuple[int, int, Any]]:
     """(code piece, row piece, result) of kernel(decoder, *arguments(rows), first, count) over the whole cut."""
-    codes, slices = code_pieces(source.latents), row_pieces(rows)
+    codes = code_pieces(source.latents, tabled)
     shares = [arguments(part) for part in slices]
 
     def pieces() -> Iterator[tuple[Any, ...]]:
@@ -60,10 +76,12 @@ def _by_row(
     arguments: Callable[[slice], tuple[Any, ...]],
     combine: Callable[[tuple[Floats, ...], tuple[Floats, ...]], tuple[Floats, ...]],
     engine: Engine,
+    tabled: bool = False,
 ) -> list[Floats]:
     """Merge per-row results over the code pieces, then put the row pieces back together."""
-    trees: list[Tree[tuple[Floats, ...]]] = [Tree(len(code_pieces(source.latents)), combine) for _ in row_pieces(rows)]
-    for code, part, result in _run(name, source, rows, arguments, engine):
+    slices, count = row_pieces(rows, tabled), len(code_pieces(source.latents, tabled))
+    trees: list[Tree[tuple[Floats, ...]]] = [Tree(count, combine) for _ in slices]
+    for code, part, result in _run(name, source, slices, arguments, engine, tabled):
         trees[part].add(code, result if isinstance(result, tuple) else (result,))
     return [np.concatenate(column) for column in zip(*(tree.result for tree in trees), strict=True)]
 
@@ -76,45 +94,76 @@ def _share(q: Recognition, rows: slice) -> Recognition:
     return Recognition(q.probability[rows], q.log_probability[rows])
 
 
-def log_sum(source: Source, prior: Prior, x: Bits, engine: Engine) -> tuple[Floats, Floats]:
-    """p(x_n) = total * 2**power, eq. (3): (power, total), (N,) each."""
-    merge = kernels.get("merge")
-    power, total = _by_row(
-        "marginal", source, len(x), lambda rows: (prior, x[rows]), lambda a, b: merge(*a, *b), engine
+class LogSum(NamedTuple):
+    """p(x_n) = total * 2**power, eq. (3), (N,) each.
+
+    moment: (N, K), the part of total from codes with z_k = 1, or (N, 0). tabled: (N,) bool, the rows that the tables of
+    `kernels/groups.py` served; their power is 0.
+    """
+
+    power: Floats
+    total: Floats
+    moment: Floats
+    tabled: NDArray[np.bool_]
+
+
+def no_sum(rows: int) -> LogSum:
+    """In place of p(x_n), where the weights are q's."""
+    return LogSum(np.zeros(rows), np.ones(rows), np.zeros((rows, 0)), np.zeros(rows, dtype=np.bool_))
+
+
+def log_sum(source: Source, prior: Prior, x: Bits, engine: Engine, moments: bool = False) -> LogSum:
+    """p(x_n), eq. (3), and its moments where they are asked for.
+
+    Many rows go by tables first; those whose sum comes out so small that underflow might show are summed again, in the
+    log domain.
+    """
+    if len(x) < MANY_ROWS:
+        power, total, moment = _streamed(source, prior, x, engine, moments)
+        return LogSum(power, total, moment, np.zeros(len(x), dtype=np.bool_))
+    total, moment = _by_row(
+        "tabled_marginal", source, len(x), lambda rows: (prior, x[rows], moments), _add, engine, tabled=True
     )
-    return power, total
+    power, tabled = np.zeros(len(x)), total >= _TABLE_FLOOR
+    again = np.flatnonzero(~tabled)
+    if len(again) > 0:
+        power[again], total[again], moment[again] = _streamed(source, prior, x[again], engine, moments)
+    return LogSum(power, total, moment, tabled)
+
+
+_TABLE_FLOOR = 2.0**-900
+"""By tables, terms below 2**-1022 are lost: at most 2**(K - 122) of a sum above this."""
+
+
+def _streamed(source: Source, prior: Prior, x: Bits, engine: Engine, moments: bool) -> list[Floats]:
+    """Power, total and moment by the kernel that never leaves the log domain."""
+    merge = kernels.get("merge")
+    return _by_row(
+        "marginal", source, len(x), lambda rows: (prior, x[rows], moments), lambda a, b: merge(*a, *b), engine
+    )
 
 
 def piece_sums(source: Source, prior: Prior, x: Bits, engine: Engine) -> tuple[Floats, Floats]:
-    """`log_sum` before the code pieces are merged: (power, total), (pieces, N) each."""
-    codes, parts = code_pieces(source.latents), row_pieces(len(x))
-    power, total = np.empty((len(codes), len(x))), np.empty((len(codes), len(x)))
-    for code, part, result in _run("marginal", source, len(x), lambda rows: (prior, x[rows]), engine):
-        power[code, parts[part]], total[code, parts[part]] = result
+    """p(x_n, z) summed over each code piece: (power, total), (pieces, N) each."""
+    count, slices = len(code_pieces(source.latents)), row_pieces(len(x))
+    power, total = np.empty((count, len(x))), np.empty((count, len(x)))
+    for code, part, result in _run("marginal", source, slices, lambda rows: (prior, x[rows], False), engine):
+        power[code, slices[part]], total[code, slices[part]] = result[:2]
     return power, total
 
 
 def joint_table(source: Source, prior: Prior, x: Bits, engine: Engine) -> Floats:
     """log p(x_n, z) for every code, (N, 2**K)."""
     table = np.empty((len(x), 1 << source.latents))
-    codes, parts = code_pieces(source.latents), row_pieces(len(x))
-    for code, part, result in _run("joint_table", source, len(x), lambda rows: (prior, x[rows]), engine):
-        table[parts[part], codes[code] : codes[code] + codes.step] = result
+    codes, slices = code_pieces(source.latents), row_pieces(len(x))
+    for code, part, result in _run("joint_table", source, slices, lambda rows: (prior, x[rows]), engine):
+        table[slices[part], codes[code] : codes[code] + codes.step] = result
     return table
 
 
-def moments(
-    source: Source, prior: Prior, q: Recognition, x: Bits, power: Floats, total: Floats, engine: Engine
-) -> tuple[Floats, Floats]:
-    """Posterior means (q empty), or q's moments of log p(x_n, z): see `kernels/moments.py`. (N, K) and (N,)."""
-    moment, mass = _by_row(
-        "moments",
-        source,
-        len(x),
-        lambda rows: (prior, _share(q, rows), x[rows], power[rows], total[rows]),
-        _add,
-        engine,
-    )
+def moments(source: Source, prior: Prior, q: Recognition, x: Bits, engine: Engine) -> tuple[Floats, Floats]:
+    """E_q[z_k log p(x_n, z)], (N, K), and E_q[log p(x_n, z)], (N,)."""
+    moment, mass = _by_row("moments", source, len(x), lambda rows: (prior, _share(q, rows), x[rows]), _add, engine)
     return moment, mass
 
 
@@ -133,31 +182,29 @@ def divergence(source: Source, prior: Prior, q: Recognition, x: Bits, log_px: Fl
 
 
 def gradient(
-    source: Source,
-    prior: Prior,
-    q: Recognition,
-    x: Bits,
-    row_weights: Floats,
-    power: Floats,
-    total: Floats,
-    engine: Engine,
+    source: Source, prior: Prior, q: Recognition, x: Bits, row_weights: Floats, sums: LogSum, engine: Engine
 ) -> tuple[Floats, Floats, Floats]:
     """The decoder's flat gradient, the mass of each bit (K,), and, for a table prior, of each code (2**K,).
 
-    See `kernels/gradient.py`. Rows merge within a code piece first, then the code pieces.
+    See `kernels/gradient.py`. The tabled rows come first. Rows merge within a code piece, then the code pieces.
     """
-    codes, parts = code_pieces(source.latents), row_pieces(len(x))
+    order = np.argsort(~sums.tabled, kind="stable")
+    x, row_weights, power, total = x[order], row_weights[order], sums.power[order], sums.total[order]
+    leading = int(sums.tabled.sum())
+    codes, slices = code_pieces(source.latents, tabled=True), row_pieces(len(x), tabled=True)
     code_mass = np.zeros(len(prior.table))
     inner: dict[int, Tree[tuple[Floats, ...]]] = {}
     left: dict[int, int] = {}
     outer: Tree[tuple[Floats, ...]] = Tree(len(codes), _add)
 
     def arguments(rows: slice) -> tuple[Any, ...]:
-        return prior, _share(q, rows), x[rows], row_weights[rows], power[rows], total[rows]
+        tabled = min(max(leading - rows.start, 0), rows.stop - rows.start)
+        share = _share(q, rows) if len(q.probability) > 0 else q
+        return prior, share, x[rows], row_weights[rows], power[rows], total[rows], tabled
 
-    for code, part, result in _run("gradient", source, len(x), arguments, engine):
-        inner.setdefault(code, Tree(len(parts), _add)).add(part, result)
-        left[code] = left.get(code, len(parts)) - 1
+    for code, part, result in _run("gradient", source, slices, arguments, engine, tabled=True):
+        inner.setdefault(code, Tree(len(slices), _add)).add(part, result)
+        left[code] = left.get(code, len(slices)) - 1
         if left[code] == 0:
             del left[code]
             first = codes[code]

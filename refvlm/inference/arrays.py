@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .. import bits
 from ..checks import check_fits, describe
 from ..enumeration import kernels
-from ..enumeration.problem import ACTIVATIONS, Decoder, Prior, Recognition
+from ..enumeration.problem import ACTIVATIONS, Decoder, Precise, Prior, Recognition
 from ..enumeration.sums import Source
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
@@ -52,7 +52,7 @@ class _MLPSource:
         self._decoder = flat_network(network)
         self._sizes = network.sizes
 
-    def piece(self, first: int, count: int) -> Decoder:
+    def piece(self, first: int, count: int) -> Decoder | Precise:
         return self._decoder
 
     def pull(self, first: int, flat: Floats, logit_slopes: Floats) -> Floats:
@@ -114,16 +114,24 @@ class _GeneralSource:
         return named
 
 
-class _PreciseSource(_GeneralSource):
-    """An MLP whose weights are too large for float64: its logits in double-double, given like any other decoder's."""
+class _PreciseSource(_MLPSource):
+    """An MLP whose weights are too large for float64: workers give its logits in double-double.
+
+    The gradient goes through the network's own pullback, as any other decoder's.
+    """
 
     def __init__(self, network: MLP) -> None:
         super().__init__(network)
-        self._flat = flat_network(network)
+        self._general = _GeneralSource(network)
 
-    def piece(self, first: int, count: int) -> Decoder:
-        logits = kernels.get("precise_logits")(self._flat, first, count)
-        return Decoder(self._sizes, 0, np.zeros(0), logits, first)
+    def piece(self, first: int, count: int) -> Precise:
+        return Precise(self._decoder, first, count)
+
+    def pull(self, first: int, flat: Floats, logit_slopes: Floats) -> Floats:
+        return self._general.pull(first, flat, logit_slopes)
+
+    def unflatten(self, flat: Floats) -> Parameters:
+        return self._general.unflatten(flat)
 
 
 def source(network: Network) -> Source:

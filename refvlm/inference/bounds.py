@@ -206,15 +206,14 @@ def _grad(model: BernoulliLVM, q: Posterior, x: Bits, weights: Floats, engine: E
     logits, share = arrays.recognition(first, x)
     prior, above = _prior_for(model, q, engine)
     source = arrays.source(model.decoder)
-    unused = np.zeros(len(x))
-    moment, expected = sums.moments(source, prior, share, x, unused, unused, engine)
+    moment, expected = sums.moments(source, prior, share, x, engine)
     infinite = np.isneginf(expected)
     if infinite.any():
         raise ValueError(
             f"posterior: puts mass on a z of zero prior probability for row {int(np.argmax(infinite))} of x, where the "
             "VLB is -inf; wanted a q that vanishes wherever the prior does"
         )
-    flat, bit_mass, code_mass = sums.gradient(source, prior, share, x, weights, unused, unused, engine)
+    flat, bit_mass, code_mass = sums.gradient(source, prior, share, x, weights, sums.no_sum(len(x)), engine)
     decoder = prefixed("model.decoder.", arrays.named(source, flat))
     slopes = _logit_slopes(logits, share, moment, expected) * weights[:, None]
     recognition = first.forward(x)[1](slopes)

@@ -16,9 +16,9 @@ from .. import bits
 from ..checks import as_binary, as_weights, check_count, check_fits, check_generator
 from ..enumeration import kernels, sums
 from ..enumeration.blocks import code_pieces
-from ..enumeration.engine import Engine, Progress
+from ..enumeration.engine import Engine, Progress, call
 from ..enumeration.problem import Prior
-from ..enumeration.sums import Source
+from ..enumeration.sums import LogSum, Source
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM, prefixed
 from ..model.mlp import Parameters
@@ -43,12 +43,11 @@ Bits = NDArray[np.uint8]
 
 
 class Evidence(NamedTuple):
-    """What the first pass over {0,1}^K leaves: p(x_n) = total_n * 2**power_n, its logarithm, and the error of that."""
+    """What a pass over {0,1}^K leaves: the sums p(x_n), their logarithms, and the errors of these."""
 
     source: Source
     prior: Prior
-    power: Floats
-    total: Floats
+    sums: LogSum
     log_px: Floats
     error: Floats
 
@@ -61,15 +60,15 @@ def log_prior_arrays(prior: Bernoulli | BernoulliLVM, engine: Engine) -> tuple[P
     return Prior(np.zeros((2, prior.observed)), found.log_px), float(found.error.max())
 
 
-def evidence(model: BernoulliLVM, x: Bits, engine: Engine) -> Evidence:
-    """log p(x_n), eq. (3), with what later passes need."""
+def evidence(model: BernoulliLVM, x: Bits, engine: Engine, moments: bool = False) -> Evidence:
+    """log p(x_n), eq. (3), with what later passes need; with the posterior's moments if asked for."""
     source = arrays.source(model.decoder)
     prior, prior_error = log_prior_arrays(model.prior, engine)
     if len(x) == 0:
-        return Evidence(source, prior, np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0))
-    power, total = sums.log_sum(source, prior, x, engine)
-    log_px = kernels.get("finish")(power, total)
-    return Evidence(source, prior, power, total, log_px, error_bound(model, log_px, prior_error))
+        return Evidence(source, prior, sums.no_sum(0), np.zeros(0), np.zeros(0))
+    found = sums.log_sum(source, prior, x, engine, moments)
+    log_px = kernels.get("finish")(found.power, found.total)
+    return Evidence(source, prior, found, log_px, error_bound(model, log_px, found.tabled, prior_error))
 
 
 @overload
@@ -97,8 +96,8 @@ def log_marginal(
     (proof in `refvlm.inference.certificate`; a decoder that is no MLP is taken at its word).
     workers: threads, by default all available cores; or executor: any concurrent.futures.Executor.
     progress: called as progress(done, total), anew for every pass over the latents. The result has the same bits for
-    any of these, and a row's result the same bits in any batch. Raises ValueError or TypeError for an x that is not
-    binary (N, L).
+    any of these, and a row's the same bits in any batch of at least 16 rows, and in any of fewer. Raises ValueError or
+    TypeError for an x that is not binary (N, L).
 
     >>> import numpy as np, refvlm
     >>> model = refvlm.BernoulliLVM(refvlm.Bernoulli([0.0]), refvlm.MLP([[[2.0, -1.0]]], [[0.5, 0.0]]))
@@ -138,7 +137,7 @@ def posterior(
         return np.zeros((0, 1 << model.latents))
     found = evidence(model, rows, engine)
     table = sums.joint_table(found.source, found.prior, rows, engine)
-    normalised: Floats = kernels.get("normalise")(table, found.power, found.total)
+    normalised: Floats = kernels.get("normalise")(table, found.sums.power, found.sums.total)
     return normalised
 
 
@@ -150,15 +149,14 @@ def posterior_mean(
     executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> Floats:
-    """E[z | x] under p(z | x), eq. (6): (N, K). Two passes, no table. Arguments as in `log_marginal`."""
+    """E[z | x] under p(z | x), eq. (6): (N, K). One pass, no table. Arguments as in `log_marginal`."""
     arrays.check_model(model)
     rows = as_binary("x", x, model.observed)
     engine = Engine(workers, executor, progress)
     if len(rows) == 0:
         return np.zeros((0, model.latents))
-    found = evidence(model, rows, engine)
-    mean, _ = sums.moments(found.source, found.prior, arrays.NO_RECOGNITION, rows, found.power, found.total, engine)
-    return np.minimum(mean, 1.0)
+    found = evidence(model, rows, engine, moments=True).sums
+    return np.minimum(found.moment / found.total[:, None], 1.0)
 
 
 def sample_posterior(
@@ -198,7 +196,7 @@ def sample_posterior(
     for piece in np.unique(chosen):
         first, count = pieces[piece], pieces.step
         hit = np.flatnonzero((chosen == piece).any(axis=1))
-        table = kernels.get("joint_table")(source.piece(first, count), prior, rows[hit], first, count)
+        table = call("joint_table", (source.piece(first, count), prior, rows[hit], first, count))
         weights = kernels.get("normalise")(table, power[piece, hit], total[piece, hit])
         drawn = first + _invert(weights, uniforms[hit])
         codes[hit] = np.where(chosen[hit] == piece, drawn, codes[hit])
@@ -247,7 +245,7 @@ def log_marginal_and_grad(
         return np.zeros(0), {name: np.zeros_like(value) for name, value in model.parameters().items()}
     found = evidence(model, rows, engine)
     flat, bit_mass, code_mass = sums.gradient(
-        found.source, found.prior, arrays.NO_RECOGNITION, rows, row_weights, found.power, found.total, engine
+        found.source, found.prior, arrays.NO_RECOGNITION, rows, row_weights, found.sums, engine
     )
     if isinstance(model.prior, Bernoulli):
         above = prior_gradient(model.prior, bit_mass, row_weights.sum())

@@ -27,6 +27,7 @@ _HOMES = {
     "precise_logits": "precise",
     "prior_and_entropy": "bernoulli",
     "reconstruction": "bound",
+    "tabled_marginal": "tables",
 }
 
 

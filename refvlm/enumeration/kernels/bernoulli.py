@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ..problem import Recognition
 from .compiling import kernel
-from .observation import log_sigmoids, sigmoids
+from .elementary import log_sigmoids, sigmoids
 
 __all__ = ["bernoulli", "prior_and_entropy"]
 
@@ -20,8 +20,9 @@ def bernoulli(logits: Floats) -> tuple[Floats, Floats]:
     rows, latents = logits.shape
     probability, log_probability = np.empty((rows, 2, latents)), np.empty((rows, 2, latents))
     for n in range(rows):
-        sigmoids(logits[n : n + 1], probability[n].reshape(2, 1, latents), latents)
-        log_sigmoids(logits[n : n + 1], log_probability[n].reshape(2, 1, latents), latents)
+        for k in range(latents):
+            probability[n, 1, k], probability[n, 0, k] = sigmoids(logits[n, k])
+            log_probability[n, 1, k], log_probability[n, 0, k] = log_sigmoids(logits[n, k])
     return probability, log_probability
 
 

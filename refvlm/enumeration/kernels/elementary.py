@@ -23,14 +23,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
-
 from .compiling import inline
+from .lanes import absolute, exponent, fma, mantissa, nearest, power_of_magic, where_less
 
-__all__ = ["exp", "exp_scaled", "fma", "log", "log1p", "power_of_two", "sigmoid", "tanh"]
+__all__ = [
+    "LN2",
+    "exp",
+    "exp_of_sum",
+    "exp_parts",
+    "exp_scaled",
+    "exp_unbounded",
+    "fma",
+    "larger",
+    "log",
+    "log1p",
+    "log_sigmoids",
+    "power_of_two",
+    "sigmoid",
+    "sigmoids",
+    "tanh",
+]
+
+Number = Any
+"""A float, or a vector of floats (`lanes.py`)."""
 
 LN2 = 0.6931471805599453
 LN2_REST = 2.3190468138462996e-17
@@ -40,70 +55,29 @@ MAGIC = 6755399441055744.0
 """1.5 * 2**52: added to a float below 2**51 it leaves the nearest integer in the low bits."""
 LOWEST = -708.0
 """Below it exp is 0 here: 2**-1021, far under anything that is ever added to it."""
-
-
-@intrinsic
-def fma(typing_context: Any, x: Any, y: Any, z: Any) -> Any:
-    """x * y + z with one rounding."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        double = ir.DoubleType()
-        function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(double, [double, double, double]), "llvm.fma.f64"
-        )
-        return builder.call(function, arguments)
-
-    return types.float64(types.float64, types.float64, types.float64), generate
-
-
-@intrinsic
-def _power_of_magic(typing_context: Any, k: Any) -> Any:
-    """2**n from the float n + MAGIC, -1022 <= n <= 1023: the low bits become the exponent field."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        word = ir.IntType(64)
-        bits = builder.bitcast(arguments[0], word)
-        bits = builder.shl(builder.add(bits, ir.Constant(word, 1023)), ir.Constant(word, 52))
-        return builder.bitcast(bits, ir.DoubleType())
-
-    return types.float64(types.float64), generate
-
-
-@intrinsic
-def _bits(typing_context: Any, x: Any) -> Any:
-    """The 64 bits of a float as an int64."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.IntType(64))
-
-    return types.int64(types.float64), generate
-
-
-@intrinsic
-def _float(typing_context: Any, bits: Any) -> Any:
-    """The float with these 64 bits."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.DoubleType())
-
-    return types.float64(types.int64), generate
+IMPOSSIBLE = -1e30
+"""A logarithm no possible code can have: logits add up to at most 1e18."""
 
 
 @inline
-def power_of_two(n: float) -> float:
+def larger(a: Number, b: Number) -> Number:
+    """max(a, b)."""
+    return where_less(a, b, b, a)
+
+
+@inline
+def power_of_two(n: Number) -> Number:
     """2**n for an integer-valued n <= 1023; 0 where n < -1022."""
-    return _power_of_magic(max(n, -1022.0) + MAGIC) if n >= -1022.0 else 0.0
+    return where_less(n, -1022.0, 0.0, power_of_magic(larger(n, -1022.0) + MAGIC))
 
 
 @inline
-def exp(v: float) -> float:
-    """exp(v) for v <= 700; 0 below -708, so exp(-inf) = 0."""
-    w = v if v > LOWEST else LOWEST
-    shifted = fma(w, LOG2_E, MAGIC)
+def exp_parts(v: Number, rest: Number) -> tuple[Number, Number]:
+    """m and n + MAGIC with exp(v + rest) = m * 2**n, sqrt(1/2) <= m <= sqrt(2), for |v| <= 2**40 and a small rest."""
+    shifted = fma(v, LOG2_E, MAGIC)
     k = shifted - MAGIC
-    r = fma(-k, LN2_REST, fma(-k, LN2, w))
-    q = 2.510038549551032e-08
-    q = fma(q, r, 2.7620088445409746e-07)
+    r = fma(-k, LN2_REST, fma(-k, LN2, v)) + rest
+    q = fma(r, 2.510038549551032e-08, 2.7620088445409746e-07)
     q = fma(q, r, 2.7557268459997064e-06)
     q = fma(q, r, 2.4801521295954376e-05)
     q = fma(q, r, 0.00019841269863053618)
@@ -112,12 +86,35 @@ def exp(v: float) -> float:
     q = fma(q, r, 0.04166666666662413)
     q = fma(q, r, 0.16666666666666669)
     q = fma(q, r, 0.5000000000000001)
-    value = (1.0 + fma(r * r, q, r)) * _power_of_magic(shifted)
-    return value if v >= LOWEST else 0.0
+    return 1.0 + fma(r * r, q, r), shifted
 
 
 @inline
-def exp_scaled(v: float, n: float) -> float:
+def exp(v: Number) -> Number:
+    """exp(v) for v <= 700; 0 below -708, so exp(-inf) = 0."""
+    m, shifted = exp_parts(larger(v, LOWEST), 0.0)
+    return where_less(v, LOWEST, 0.0, m * power_of_magic(shifted))
+
+
+@inline
+def exp_of_sum(v: Number, rest: Number) -> Number:
+    """exp(v + rest) for |v| <= 700 and |rest| <= 2**-40 |v|."""
+    m, shifted = exp_parts(v, rest)
+    return m * power_of_magic(shifted)
+
+
+@inline
+def exp_unbounded(v: Number) -> tuple[Number, Number]:
+    """m and n with exp(v) = m * 2**n for any v <= 0, to a relative 4 u (1 + |v|); below IMPOSSIBLE, as there."""
+    w = larger(v, IMPOSSIBLE)
+    n = nearest(w * LOG2_E)
+    r = fma(-n, LN2_REST, fma(-n, LN2, w))
+    m, shifted = exp_parts(where_less(absolute(r), 0.5, r, 0.0), 0.0)  # where |v| > 2**50 only n has meaning
+    return m * power_of_magic(shifted), n
+
+
+@inline
+def exp_scaled(v: Number, n: Number) -> Number:
     """exp(v) * 2**-n for an integer-valued n with v - n ln 2 <= 700: no overflow, and exact in n."""
     return exp(fma(-n, LN2_REST, fma(-n, LN2, v)))
 
@@ -147,31 +144,42 @@ def log1p(y: float) -> float:
 
 
 @inline
-def log(x: float, n: float) -> float:
+def log(x: Number, n: Number) -> Number:
     """log(x * 2**n) for a positive normal x and an integer-valued n."""
-    bits = _bits(x)
-    exponent = (bits >> 52) - 1023
-    m = _float((bits & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000)
-    if m > 1.4142135623730951:
-        m = 0.5 * m
-        exponent += 1
+    m, k = mantissa(x), exponent(x) + n
+    k = where_less(1.4142135623730951, m, k + 1.0, k)
+    m = where_less(1.4142135623730951, m, 0.5 * m, m)
     f = m - 1.0
     s = f / (2.0 + f)
     w = s * s
-    k = n + float(exponent)
     return fma(k, LN2, fma(k, LN2_REST, fma(-s, fma(-w, _atanh_rest(w), f), f)))
 
 
 @inline
-def sigmoid(a: float) -> float:
-    """1 / (1 + exp(-a)) without cancellation on either side."""
-    y = exp(-abs(a))
-    return (1.0 if a >= 0.0 else y) / (1.0 + y)
+def sigmoids(a: Number) -> tuple[Number, Number]:
+    """1 / (1 + exp(-a)) and 1 / (1 + exp(a)), neither as 1 minus the other."""
+    y = exp(-absolute(a))
+    likely = 1.0 / (1.0 + y)
+    rare = y * likely
+    return where_less(a, 0.0, rare, likely), where_less(a, 0.0, likely, rare)
 
 
 @inline
-def tanh(a: float) -> float:
+def log_sigmoids(a: Number) -> tuple[Number, Number]:
+    """log sigmoid(a) and log sigmoid(-a), to a relative 7 u."""
+    rest = log1p(exp(-absolute(a)))
+    return -larger(-a, 0.0) - rest, -larger(a, 0.0) - rest
+
+
+@inline
+def sigmoid(a: Number) -> Number:
+    """1 / (1 + exp(-a))."""
+    return sigmoids(a)[0]
+
+
+@inline
+def tanh(a: Number) -> Number:
     """tanh(a), exact in sign and symmetry."""
-    e = exp(-2.0 * abs(a))
+    e = exp(-2.0 * absolute(a))
     t = (1.0 - e) / (1.0 + e)
-    return t if a >= 0.0 else -t
+    return where_less(a, 0.0, -t, t)

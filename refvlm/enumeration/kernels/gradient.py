@@ -1,12 +1,14 @@
 """The gradient of a weighted complete-data log-likelihood in the decoder and the prior.
 
-By Fisher's identity the gradient of log p(x) is the posterior's average of the gradient of log p(x, z); that of
-the VLB in theta and beta is q's average of the same (eqs. 5 and 9). One kernel serves both: only the weights
-r_n(z) differ. Over all rows and one block,
+By Fisher's identity the gradient of log p(x) is the posterior's average of the gradient of log p(x, z); that of the VLB
+in theta and beta is q's average of the same (eqs. 5 and 9). One kernel serves both: only the weights r_n(z) differ.
+Over all rows and one state,
 
-    d / d a_i(z) = (sum over n with x_ni = 1 of r_n(z)) sigmoid(-a_i) - (sum over n with x_ni = 0) sigmoid(a_i),
+    d / d a_i = (sum over n with x_ni = 1 of r_n) sigmoid(-a_i) - (sum over n with x_ni = 0 of r_n) sigmoid(a_i),
 
-so the network is walked backwards once per state, however many rows there are.
+so the network is walked backwards once per state, however many rows there are, and the sums over rows go through the
+tables of `groups.py`, backwards. The posterior's weights come from the same tables forwards (the leading `tabled`
+rows), or, row by row, from log p(x_n, z).
 """
 
 from __future__ import annotations
@@ -14,110 +16,107 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..blocks import LOW_BITS
+from ..blocks import PAGE
 from ..problem import Decoder, Prior, Recognition
+from .backward import add_block, backward, bit_sums, collect, end_page, flat_gradient, slopes_of
 from .compiling import inline, kernel
-from .network import backward, decode, dot, fold_low, lane_count, workspace
-from .observation import (
-    log_likelihood,
-    log_prior,
-    log_sigmoids,
-    low_recognition,
-    posterior_weights,
-    recognise,
-    sigmoids,
-)
+from .elementary import Number, exp, exp_scaled
+from .groups import Groups, fold_groups, groups_of, probabilities, tabulate_groups
+from .lanes import BLOCK, OCTET, load_block, load_octet, splat_octet, store
+from .network import decode, network, turn_page
+from .observation import log_likelihood, log_prior, prior_of, recognise, recognition_of, tabulate, turn_prior
+from .tables import products
 
 __all__ = ["gradient"]
 
 Floats = NDArray[np.float64]
+Bits = NDArray[np.uint8]
 
 
 @inline
-def clear(sums: Floats, mass: Floats, lanes: int) -> None:
-    for j in range(lanes):
-        mass[j] = 0.0
-    for bit in range(2):
-        for i in range(sums.shape[1]):
-            for j in range(lanes):
-                sums[bit, i, j] = 0.0
+def scatter(sums: Floats, groups: Groups, n: int, weight: Number) -> None:
+    """Add the weight of row n, an octet, to the entry of its pattern in every group."""
+    count = len(groups.first) - 1
+    first = (n // OCTET) * count * OCTET + n % OCTET
+    for at in range(first, first + count * OCTET, OCTET):
+        entry = groups.offsets[at]
+        store(sums, entry, load_octet(sums, entry) + weight)
 
 
 @inline
-def scatter(x: NDArray[np.uint8], n: int, weights: Floats, sums: Floats, lanes: int) -> None:
-    """Add the row's weights to the sums its bits point at, sums[x_ni, i]."""
-    for i in range(x.shape[1]):
-        target = sums[x[n, i], i]
-        for j in range(lanes):
-            target[j] += weights[j]
+def scatter_tabled(sums: Floats, groups: Groups, table: Floats, factors: Floats, tabled: int) -> None:
+    """`scatter` for the leading rows, whose weights are the tables' products times their factors."""
+    for tile in range((tabled + OCTET - 1) // OCTET):
+        n = tile * OCTET
+        for weight in products(table, groups, tile):
+            if n < tabled:
+                scatter(sums, groups, n, weight * factors[n])
+            n += 1
 
 
 @kernel
 def gradient(
-    decoder: Decoder, prior: Prior, q: Recognition, x: NDArray[np.uint8], row_weights: Floats, power: Floats,
-    total: Floats, first: int, count: int,
+    decoder: Decoder, prior: Prior, q: Recognition, x: Bits, row_weights: Floats, power: Floats, total: Floats,
+    tabled: int, first: int, count: int,
 ) -> tuple[Floats, Floats, Floats, Floats]:  # fmt: skip
     """Sums over `count` codes from `first` and all rows of w_n r_n(z) times what each result differentiates.
 
     Returns: the decoder's gradient, as decoder.flat; the mass of each bit, sum of w_n r_n(z) z_k, (K,); the mass of
     each code where the prior is a table, (count,), else (0,); d / d logits where they were given, (count, L), else
-    (0, L). With an empty q the weights r_n are the posterior's, by power and total as `marginal` returns them.
+    (0, L). With an empty q the weights r_n are the posterior's, p(x_n) = total * 2**power; power 0 in `tabled` rows.
     """
-    rows, latents, observed = len(x), decoder.sizes[0], decoder.sizes[-1]
-    lanes = lane_count(latents)
-    work = workspace(decoder, lanes)
-    terms, sums = np.empty((2, observed, lanes)), np.empty((2, observed, lanes))
-    prior_lanes, weights, mass, ones = np.empty(lanes), np.empty(lanes), np.empty(lanes), np.ones(lanes)
-    low_q = low_recognition(q, lanes)
-    given = len(decoder.given) > 0
-    slopes = np.empty((len(work.units), lanes))
-    flat, low = np.zeros(len(decoder.flat)), np.zeros((decoder.sizes[1], lanes))
-    bit_mass, low_mass = np.zeros(latents), np.zeros(lanes)
+    rows, observed = x.shape
+    net, log_p, groups, low_q = network(decoder), prior_of(prior), groups_of(x), recognition_of(q)
+    by_q, given = len(q.probability) > 0, decoder.given.shape[0] > 0
+    probability, log_sigmoid = np.empty(2 * observed * BLOCK), np.empty(2 * observed * BLOCK)
+    prior_lanes, weights = np.empty(BLOCK), np.empty((0 if by_q else rows - tabled) * BLOCK + BLOCK)
+    on, off, mass = np.empty(observed * BLOCK), np.empty(observed * BLOCK), np.empty(BLOCK)
+    table, sums = np.empty(groups.start[-1] * OCTET), np.empty(groups.start[-1] * OCTET)
+    slopes, bits = slopes_of(net), bit_sums(1, decoder.sizes[0])
+    factors = row_weights / total
     code_mass = np.empty(count if len(prior.table) > 0 else 0)
     logit_slopes = np.empty((count if given else 0, observed))
-    for code in range(first, first + count, lanes):
-        logits = decode(decoder, code, work, lanes)
-        log_sigmoids(logits, terms, lanes)
-        log_prior(prior, code, prior_lanes, lanes)
-        clear(sums, mass, lanes)
-        for n in range(rows):
-            if len(low_q) > 0:
-                high = recognise(q, n, code)[0]
-                for j in range(lanes):
-                    weights[j] = high * low_q[n, 0, j]
+    for code in range(first, first + max(count, BLOCK), BLOCK):
+        if code % PAGE == 0 or code == first:
+            turn_page(net, code)
+            turn_prior(log_p, code)
+        decode(net, code)
+        probabilities(net, probability)
+        log_prior_lanes = log_prior(log_p, code)
+        store(prior_lanes, 0, exp(log_prior_lanes))
+        if not by_q and tabled < rows:
+            tabulate(net, log_sigmoid)
+            for n in range(tabled, rows):
+                joint = log_likelihood(x, n, log_sigmoid) + log_prior_lanes
+                store(weights, (n - tabled) * BLOCK, exp_scaled(joint, power[n]) * factors[n])
+        for lane in range(0, BLOCK, OCTET):
+            for at in range(0, len(sums), OCTET):
+                store(sums, at, splat_octet(0.0))
+            if by_q:
+                for n in range(rows):
+                    store(weights, 0, recognise(low_q, n, code)[0])
+                    scatter(sums, groups, n, load_octet(weights, lane) * row_weights[n])
             else:
-                log_likelihood(x, n, terms, weights, lanes)
-                for j in range(lanes):
-                    weights[j] += prior_lanes[j]
-                posterior_weights(weights, power[n], 1.0 / total[n], lanes)
-            for j in range(lanes):
-                weights[j] *= row_weights[n]
-                mass[j] += weights[j]
-            scatter(x, n, weights, sums, lanes)
-        sigmoids(logits, terms, lanes)
-        slope = slopes[len(slopes) - observed :] if not given else slopes[:observed]
+                if tabled > 0:
+                    tabulate_groups(groups, probability, load_octet(prior_lanes, lane), lane, table)
+                    scatter_tabled(sums, groups, table, factors, tabled)
+                for n in range(tabled, rows):
+                    scatter(sums, groups, n, load_octet(weights, (n - tabled) * BLOCK + lane))
+            store(mass, lane, fold_groups(groups, sums, lane, on, off))
         for i in range(observed):
-            for j in range(lanes):
-                slope[i, j] = sums[1, i, j] * terms[0, i, j] - sums[0, i, j] * terms[1, i, j]
+            p_off, p_on = load_block(probability, 2 * i * BLOCK), load_block(probability, (2 * i + 1) * BLOCK)
+            slope = load_block(on, i * BLOCK) * p_off - load_block(off, i * BLOCK) * p_on
+            store(slopes.units, (net.logits + i) * BLOCK, slope)
         if given:
-            for j in range(lanes):
+            for j in range(min(BLOCK, count)):
                 for i in range(observed):
-                    logit_slopes[code - first + j, i] = slope[i, j]
+                    logit_slopes[code - first + j, i] = slopes.units[i * BLOCK + j]
         else:
-            backward(decoder, code, work, slopes, ones, flat, low, lanes)
-        if len(code_mass) > 0:
-            for j in range(lanes):
-                code_mass[code - first + j] = mass[j]
-        block = dot(ones, mass, lanes)
-        for k in range(LOW_BITS, latents):
-            if (code >> k) & 1:
-                bit_mass[k] += block
-        for j in range(lanes):
-            low_mass[j] += mass[j]
-    for k in range(min(latents, LOW_BITS)):
-        bit_mass[k] = fold_low(low_mass, k)
-        if not given:
-            width = decoder.sizes[1]
-            for unit in range(width):
-                flat[k * width + unit] = fold_low(low[unit], k)
-    return flat, bit_mass, code_mass, logit_slopes
+            backward(net, slopes, code)
+        for j in range(min(BLOCK, len(code_mass))):
+            code_mass[code - first + j] = mass[j]
+        add_block(bits, 0, code, load_block(mass, 0))
+        if (code + BLOCK) % PAGE == 0 or code + BLOCK >= first + count:
+            end_page(bits, code)
+            end_page(slopes.first, code)
+    return flat_gradient(decoder, slopes), collect(bits)[:, 0].copy(), code_mass, logit_slopes

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..blocks import PAGE
 from ..problem import Decoder, Prior
 from .compiling import kernel
-from .network import decode, lane_count, workspace
-from .observation import log_likelihood, log_prior, log_sigmoids, posterior_weights
+from .elementary import exp_scaled
+from .lanes import BLOCK, store
+from .network import decode, network, turn_page
+from .observation import log_likelihood, log_prior, prior_of, tabulate, turn_prior
 
 __all__ = ["joint_table", "normalise"]
 
@@ -18,25 +21,29 @@ Floats = NDArray[np.float64]
 @kernel
 def joint_table(decoder: Decoder, prior: Prior, x: NDArray[np.uint8], first: int, count: int) -> Floats:
     """log p(x_n, z) for `count` codes from `first`, (N, count)."""
-    rows, lanes = len(x), lane_count(decoder.sizes[0])
-    work = workspace(decoder, lanes)
-    terms = np.empty((2, decoder.sizes[-1], lanes))
-    prior_lanes = np.empty(lanes)
+    rows = len(x)
+    net, log_p = network(decoder), prior_of(prior)
+    log_sigmoid, lanes = np.empty(2 * decoder.sizes[-1] * BLOCK), np.empty(BLOCK)
     table = np.empty((rows, count))
-    for start in range(0, count, lanes):
-        log_sigmoids(decode(decoder, first + start, work, lanes), terms, lanes)
-        log_prior(prior, first + start, prior_lanes, lanes)
+    for start in range(0, count, BLOCK):
+        code = first + start
+        if code % PAGE == 0 or start == 0:
+            turn_page(net, code)
+            turn_prior(log_p, code)
+        decode(net, code)
+        tabulate(net, log_sigmoid)
         for n in range(rows):
-            joint = table[n, start : start + lanes]
-            log_likelihood(x, n, terms, joint, lanes)
-            for j in range(lanes):
-                joint[j] += prior_lanes[j]
+            store(lanes, 0, log_likelihood(x, n, log_sigmoid) + log_prior(log_p, code))
+            for j in range(min(BLOCK, count)):
+                table[n, start + j] = lanes[j]
     return table
 
 
 @kernel
 def normalise(table: Floats, power: Floats, total: Floats) -> Floats:
-    """p(z | x_n) from log p(x_n, z), in place; power and total as `marginal` returns them."""
+    """p(z | x_n) from log p(x_n, z), in place; p(x_n) = total * 2**power, so a row's entries add up to 1."""
     for n in range(len(table)):
-        posterior_weights(table[n], power[n], 1.0 / total[n], table.shape[1])
+        inverse = 1.0 / total[n]
+        for c in range(table.shape[1]):
+            table[n, c] = exp_scaled(table[n, c], power[n]) * inverse
     return table

@@ -1,9 +1,22 @@
-"""log p(x_n) of eq. (3): the streaming sum of p(x_n, z) over a piece of {0,1}^K.
+"""log p(x_n) of eq. (3) for a few rows: the streaming sum of p(x_n, z) over a piece of {0,1}^K.
 
-The running sum of row n is kept as total * 2**power with an integer power, the largest ceil(log2 p(x_n, z))
-seen so far. Rescaling by powers of two is exact, so the sum's bits do not depend on when the largest term
-turns up; only terms below 2**-1021 of it are dropped. Within a block the lanes are summed by halving, then
-PAGE blocks one after the other, then the pages: at most 6 + 64 + 2**(16 - 12) roundings deep per piece.
+With s_i = 2 x_i - 1 and a_i the logits, -log p(x | z) = sum of softplus(-s_i a_i), and
+
+    softplus(t) = max(t, 0) + log(1 + exp(-|t|)),
+    p(x | z) = exp(-sum of max(-s_i a_i, 0)) / prod of (1 + exp(-|a_i|)).
+
+The product does not depend on x and stands for the logarithms: a state costs one exp per logit, then one exp for each
+row, and one division. Factors lie in [1, 2]; every 512 of them the product's exponent is taken out. Each factor has a
+relative error below 2 u and there is one rounding for each, so the product's is at most (3 L + 1) u.
+
+A term is kept as m * 2**k, m near 1, k an integer-valued float, so nothing overflows or underflows. The 2048 terms of a
+page are scaled by their largest power, exactly, and added along one tree; the pages' sums follow one another, rescaled
+by exact powers of two. So the sum's bits do not depend on when the largest term turns up, its depth is 11 and the
+number of pages in a piece, and only terms below 2**-1021 of the largest are dropped. The posterior's moments
+E[z_k | x_n] come from the same tree: the sum of the upper half, before it is folded onto the lower.
+
+Error of one term: the relative error of the product, 2 u of the exp, u of the quotient; and of the log-joint that went
+into exp, relative (16 + L / 16 + K + 5) u, all its terms being of one sign.
 """
 
 from __future__ import annotations
@@ -11,69 +24,154 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..blocks import PAGE
+from ..blocks import LOW_BITS, MIDDLE_BITS, PAGE
 from ..problem import Decoder, Prior
 from .compiling import inline, kernel
-from .elementary import LN2, exp_scaled, log, power_of_two
-from .network import decode, lane_count, tree_max, tree_sum, workspace
-from .observation import log_likelihood, log_prior, log_sigmoids
+from .elementary import LOWEST, Number, exp_parts, exp_unbounded, larger, log, power_of_two
+from .lanes import BLOCK, absolute, exponent, fma, load_block, mantissa, power_of_magic, splat_block, store, total
+from .network import Network, decode, network, turn_page
+from .observation import log_prior, prior_of, turn_prior
 
 __all__ = ["NO_POWER", "finish", "marginal", "merge"]
 
 Floats = NDArray[np.float64]
+Bits = NDArray[np.uint8]
 
 NO_POWER = -np.inf
 """The power of an empty sum."""
+FACTORS = 512
+"""Factors of at most 2 that a product can take between two looks at its exponent."""
 
 
 @inline
-def rescale(total: float, power: float, new: float) -> float:
-    """total * 2**power in units of 2**new >= 2**power."""
-    return total * power_of_two(power - new)
+def signs(x: Bits) -> Floats:
+    """-s_i = 1 - 2 x_i, row by row."""
+    rows, observed = x.shape
+    out = np.empty(rows * observed)
+    for n in range(rows):
+        for i in range(observed):
+            out[n * observed + i] = 1.0 - 2.0 * x[n, i]
+    return out
+
+
+@inline
+def normaliser(net: Network) -> tuple[Number, Number]:
+    """1 / prod of (1 + exp(-|a_i|)) as m * 2**k."""
+    observed = net.decoder.sizes[-1]
+    product, power = splat_block(1.0), splat_block(0.0)
+    for start in range(0, observed, FACTORS):
+        for i in range(start, min(start + FACTORS, observed)):
+            m, shifted = exp_parts(larger(-absolute(load_block(net.units, (net.logits + i) * BLOCK)), LOWEST), 0.0)
+            product = product * fma(m, power_of_magic(shifted), 1.0)
+        power = power - exponent(product)
+        product = mantissa(product)
+    return 1.0 / product, power
+
+
+@inline
+def misfit(net: Network, sign: Floats, first: int) -> Number:
+    """sum over i of max(-s_i a_i, 0), sixteen terms at a time."""
+    observed = net.decoder.sizes[-1]
+    value = splat_block(0.0)
+    for start in range(0, observed, 16):
+        run = splat_block(0.0)
+        for i in range(start, min(start + 16, observed)):
+            run = run + larger(load_block(net.units, (net.logits + i) * BLOCK) * sign[first + i], 0.0)
+        value = value + run
+    return value
+
+
+@inline
+def fold(terms: Floats, start: int, blocks: int, moment: Floats) -> float:
+    """The sum of blocks * 32 terms, halving; moment[k], where there is one, becomes the sum of those with bit k set."""
+    half, k = blocks // 2, LOW_BITS + MIDDLE_BITS
+    while (1 << (k - LOW_BITS)) > blocks:
+        k -= 1
+    while half > 0:
+        k -= 1
+        if len(moment) > 0:
+            upper = splat_block(0.0)
+            for b in range(half, 2 * half):
+                upper = upper + load_block(terms, start + b * BLOCK)
+            moment[k] = total(upper)
+        for b in range(half):
+            at = start + b * BLOCK
+            store(terms, at, load_block(terms, at) + load_block(terms, at + half * BLOCK))
+        half //= 2
+    for k in range(min(LOW_BITS, len(moment))):
+        moment[k] = 0.0
+        for j in range(BLOCK):
+            if (j >> k) & 1:
+                moment[k] += terms[start + j]
+    return total(load_block(terms, start))
+
+
+@inline
+def sum_page(terms: Floats, powers: Floats, start: int, blocks: int, moment: Floats) -> tuple[float, float]:
+    """Power and total of the terms m * 2**k of one row and page."""
+    largest = load_block(powers, start)
+    for b in range(1, blocks):
+        largest = larger(largest, load_block(powers, start + b * BLOCK))
+    store(powers, start + blocks * BLOCK, largest)
+    power = powers[start + blocks * BLOCK]
+    for j in range(1, BLOCK):
+        power = max(power, powers[start + blocks * BLOCK + j])
+    for b in range(blocks):
+        at = start + b * BLOCK
+        store(terms, at, load_block(terms, at) * power_of_two(load_block(powers, at) - power))
+    return power, fold(terms, start, blocks, moment)
 
 
 @kernel
-def marginal(decoder: Decoder, prior: Prior, x: NDArray[np.uint8], first: int, count: int) -> tuple[Floats, Floats]:
-    """Power and total, (N,) each, of the sum over `count` codes from `first`."""
-    rows, lanes = len(x), lane_count(decoder.sizes[0])
-    work = workspace(decoder, lanes)
-    terms = np.empty((2, decoder.sizes[-1], lanes))
-    prior_lanes, joint = np.empty(lanes), np.empty(lanes)
-    power, total, page = np.full(rows, NO_POWER), np.zeros(rows), np.zeros(rows)
-    for block in range(count // lanes):
-        code = first + block * lanes
-        log_sigmoids(decode(decoder, code, work, lanes), terms, lanes)
-        log_prior(prior, code, prior_lanes, lanes)
-        for n in range(rows):
-            log_likelihood(x, n, terms, joint, lanes)
-            for j in range(lanes):
-                joint[j] += prior_lanes[j]
-            largest = tree_max(joint, work.run, lanes)
-            if largest > -np.inf:
-                new = np.ceil(largest / LN2)
-                if new > power[n]:
-                    total[n] = rescale(total[n], power[n], new)
-                    page[n] = rescale(page[n], power[n], new)
-                    power[n] = new
-                for j in range(lanes):
-                    joint[j] = exp_scaled(joint[j], power[n])
-                page[n] += tree_sum(joint, lanes)
-        if (block + 1) % PAGE == 0:
+def marginal(
+    decoder: Decoder, prior: Prior, x: Bits, moments: bool, first: int, count: int
+) -> tuple[Floats, Floats, Floats]:
+    """Power and total, (N,) each, of the sum over `count` codes from `first`; its moments, (N, K), or (N, 0)."""
+    rows, observed = x.shape
+    latents = decoder.sizes[0]
+    net, log_p, sign = network(decoder), prior_of(prior), signs(x)
+    blocks = max(1, min(count, PAGE) // BLOCK)
+    width = (blocks + 1) * BLOCK
+    terms, powers = np.empty(rows * width), np.empty(rows * width)
+    power, sums = np.full(rows, NO_POWER), np.zeros(rows)
+    moment, page_moment = np.zeros((rows, latents if moments else 0)), np.zeros(latents if moments else 0)
+    for page in range(first, first + count, PAGE):
+        turn_page(net, page)
+        turn_prior(log_p, page)
+        for b in range(blocks):
+            code = page + b * BLOCK
+            decode(net, code)
+            inverse, inverse_power = normaliser(net)
+            lanes = log_prior(log_p, code)
             for n in range(rows):
-                total[n] += page[n]
-                page[n] = 0.0
-    return power, total + page
+                m, k = exp_unbounded(lanes - misfit(net, sign, n * observed))
+                store(terms, n * width + b * BLOCK, m * inverse)
+                store(powers, n * width + b * BLOCK, k + inverse_power)
+        for n in range(rows):
+            page_power, page_sum = sum_page(terms, powers, n * width, blocks, page_moment)
+            new = max(power[n], page_power)
+            before, now = power_of_two(power[n] - new), power_of_two(page_power - new)
+            power[n], sums[n] = new, sums[n] * before + page_sum * now
+            for k in range(len(page_moment)):
+                part = page_moment[k] if k < LOW_BITS + MIDDLE_BITS else page_sum * ((page >> k) & 1)
+                moment[n, k] = moment[n, k] * before + part * now
+    return power, sums, moment
 
 
 @kernel
-def merge(power: Floats, total: Floats, other_power: Floats, other_total: Floats) -> tuple[Floats, Floats]:
-    """The sum of two sums, (N,) each."""
-    merged_power, merged_total = np.empty_like(power), np.empty_like(total)
+def merge(
+    power: Floats, total: Floats, moment: Floats, other_power: Floats, other_total: Floats, other_moment: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """The sum of two such sums."""
+    merged_power, merged_total, merged_moment = np.empty_like(power), np.empty_like(total), np.empty_like(moment)
     for n in range(len(power)):
         new = max(power[n], other_power[n])
+        before, now = power_of_two(power[n] - new), power_of_two(other_power[n] - new)
         merged_power[n] = new
-        merged_total[n] = rescale(total[n], power[n], new) + rescale(other_total[n], other_power[n], new)
-    return merged_power, merged_total
+        merged_total[n] = total[n] * before + other_total[n] * now
+        for k in range(moment.shape[1]):
+            merged_moment[n, k] = moment[n, k] * before + other_moment[n, k] * now
+    return merged_power, merged_total, merged_moment
 
 
 @kernel

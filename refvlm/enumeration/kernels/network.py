@@ -1,15 +1,25 @@
-"""The network over a block of codes: the low bits of the code lie along the lanes, one unit per row.
+"""The network over a block of codes: 32 consecutive codes along the lanes, one unit per row.
 
-A block is `lanes = 2**min(K, 6)` consecutive codes that share their high bits, so
+A page is up to 64 blocks, 2048 codes. The first layer is the table split
 
-    W^T z + b = (b + sum over high k of z_k W_k) + (sum over low k of z_k W_k),
+    W^T z + b = (b + sum over high k of z_k W_k + sum over middle k of z_k W_k) + (sum over low k of z_k W_k):
 
-one row per block plus one table per call. Both are kept as unevaluated sums of two floats (double-double), and
-the row's and the table's are added the same way, so a first-layer pre-activation carries a relative error of
-2 u however large and cancelling the weights are; without that, tanh of a near-cancelling sum at weights of
-1e3 would cost five digits. Later layers are dense: fused multiply-adds in runs of 16 inputs, so that the
-rounding grows like 16 + H/16 and not like H. Networks whose weights are too large for that come here as given
-logits, from `precise.py`.
+bits 0 to 4 give a table over the lanes, bits 5 to 10 with the rest one row for each block of a page, filled when the
+page is turned. All are kept as unevaluated sums of two floats (double-double), so the pre-activation a has a relative
+error of 2 u however large and cancelling the weights are; without that, tanh of a near-cancelling sum at weights of
+1e3 would cost five digits.
+
+For tanh and sigmoid the tables hold exponentials instead, E = exp(2 a) = exp(2 row) exp(2 low), so that
+
+    tanh a = 1 - 2 / (1 + E),    sigmoid a = 1 / (1 + exp(-a))
+
+cost a division and no exp. With tables good to 2 u the product is good to 4 u, and as |d tanh / d log E| <= 1/2 the
+absolute error is at most 2 u + 2 u (1 + E, quotient, each times 2 / (1 + E)) + u: below 6 u together, for sigmoid below
+4 u. No 0 * inf can arise where every exponent stays below 700; that is decided beforehand from sums of |W| (`bounded`),
+otherwise, and for relu, the sum is taken.
+
+Later layers are dense: fused multiply-adds in runs of 64 inputs, in tiles of four outputs by 32 lanes, which is 16
+hardware registers of 8. Networks whose weights are too large for float64 come here as given logits, from `precise.py`.
 """
 
 from __future__ import annotations
@@ -19,297 +29,208 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..blocks import LOW_BITS
+from ..blocks import LOW_BITS, MIDDLE_BITS
 from ..problem import Decoder
 from .compiling import inline
-from .double_double import two_sum
-from .elementary import fma, sigmoid, tanh
+from .double_double import add, two_sum
+from .elementary import Number, exp_of_sum, fma, larger, sigmoid, tanh
+from .lanes import BLOCK, load_block, splat_block, store
 
-__all__ = [
-    "Workspace",
-    "activate",
-    "backward",
-    "decode",
-    "dense",
-    "dot",
-    "fold_low",
-    "lane_count",
-    "tree_max",
-    "tree_sum",
-    "workspace",
-]
+__all__ = ["Network", "activate", "decode", "dense", "network", "turn_page"]
 
 Floats = NDArray[np.float64]
 
+ROWS = 1 << MIDDLE_BITS
+"""Blocks in a page."""
+RUN = 64
+"""Inputs of a dense layer that are summed before their sum joins the others'."""
 
-class Workspace(NamedTuple):
-    """The arrays a kernel reuses from block to block.
 
-    table, table_rest: (H_1, lanes), the low bits' part of the first layer. row, row_rest: (H_1,), the high bits'.
-    units: (all hidden units and logits, lanes); the logits come last. run: (lanes,), scratch.
+class Network(NamedTuple):
+    """A decoder with the tables of its first layer; flat arrays, [unit, lane] or [unit, block of the page].
+
+    low, low_rest: (H_1 * 32,). middle, middle_rest: (H_1 * 64,), the middle bits alone; rows, rows_rest: with all but
+    the low bits, for the page in hand. scale: 0, or the factor of a in E where the tables hold exponentials. units:
+    ((all hidden units and logits) * 32,), the logits last, from unit `logits`.
     """
 
-    table: Floats
-    table_rest: Floats
-    row: Floats
-    row_rest: Floats
+    decoder: Decoder
+    low: Floats
+    low_rest: Floats
+    middle: Floats
+    middle_rest: Floats
+    rows: Floats
+    rows_rest: Floats
+    scale: float
     units: Floats
-    run: Floats
+    logits: int
 
 
 @inline
-def lane_count(latents: int) -> int:
-    """States in a block."""
-    return 1 << min(latents, LOW_BITS)
-
-
-@inline
-def tree_sum(v: Floats, lanes: int) -> float:
-    """The sum of v[:lanes], halving; v is overwritten. lanes is a power of two."""
-    if lanes == 64:  # with the distance written out, the halves are known not to overlap: vector code
-        for j in range(32):
-            v[j] += v[j + 32]
-        for j in range(16):
-            v[j] += v[j + 16]
-        for j in range(8):
-            v[j] += v[j + 8]
-        lanes = 8
-    while lanes > 1:
-        lanes //= 2
-        for j in range(lanes):
-            v[j] += v[j + lanes]
-    return v[0]
-
-
-@inline
-def larger(a: float, b: float) -> float:
-    return a if a > b else b
-
-
-@inline
-def tree_max(v: Floats, scratch: Floats, lanes: int) -> float:
-    """The largest of v[:lanes]; scratch is overwritten."""
-    if lanes == 64:
-        for j in range(32):
-            scratch[j] = larger(v[j], v[j + 32])
-        for j in range(16):
-            scratch[j] = larger(scratch[j], scratch[j + 16])
-        for j in range(8):
-            scratch[j] = larger(scratch[j], scratch[j + 8])
-        lanes = 8
-    else:
-        for j in range(lanes):
-            scratch[j] = v[j]
-    while lanes > 1:
-        lanes //= 2
-        for j in range(lanes):
-            scratch[j] = larger(scratch[j], scratch[j + lanes])
-    return scratch[0]
-
-
-@inline
-def low_table(decoder: Decoder, lanes: int) -> tuple[Floats, Floats]:
-    """Sums of the first layer's low rows for every lane, (H_1, lanes) twice: value and rest."""
-    width = decoder.sizes[1] if decoder.given.shape[0] == 0 else 0
-    table, rest = np.zeros((width, lanes)), np.zeros((width, lanes))
+def subset_sums(decoder: Decoder, width: int, first: int, bits: int) -> tuple[Floats, Floats]:
+    """For every unit the sums of its weights from bits first to first + bits - 1, over all values of these bits."""
+    count = 1 << bits
+    table, rest = np.zeros(width * count), np.zeros(width * count)
     for q in range(width):
-        filled, k = 1, 0
-        while filled < lanes:
-            weight = decoder.flat[k * width + q]
-            for j in range(filled):
-                s, e = two_sum(table[q, j], weight)
-                table[q, j + filled], rest[q, j + filled] = two_sum(s, e + rest[q, j])
-            filled, k = 2 * filled, k + 1
+        start = q * count
+        for k in range(min(bits, decoder.sizes[0] - first)):
+            weight = decoder.flat[(first + k) * width + q]
+            for j in range(start, start + (1 << k)):
+                s, e = two_sum(table[j], weight)
+                table[j + (1 << k)], rest[j + (1 << k)] = two_sum(s, e + rest[j])
     return table, rest
 
 
 @inline
-def workspace(decoder: Decoder, lanes: int) -> Workspace:
-    """The arrays for blocks of `lanes` codes, the table filled."""
-    table, rest = low_table(decoder, lanes)
-    width = decoder.sizes[1]
-    units = np.empty((decoder.sizes[1:].sum(), lanes))
-    return Workspace(table, rest, np.empty(width), np.empty(width), units, np.empty(lanes))
-
-
-@inline
-def high_row(decoder: Decoder, code: int, row: Floats, rest: Floats) -> None:
-    """The first layer's biases plus the rows of the high bits of `code`: value and rest, (H_1,) each."""
+def bounded(decoder: Decoder, most: float) -> bool:
+    """Whether the low bits' part of every first-layer unit and the others' part stay within +-most."""
     fan_in, width = decoder.sizes[0], decoder.sizes[1]
     for q in range(width):
-        value, small = decoder.flat[fan_in * width + q], 0.0
-        for k in range(LOW_BITS, fan_in):
+        low, high = 0.0, abs(decoder.flat[fan_in * width + q])
+        for k in range(fan_in):
+            if k < LOW_BITS:
+                low += abs(decoder.flat[k * width + q])
+            else:
+                high += abs(decoder.flat[k * width + q])
+        if not max(low, high) < most:
+            return False
+    return True
+
+
+@inline
+def network(decoder: Decoder, exponentials: bool = True) -> Network:
+    """The decoder with its tables filled, with exponentials where that is asked for and they serve."""
+    given = decoder.given.shape[0] > 0
+    width, total = 0 if given else decoder.sizes[1], decoder.sizes[1:].sum()
+    scale = 0.0
+    if exponentials and not given and len(decoder.sizes) > 2 and decoder.activation != 1:
+        scale = 2.0 if decoder.activation == 0 else -1.0
+        if not bounded(decoder, 699.0 / abs(scale)):
+            scale = 0.0
+    low, low_rest = subset_sums(decoder, width, 0, LOW_BITS)
+    if scale != 0.0:
+        for i in range(0, len(low), BLOCK):
+            store(low, i, exp_of_sum(scale * load_block(low, i), scale * load_block(low_rest, i)))
+    middle, middle_rest = subset_sums(decoder, width, LOW_BITS, MIDDLE_BITS)
+    rows, rows_rest = np.empty_like(middle), np.empty_like(middle)
+    units = np.empty(total * BLOCK)
+    return Network(
+        decoder, low, low_rest, middle, middle_rest, rows, rows_rest, scale, units, total - decoder.sizes[-1]
+    )
+
+
+@inline
+def turn_page(net: Network, code: int) -> None:
+    """Fill the rows for the page that holds `code`."""
+    fan_in, width, flat = net.decoder.sizes[0], net.decoder.sizes[1], net.decoder.flat
+    if net.decoder.given.shape[0] > 0:
+        return
+    for q in range(width):
+        value, small = flat[fan_in * width + q], 0.0
+        for k in range(LOW_BITS + MIDDLE_BITS, fan_in):
             if (code >> k) & 1:
-                s, e = two_sum(value, decoder.flat[k * width + q])
-                value, small = two_sum(s, e + small)
-        row[q], rest[q] = value, small
+                value, small = add(value, small, flat[k * width + q], 0.0)
+        for i in range(q * ROWS, (q + 1) * ROWS, BLOCK):
+            s, s_rest = add(load_block(net.middle, i), load_block(net.middle_rest, i), value, small)
+            if net.scale != 0.0:
+                s = exp_of_sum(net.scale * s, net.scale * s_rest)
+            store(net.rows, i, s)
+            store(net.rows_rest, i, s_rest)
 
 
 @inline
-def activate(units: Floats, activation: int, lanes: int) -> None:
-    """The activation, in place."""
-    for q in range(len(units)):
-        unit = units[q]
+def activate(units: Floats, first: int, count: int, activation: int) -> None:
+    """The activation of `count` units from unit `first`, in place."""
+    for i in range(first * BLOCK, (first + count) * BLOCK, BLOCK):
         if activation == 0:
-            for j in range(lanes):
-                unit[j] = tanh(unit[j])
+            store(units, i, tanh(load_block(units, i)))
         elif activation == 1:
-            for j in range(lanes):
-                unit[j] = unit[j] if unit[j] > 0.0 else 0.0
+            store(units, i, larger(load_block(units, i), 0.0))
         else:
-            for j in range(lanes):
-                unit[j] = sigmoid(unit[j])
+            store(units, i, sigmoid(load_block(units, i)))
 
 
 @inline
-def add_row(total: Floats, row: Floats, lanes: int) -> None:
-    for j in range(lanes):
-        total[j] += row[j]
+def first_layer(net: Network, code: int) -> None:
+    """The first layer of the block from `code`: activations where it is hidden, else logits."""
+    width, activation = net.decoder.sizes[1], net.decoder.activation
+    block = (code >> LOW_BITS) & (ROWS - 1)
+    if net.scale != 0.0:
+        for q in range(width):
+            part = fma(load_block(net.low, q * BLOCK), net.rows[q * ROWS + block], 1.0)
+            store(net.units, q * BLOCK, 1.0 - 2.0 / part if activation == 0 else 1.0 / part)
+        return
+    for q in range(width):
+        s, e = two_sum(net.rows[q * ROWS + block], load_block(net.low, q * BLOCK))
+        store(net.units, q * BLOCK, s + (e + (net.rows_rest[q * ROWS + block] + load_block(net.low_rest, q * BLOCK))))
+    if len(net.decoder.sizes) > 2:
+        activate(net.units, 0, width, activation)
 
 
 @inline
-def dense(weights: Floats, biases: Floats, inputs: Floats, outputs: Floats, run: Floats, lanes: int) -> None:
-    """outputs[i] = biases[i] + sum over q of weights[q, i] inputs[q], lane by lane, q in runs of 16."""
-    fan_in, fan_out = weights.shape
-    for i in range(fan_out):
-        output = outputs[i]
-        for j in range(lanes):
-            output[j] = biases[i]
-        for start in range(0, fan_in, 16):
-            stop = min(start + 16, fan_in)
-            w, h = weights[start, i], inputs[start]
-            for j in range(lanes):
-                run[j] = w * h[j]
-            q = start + 1
-            while q + 3 <= stop:
-                w0, w1, w2 = weights[q, i], weights[q + 1, i], weights[q + 2, i]
-                h0, h1, h2 = inputs[q], inputs[q + 1], inputs[q + 2]
-                for j in range(lanes):
-                    run[j] = fma(w2, h2[j], fma(w1, h1[j], fma(w0, h0[j], run[j])))
-                q += 3
-            while q < stop:
-                w, h = weights[q, i], inputs[q]
-                for j in range(lanes):
-                    run[j] = fma(w, h[j], run[j])
-                q += 1
-            add_row(output, run, lanes)
+def dense(
+    flat: Floats, weights: int, biases: int, along: int, across: int, fan_in: int, fan_out: int, units: Floats,
+    inputs: int, outputs: int,
+) -> None:  # fmt: skip
+    """units[outputs + i] = bias i + sum over q of w[q, i] units[inputs + q].
+
+    w[q, i] = flat[weights + q * along + i * across], bias i = flat[biases + i], or none where biases < 0.
+    """
+    for start in range(0, fan_in, RUN):
+        stop = min(start + RUN, fan_in)
+        i = 0
+        while i + 4 <= fan_out:
+            a0, a1, a2, a3 = splat_block(0.0), splat_block(0.0), splat_block(0.0), splat_block(0.0)
+            w0 = weights + start * along + i * across
+            w1, w2, w3 = w0 + across, w0 + 2 * across, w0 + 3 * across
+            for q in range(start, stop):
+                h = load_block(units, (inputs + q) * BLOCK)
+                a0, a1 = fma(flat[w0], h, a0), fma(flat[w1], h, a1)
+                a2, a3 = fma(flat[w2], h, a2), fma(flat[w3], h, a3)
+                w0, w1, w2, w3 = w0 + along, w1 + along, w2 + along, w3 + along
+            add_run(flat, biases, start, a0, units, outputs, i)
+            add_run(flat, biases, start, a1, units, outputs, i + 1)
+            add_run(flat, biases, start, a2, units, outputs, i + 2)
+            add_run(flat, biases, start, a3, units, outputs, i + 3)
+            i += 4
+        while i < fan_out:
+            a0, w0 = splat_block(0.0), weights + start * along + i * across
+            for q in range(start, stop):
+                a0 = fma(flat[w0], load_block(units, (inputs + q) * BLOCK), a0)
+                w0 += along
+            add_run(flat, biases, start, a0, units, outputs, i)
+            i += 1
 
 
 @inline
-def decode(decoder: Decoder, code: int, work: Workspace, lanes: int) -> Floats:
-    """Fill work.units for the block of codes from `code`; returns the logits, (L, lanes)."""
-    sizes, units = decoder.sizes, work.units
+def add_run(flat: Floats, biases: int, start: int, run: Number, units: Floats, outputs: int, i: int) -> None:
+    """Store the first run of inputs with the bias, add the later ones."""
+    at = (outputs + i) * BLOCK
+    if start > 0:
+        store(units, at, load_block(units, at) + run)
+    elif biases >= 0:
+        store(units, at, run + flat[biases + i])
+    else:
+        store(units, at, run)
+
+
+@inline
+def decode(net: Network, code: int) -> None:
+    """Fill net.units for the block of codes from `code`, whose page has been turned to."""
+    decoder = net.decoder
+    sizes, units = decoder.sizes, net.units
     if decoder.given.shape[0] > 0:
-        for i in range(sizes[-1]):
-            for j in range(lanes):
-                units[i, j] = decoder.given[code - decoder.given_first + j, i]
-        return units
-    high_row(decoder, code, work.row, work.row_rest)
-    for q in range(sizes[1]):
-        unit, low, low_rest = units[q], work.table[q], work.table_rest[q]
-        high, high_rest = work.row[q], work.row_rest[q]
-        for j in range(lanes):
-            s, e = two_sum(high, low[j])
-            unit[j] = s + (e + (high_rest + low_rest[j]))
-    offset, start = (sizes[0] + 1) * sizes[1], 0
+        for j in range(BLOCK):
+            row = min(code - decoder.given_first + j, decoder.given.shape[0] - 1)
+            for i in range(sizes[-1]):
+                units[i * BLOCK + j] = decoder.given[row, i]
+        return
+    first_layer(net, code)
+    offset, inputs = (sizes[0] + 1) * sizes[1], 0
     for layer in range(1, len(sizes) - 1):
         fan_in, fan_out = sizes[layer], sizes[layer + 1]
-        stop = start + fan_in
-        activate(units[start:stop], decoder.activation, lanes)
-        weights = decoder.flat[offset : offset + fan_in * fan_out].reshape(fan_in, fan_out)
-        biases = decoder.flat[offset + fan_in * fan_out : offset + (fan_in + 1) * fan_out]
-        dense(weights, biases, units[start:stop], units[stop : stop + fan_out], work.run, lanes)
-        offset, start = offset + (fan_in + 1) * fan_out, stop
-    return units[start:]
-
-
-@inline
-def dot(a: Floats, b: Floats, lanes: int) -> float:
-    """The sum of a[j] b[j] over the lanes, in eight strands so that it becomes vector code."""
-    if lanes % 8 != 0:
-        s = 0.0
-        for j in range(lanes):
-            s = fma(a[j], b[j], s)
-        return s
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
-    for j in range(0, lanes, 8):
-        s0, s1 = fma(a[j], b[j], s0), fma(a[j + 1], b[j + 1], s1)
-        s2, s3 = fma(a[j + 2], b[j + 2], s2), fma(a[j + 3], b[j + 3], s3)
-        s4, s5 = fma(a[j + 4], b[j + 4], s4), fma(a[j + 5], b[j + 5], s5)
-        s6, s7 = fma(a[j + 6], b[j + 6], s6), fma(a[j + 7], b[j + 7], s7)
-    return ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))
-
-
-@inline
-def derivative(units: Floats, slopes: Floats, activation: int, lanes: int) -> None:
-    """slopes *= the activation's derivative, written in the activation's own value; relu's at 0 is 0."""
-    for q in range(len(units)):
-        h, slope = units[q], slopes[q]
-        if activation == 0:
-            for j in range(lanes):
-                slope[j] *= (1.0 - h[j]) * (1.0 + h[j])
-        elif activation == 1:
-            for j in range(lanes):
-                slope[j] = slope[j] if h[j] > 0.0 else 0.0
-        else:
-            for j in range(lanes):
-                slope[j] *= h[j] * (1.0 - h[j])
-
-
-@inline
-def backward(
-    decoder: Decoder,
-    code: int,
-    work: Workspace,
-    slopes: Floats,
-    ones: Floats,
-    gradient: Floats,
-    low: Floats,
-    lanes: int,
-) -> None:
-    """Backpropagate one block: slopes holds d/d logits in its last L rows and is filled upwards from there.
-
-    gradient: as decoder.flat, added to; but of the first layer's low rows only low, (H_1, lanes), is: `fold_low`
-    turns it into their gradient once, after the last block.
-    """
-    sizes, units = decoder.sizes, work.units
-    layers = len(sizes) - 1
-    offset, start = len(decoder.flat), len(units)
-    for layer in range(layers - 1, 0, -1):
-        fan_in, fan_out = sizes[layer], sizes[layer + 1]
-        offset -= (fan_in + 1) * fan_out
-        start -= fan_out
-        before = start - fan_in
-        weights = decoder.flat[offset : offset + fan_in * fan_out].reshape(fan_in, fan_out)
-        for q in range(fan_in):
-            below = slopes[before + q]
-            for j in range(lanes):
-                below[j] = 0.0
-            for i in range(fan_out):
-                w, above = weights[q, i], slopes[start + i]
-                gradient[offset + q * fan_out + i] += dot(units[before + q], above, lanes)
-                for j in range(lanes):
-                    below[j] = fma(w, above[j], below[j])
-        for i in range(fan_out):
-            gradient[offset + fan_in * fan_out + i] += dot(ones, slopes[start + i], lanes)
-        derivative(units[before:start], slopes[before:start], decoder.activation, lanes)
-    fan_in, width = sizes[0], sizes[1]
-    for q in range(width):
-        slope = slopes[q]
-        for j in range(lanes):
-            low[q, j] += slope[j]
-        mass = dot(ones, slope, lanes)
-        gradient[fan_in * width + q] += mass
-        for k in range(LOW_BITS, fan_in):
-            if (code >> k) & 1:
-                gradient[k * width + q] += mass
-
-
-@inline
-def fold_low(low: Floats, k: int) -> float:
-    """The sum of low over the lanes whose bit k is set."""
-    s = 0.0
-    for j in range(len(low)):
-        if (j >> k) & 1:
-            s += low[j]
-    return s
+        outputs = inputs + fan_in
+        if layer > 1:
+            activate(units, inputs, fan_in, decoder.activation)
+        dense(decoder.flat, offset, offset + fan_in * fan_out, fan_out, 1, fan_in, fan_out, units, inputs, outputs)
+        offset, inputs = offset + (fan_in + 1) * fan_out, outputs

@@ -1,128 +1,148 @@
 """From a block's logits to log p(x_n, z), eqs. (1) and (2), for every row n and every lane.
 
-log p(x | z) = sum over i of log sigmoid(+-a_i), the sign being that of 2 x_i - 1. Both signs are tabulated per
-block, [x_i, i, lane], and a row adds the entries that its bits point at. All terms have one sign, so the sum
-keeps its relative precision, which sum x_i a_i - sum softplus(a_i) would lose for large logits.
+log p(x | z) = sum over i of log sigmoid(+-a_i), the sign being that of 2 x_i - 1. Where many quantities need it, both
+signs are tabulated per block, [x_i, i, lane], and a row adds the entries that its bits point at. All terms have one
+sign, so the sum keeps its relative precision, which sum x_i a_i - sum softplus(a_i) would lose for large logits.
+Lanes beyond 2**K, where K < 5, are codes of prior probability 0 and of no mass under q.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ..blocks import LOW_BITS
+from ..blocks import LOW_BITS, MIDDLE_BITS
 from ..problem import Prior, Recognition
 from .compiling import inline
-from .elementary import exp, exp_scaled, log1p
+from .elementary import Number, log_sigmoids
+from .lanes import BLOCK, load_block, splat_block, store
+from .network import ROWS, Network
 
 __all__ = [
+    "LogPrior",
+    "LowRecognition",
     "log_likelihood",
     "log_prior",
-    "log_sigmoids",
-    "low_recognition",
-    "posterior_weights",
+    "prior_of",
     "recognise",
-    "sigmoids",
+    "recognition_of",
+    "tabulate",
+    "turn_prior",
 ]
 
 Floats = NDArray[np.float64]
+Bits = NDArray[np.uint8]
+
+
+class LogPrior(NamedTuple):
+    """log p(z): `low` (32,) of the low bits; `rows` (64,) of the others, for each block of the page in hand."""
+
+    prior: Prior
+    low: Floats
+    rows: Floats
 
 
 @inline
-def log_sigmoids(logits: Floats, out: Floats, lanes: int) -> None:
-    """out[1, i] = log sigmoid(a_i), out[0, i] = log sigmoid(-a_i), lane by lane."""
-    for i in range(logits.shape[0]):
-        a, off, on = logits[i], out[0, i], out[1, i]
-        for j in range(lanes):
-            rest = log1p(exp(-abs(a[j])))
-            on[j] = (a[j] if a[j] < 0.0 else 0.0) - rest
-            off[j] = (-a[j] if a[j] > 0.0 else 0.0) - rest
-
-
-@inline
-def sigmoids(logits: Floats, out: Floats, lanes: int) -> None:
-    """out[1, i] = sigmoid(a_i), out[0, i] = sigmoid(-a_i), lane by lane, neither as 1 minus the other."""
-    for i in range(logits.shape[0]):
-        a, off, on = logits[i], out[0, i], out[1, i]
-        for j in range(lanes):
-            y = exp(-abs(a[j]))
-            large, small = 1.0 / (1.0 + y), y / (1.0 + y)
-            on[j] = large if a[j] >= 0.0 else small
-            off[j] = small if a[j] >= 0.0 else large
-
-
-@inline
-def log_likelihood(x: NDArray[np.uint8], n: int, log_sigmoid: Floats, out: Floats, lanes: int) -> None:
-    """out[j] = log p(x_n | z_j)."""
-    observed = x.shape[1]
-    for j in range(lanes):
-        out[j] = 0.0
-    i = 0
-    while i + 4 <= observed:
-        t0, t1 = log_sigmoid[x[n, i], i], log_sigmoid[x[n, i + 1], i + 1]
-        t2, t3 = log_sigmoid[x[n, i + 2], i + 2], log_sigmoid[x[n, i + 3], i + 3]
-        for j in range(lanes):
-            out[j] += (t0[j] + t1[j]) + (t2[j] + t3[j])
-        i += 4
-    while i < observed:
-        t0 = log_sigmoid[x[n, i], i]
-        for j in range(lanes):
-            out[j] += t0[j]
-        i += 1
-
-
-@inline
-def log_prior(prior: Prior, code: int, out: Floats, lanes: int) -> None:
-    """out[j] = log p(z_j) for the block of codes from `code`."""
-    if prior.table.shape[0] > 0:
-        for j in range(lanes):
-            out[j] = prior.table[code + j]
-        return
-    latents = prior.bits.shape[1]
-    high = 0.0
-    for k in range(LOW_BITS, latents):
-        high += prior.bits[(code >> k) & 1, k]
-    out[0] = high
-    filled, k = 1, 0
-    while filled < lanes:
-        off, on = prior.bits[0, k], prior.bits[1, k]
+def fill_sums(table: Floats, bits: Floats, first: int, count: int) -> None:
+    """table[j] += the bits' logarithms, bits first to first + count - 1 taken from j."""
+    filled = 1
+    for k in range(first, min(first + count, bits.shape[1])):
         for j in range(filled):
-            out[j + filled] = out[j] + on
-            out[j] = out[j] + off
-        filled, k = 2 * filled, k + 1
+            table[j + filled] = table[j] + bits[1, k]
+            table[j] = table[j] + bits[0, k]
+        filled *= 2
 
 
 @inline
-def low_recognition(q: Recognition, lanes: int) -> Floats:
-    """The low bits' part of q for every row and lane: [n, 0] its probability, [n, 1] its log; (N, 2, lanes)."""
+def prior_of(prior: Prior) -> LogPrior:
+    """The prior with its low table filled."""
+    low = np.full(BLOCK, -np.inf)
+    low[0] = 0.0
+    fill_sums(low, prior.bits, 0, LOW_BITS)
+    return LogPrior(prior, low, np.zeros(ROWS))
+
+
+@inline
+def turn_prior(log_p: LogPrior, code: int) -> None:
+    """Fill the rows for the page that holds `code`."""
+    bits = log_p.prior.bits
+    high = 0.0
+    for k in range(LOW_BITS + MIDDLE_BITS, bits.shape[1]):
+        high += bits[(code >> k) & 1, k]
+    log_p.rows[0] = high
+    fill_sums(log_p.rows, bits, LOW_BITS, MIDDLE_BITS)
+
+
+@inline
+def log_prior(log_p: LogPrior, code: int) -> Number:
+    """log p(z) for the block from `code`."""
+    table = log_p.prior.table
+    if table.shape[0] > 0:
+        for j in range(min(BLOCK, table.shape[0])):
+            log_p.low[j] = table[code + j]
+        return load_block(log_p.low, 0)
+    return load_block(log_p.low, 0) + log_p.rows[(code >> LOW_BITS) & (ROWS - 1)]
+
+
+@inline
+def tabulate(net: Network, out: Floats) -> None:
+    """out[(1, i)] = log sigmoid(a_i), out[(0, i)] = log sigmoid(-a_i), lane by lane."""
+    observed = net.decoder.sizes[-1]
+    for i in range(observed):
+        on, off = log_sigmoids(load_block(net.units, (net.logits + i) * BLOCK))
+        store(out, i * BLOCK, off)
+        store(out, (observed + i) * BLOCK, on)
+
+
+@inline
+def log_likelihood(x: Bits, n: int, log_sigmoid: Floats) -> Number:
+    """log p(x_n | z), sixteen terms at a time."""
+    observed = x.shape[1]
+    value = splat_block(0.0)
+    for start in range(0, observed, 16):
+        run = splat_block(0.0)
+        for i in range(start, min(start + 16, observed)):
+            run = run + load_block(log_sigmoid, (x[n, i] * observed + i) * BLOCK)
+        value = value + run
+    return value
+
+
+class LowRecognition(NamedTuple):
+    """The low bits' part of q for row n: probability and log_probability, both (N * 32,)."""
+
+    q: Recognition
+    probability: Floats
+    log_probability: Floats
+
+
+@inline
+def recognition_of(q: Recognition) -> LowRecognition:
+    """q with its low tables filled."""
     rows = q.probability.shape[0]
-    low = np.empty((rows, 2, lanes))
+    probability, log_probability = np.zeros(rows * BLOCK), np.full(rows * BLOCK, -np.inf)
     for n in range(rows):
-        low[n, 0, 0], low[n, 1, 0] = 1.0, 0.0
-        filled, k = 1, 0
-        while filled < lanes:
-            for j in range(filled):
-                low[n, 0, j + filled] = low[n, 0, j] * q.probability[n, 1, k]
-                low[n, 0, j] *= q.probability[n, 0, k]
-                low[n, 1, j + filled] = low[n, 1, j] + q.log_probability[n, 1, k]
-                low[n, 1, j] += q.log_probability[n, 0, k]
-            filled, k = 2 * filled, k + 1
-    return low
+        start = n * BLOCK
+        probability[start], log_probability[start] = 1.0, 0.0
+        for k in range(min(LOW_BITS, q.probability.shape[2])):
+            for j in range(start, start + (1 << k)):
+                probability[j + (1 << k)] = probability[j] * q.probability[n, 1, k]
+                probability[j] *= q.probability[n, 0, k]
+                log_probability[j + (1 << k)] = log_probability[j] + q.log_probability[n, 1, k]
+                log_probability[j] += q.log_probability[n, 0, k]
+    return LowRecognition(q, probability, log_probability)
 
 
 @inline
-def recognise(q: Recognition, n: int, code: int) -> tuple[float, float]:
-    """The high bits' part of q(z | x_n) for the block from `code`, and of its log."""
+def recognise(low: LowRecognition, n: int, code: int) -> tuple[Number, Number]:
+    """q(z | x_n) for the block from `code`, and its log."""
     probability, log_probability = 1.0, 0.0
-    for k in range(LOW_BITS, q.probability.shape[2]):
+    for k in range(LOW_BITS, low.q.probability.shape[2]):
         bit = (code >> k) & 1
-        probability *= q.probability[n, bit, k]
-        log_probability += q.log_probability[n, bit, k]
-    return probability, log_probability
-
-
-@inline
-def posterior_weights(joint: Floats, power: float, inverse: float, lanes: int) -> None:
-    """From log p(x_n, z) to p(z | x_n), eq. (6), in place: the sum's own terms over the sum, adding up to 1."""
-    for j in range(lanes):
-        joint[j] = exp_scaled(joint[j], power) * inverse
+        probability *= low.q.probability[n, bit, k]
+        log_probability += low.q.log_probability[n, bit, k]
+    return (
+        load_block(low.probability, n * BLOCK) * probability,
+        load_block(low.log_probability, n * BLOCK) + log_probability,
+    )

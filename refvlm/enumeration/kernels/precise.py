@@ -1,7 +1,8 @@
 """Logits of a network in double-double arithmetic: they leave with one rounding, whatever cancelled on the way.
 
-The first layer is the table and row of `network.py`, both already double-double; the others follow in kind. Several
-times slower than float64, so it is for weights under which that would lose digits.
+The first layer is the table split of `network.py`, double-double there already; the others follow in kind. Several
+times slower than float64, so it is for weights under which that would lose digits. In a dense layer the rests are
+summed apart: n inputs leave an error of (n**2 + n) u**2 sum |w h|.
 """
 
 from __future__ import annotations
@@ -9,40 +10,62 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..blocks import LOW_BITS, PAGE
 from ..problem import Decoder
-from .compiling import kernel
-from .double_double import activate, add, dense
-from .network import high_row, lane_count, workspace
+from .compiling import inline, kernel
+from .double_double import activation_of, add, two_sum
+from .elementary import fma
+from .lanes import BLOCK, load_block, splat_block, store
+from .network import ROWS, network, turn_page
 
 __all__ = ["precise_logits"]
 
+Floats = NDArray[np.float64]
+
+
+@inline
+def dense(decoder: Decoder, layer: int, offset: int, units: Floats, rests: Floats, inputs: int) -> None:
+    """The layer's pre-activations from its inputs, both value and rest."""
+    fan_in, fan_out = decoder.sizes[layer], decoder.sizes[layer + 1]
+    for i in range(fan_out):
+        value, rest = splat_block(decoder.flat[offset + fan_in * fan_out + i]), splat_block(0.0)
+        for q in range(fan_in):
+            w, at = decoder.flat[offset + q * fan_out + i], (inputs + q) * BLOCK
+            h, h_rest = load_block(units, at), load_block(rests, at)
+            p = w * h
+            value, e = two_sum(value, p)
+            rest = rest + (e + fma(w, h_rest, fma(w, h, -p)))
+        value, rest = two_sum(value, rest)
+        store(units, (inputs + fan_in + i) * BLOCK, value)
+        store(rests, (inputs + fan_in + i) * BLOCK, rest)
+
 
 @kernel
-def precise_logits(decoder: Decoder, first: int, count: int) -> NDArray[np.float64]:
+def precise_logits(decoder: Decoder, first: int, count: int) -> Floats:
     """The logits for `count` codes from `first`, (count, L)."""
     sizes = decoder.sizes
-    lanes = lane_count(sizes[0])
-    work = workspace(decoder, lanes)
-    units, rests = work.units, np.empty((len(work.units), lanes))
+    net = network(decoder, False)
+    units, rests = net.units, np.empty_like(net.units)
     out = np.empty((count, sizes[-1]))
-    for code in range(first, first + count, lanes):
-        high_row(decoder, code, work.row, work.row_rest)
+    for code in range(first, first + max(count, BLOCK), BLOCK):
+        if code % PAGE == 0 or code == first:
+            turn_page(net, code)
+        block = (code >> LOW_BITS) & (ROWS - 1)
         for q in range(sizes[1]):
-            for j in range(lanes):
-                value, rest = add(work.row[q], work.row_rest[q], work.table[q, j], work.table_rest[q, j])
-                units[q, j], rests[q, j] = value, rest
-        offset, start = (sizes[0] + 1) * sizes[1], 0
+            at, row = q * BLOCK, q * ROWS + block
+            low, low_rest = load_block(net.low, at), load_block(net.low_rest, at)
+            value, rest = add(low, low_rest, net.rows[row], net.rows_rest[row])
+            store(units, at, value)
+            store(rests, at, rest)
+        offset, inputs = (sizes[0] + 1) * sizes[1], 0
         for layer in range(1, len(sizes) - 1):
-            fan_in, fan_out = sizes[layer], sizes[layer + 1]
-            stop = start + fan_in
-            below, below_rest = units[start:stop], rests[start:stop]
-            activate(below, below_rest, decoder.activation, lanes)
-            weights = decoder.flat[offset : offset + fan_in * fan_out].reshape(fan_in, fan_out)
-            biases = decoder.flat[offset + fan_in * fan_out : offset + (fan_in + 1) * fan_out]
-            above, above_rest = units[stop : stop + fan_out], rests[stop : stop + fan_out]
-            dense(weights, biases, below, below_rest, above, above_rest, lanes)
-            offset, start = offset + (fan_in + 1) * fan_out, stop
-        for j in range(lanes):
+            for at in range(inputs * BLOCK, (inputs + sizes[layer]) * BLOCK, BLOCK):
+                value, rest = activation_of(load_block(units, at), load_block(rests, at), decoder.activation)
+                store(units, at, value)
+                store(rests, at, rest)
+            dense(decoder, layer, offset, units, rests, inputs)
+            offset, inputs = offset + (sizes[layer] + 1) * sizes[layer + 1], inputs + sizes[layer]
+        for j in range(min(BLOCK, count)):
             for i in range(sizes[-1]):
-                out[code - first + j, i] = units[start + i, j]
+                out[code - first + j, i] = units[(inputs + i) * BLOCK + j]
     return out

@@ -1,0 +1,300 @@
+"""Vectors of floats, one state per lane, as values that live in registers.
+
+Numba compiles arithmetic on a `Block` (32 lanes) or an `Octet` (8) to LLVM's vector instructions, which LLVM splits
+into as many hardware vectors as it takes. The number of lanes is always the same, so the bits do not depend on the
+hardware; and a register tile is one because it is written as one, not because a vectoriser found it.
+
+`+ - * /` and unary minus work between two vectors of one kind and between a vector and a float; so do `fma`,
+`where_less` and the other functions here, and on plain floats as well. So `elementary.py` is written once for all.
+Loads and stores take a flat array and an index and check nothing.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.datamodel import PrimitiveModel
+from numba.core.imputils import lower_builtin
+from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
+from numba.extending import intrinsic, register_model
+
+__all__ = [
+    "BLOCK",
+    "OCTET",
+    "absolute",
+    "exponent",
+    "fma",
+    "load_block",
+    "load_octet",
+    "mantissa",
+    "nearest",
+    "power_of_magic",
+    "splat_block",
+    "splat_octet",
+    "store",
+    "total",
+    "transposed_sums",
+    "where_less",
+]
+
+_DOUBLE, _WORD, _INDEX = ir.DoubleType(), ir.IntType(64), ir.IntType(32)
+
+BLOCK, OCTET = 32, 8
+
+
+class Lanes(types.Type):  # type: ignore[misc]  # numba has no types
+    """Numba's type of a vector of `width` floats."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        super().__init__(name=f"Lanes({width})")
+
+
+@register_model(Lanes)
+class _LanesModel(PrimitiveModel):  # type: ignore[misc]
+    """In LLVM: <width x double>."""
+
+    def __init__(self, manager: Any, lanes: Lanes) -> None:
+        super().__init__(manager, lanes, ir.VectorType(_DOUBLE, lanes.width))
+
+
+_KINDS = Block, Octet = Lanes(BLOCK), Lanes(OCTET)
+
+
+def _llvm(kind: Any, element: Any = _DOUBLE) -> Any:
+    return ir.VectorType(element, kind.width) if isinstance(kind, Lanes) else element
+
+
+def _constant(kind: Any, value: Any, element: Any = _DOUBLE) -> Any:
+    return ir.Constant(_llvm(kind, element), [value] * kind.width if isinstance(kind, Lanes) else value)
+
+
+def _spread(builder: Any, value: Any, kind: Any) -> Any:
+    """A scalar in every lane."""
+    if not isinstance(kind, Lanes):
+        return value
+    nothing = ir.Constant(_llvm(kind), ir.Undefined)
+    first = builder.insert_element(nothing, value, ir.Constant(_INDEX, 0))
+    return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(_INDEX, kind.width), [0] * kind.width))
+
+
+def _alike(builder: Any, kind: Any, kinds: Any, values: Any) -> list[Any]:
+    """The values as `kind`, floats spread."""
+    return [v if k == kind else _spread(builder, v, kind) for k, v in zip(kinds, values, strict=True)]
+
+
+def _common(kinds: Any) -> Any:
+    """What an operation on these kinds gives: a vector if one of them is."""
+    vectors = {k for k in kinds if isinstance(k, Lanes)}
+    if len(vectors) > 1 or any(k not in vectors and not isinstance(k, (types.Float, types.Integer)) for k in kinds):
+        return None
+    return vectors.pop() if vectors else types.float64
+
+
+def _operator(function: Any, emit: Any) -> None:
+    """Teach Numba a binary operator on vectors."""
+    pairs = [pair for k in _KINDS for pair in ((k, k), (k, types.float64), (types.float64, k))]
+
+    class Template(ConcreteTemplate):  # type: ignore[misc]
+        key = function
+        cases = [signature(_common(pair), *pair) for pair in pairs]  # noqa: RUF012
+
+    infer_global(function)(Template)
+    for pair in pairs:
+
+        @lower_builtin(function, *pair)
+        def lower(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+            return emit(builder, *_alike(builder, sig.return_type, sig.args, values))
+
+
+_operator(operator.add, lambda builder, x, y: builder.fadd(x, y))
+_operator(operator.sub, lambda builder, x, y: builder.fsub(x, y))
+_operator(operator.mul, lambda builder, x, y: builder.fmul(x, y))
+_operator(operator.truediv, lambda builder, x, y: builder.fdiv(x, y))
+
+
+@infer_global(operator.neg)
+class _Negative(ConcreteTemplate):  # type: ignore[misc]
+    key = operator.neg
+    cases = [signature(k, k) for k in _KINDS]  # noqa: RUF012
+
+
+for _kind in _KINDS:
+    lower_builtin(operator.neg, _kind)(lambda context, builder, sig, values: builder.fneg(values[0]))
+
+
+def _elementwise(emit: Any, kinds: tuple[Any, ...]) -> Any:
+    """Type and code of a function that gives the common kind of its arguments."""
+    kind = _common(kinds)
+    if kind is None:
+        return None
+    operands = tuple(k if isinstance(k, Lanes) else types.float64 for k in kinds)
+
+    def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        return emit(builder, kind, *_alike(builder, kind, operands, values))
+
+    return kind(*operands), generate
+
+
+def _call(builder: Any, name: str, kind: Any, *values: Any) -> Any:
+    shape = f"v{kind.width}f64" if isinstance(kind, Lanes) else "f64"
+    function = ir.FunctionType(_llvm(kind), [_llvm(kind)] * len(values))
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, f"{name}.{shape}"), values)
+
+
+@intrinsic
+def fma(typing_context: Any, x: Any, y: Any, z: Any) -> Any:
+    """x * y + z with one rounding."""
+    return _elementwise(lambda builder, kind, *v: _call(builder, "llvm.fma", kind, *v), (x, y, z))
+
+
+@intrinsic
+def absolute(typing_context: Any, x: Any) -> Any:
+    """|x|."""
+    return _elementwise(lambda builder, kind, v: _call(builder, "llvm.fabs", kind, v), (x,))
+
+
+@intrinsic
+def nearest(typing_context: Any, x: Any) -> Any:
+    """The nearest integer, ties to even."""
+    return _elementwise(lambda builder, kind, v: _call(builder, "llvm.rint", kind, v), (x,))
+
+
+@intrinsic
+def where_less(typing_context: Any, a: Any, b: Any, x: Any, y: Any) -> Any:
+    """x where a < b, else y (also where a or b is NaN)."""
+
+    def emit(builder: Any, kind: Any, a: Any, b: Any, x: Any, y: Any) -> Any:
+        return builder.select(builder.fcmp_ordered("<", a, b), x, y)
+
+    return _elementwise(emit, (a, b, x, y))
+
+
+@intrinsic
+def power_of_magic(typing_context: Any, k: Any) -> Any:
+    """2**n from the float n + 1.5 * 2**52, -1022 <= n <= 1023: the low bits become the exponent field."""
+
+    def emit(builder: Any, kind: Any, k: Any) -> Any:
+        bits = builder.add(builder.bitcast(k, _llvm(kind, _WORD)), _constant(kind, 1023, _WORD))
+        return builder.bitcast(builder.shl(bits, _constant(kind, 52, _WORD)), _llvm(kind))
+
+    return _elementwise(emit, (k,))
+
+
+@intrinsic
+def exponent(typing_context: Any, x: Any) -> Any:
+    """The integer-valued e of x = m * 2**e, 1 <= m < 2, for a positive normal x."""
+
+    def emit(builder: Any, kind: Any, x: Any) -> Any:
+        bits = builder.lshr(builder.bitcast(x, _llvm(kind, _WORD)), _constant(kind, 52, _WORD))
+        shifted = builder.or_(bits, _constant(kind, 0x4330000000000000, _WORD))  # 2**52 + the biased exponent
+        return builder.fsub(builder.bitcast(shifted, _llvm(kind)), _constant(kind, 2.0**52 + 1023))
+
+    return _elementwise(emit, (x,))
+
+
+@intrinsic
+def mantissa(typing_context: Any, x: Any) -> Any:
+    """The m of x = m * 2**e, 1 <= m < 2, for a positive normal x."""
+
+    def emit(builder: Any, kind: Any, x: Any) -> Any:
+        bits = builder.and_(builder.bitcast(x, _llvm(kind, _WORD)), _constant(kind, 0x000FFFFFFFFFFFFF, _WORD))
+        return builder.bitcast(builder.or_(bits, _constant(kind, 0x3FF0000000000000, _WORD)), _llvm(kind))
+
+    return _elementwise(emit, (x,))
+
+
+def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any, kind: Any) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), _llvm(kind).as_pointer())
+
+
+def _load(kind: Any, array: Any) -> Any:
+    def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        return builder.load(_address(context, builder, sig.args[0], values[0], values[1], kind), align=8)
+
+    return kind(array, types.intp), generate
+
+
+@intrinsic
+def load_block(typing_context: Any, array: Any, index: Any) -> Any:
+    """array[index : index + BLOCK]."""
+    return _load(Block, array)
+
+
+@intrinsic
+def load_octet(typing_context: Any, array: Any, index: Any) -> Any:
+    """array[index : index + OCTET]."""
+    return _load(Octet, array)
+
+
+@intrinsic
+def store(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
+    """array[index : index + width] = value."""
+    if not isinstance(value, Lanes):
+        return None
+
+    def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        builder.store(values[2], _address(context, builder, sig.args[0], values[0], values[1], value), align=8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, value), generate
+
+
+def _splat(kind: Any) -> Any:
+    return kind(types.float64), lambda context, builder, sig, values: _spread(builder, values[0], kind)
+
+
+@intrinsic
+def splat_block(typing_context: Any, value: Any) -> Any:
+    """The float in every lane of a Block."""
+    return _splat(Block)
+
+
+@intrinsic
+def splat_octet(typing_context: Any, value: Any) -> Any:
+    """The float in every lane of an Octet."""
+    return _splat(Octet)
+
+
+def _part(builder: Any, v: Any, w: Any, lanes: list[int]) -> Any:
+    return builder.shuffle_vector(v, w, ir.Constant(ir.VectorType(_INDEX, len(lanes)), lanes))
+
+
+@intrinsic
+def total(typing_context: Any, x: Any) -> Any:
+    """The sum of the lanes, halving: lane j + lane j + width / 2, and so on."""
+    if not isinstance(x, Lanes):
+        return None
+
+    def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        v, half = values[0], x.width // 2
+        while half:
+            low, high = list(range(half)), list(range(half, 2 * half))
+            v, half = builder.fadd(_part(builder, v, v, low), _part(builder, v, v, high)), half // 2
+        return builder.extract_element(v, ir.Constant(_INDEX, 0))
+
+    return types.float64(x), generate
+
+
+@intrinsic
+def transposed_sums(
+    typing_context: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any
+) -> Any:  # fmt: skip
+    """The octet whose lanes are the sums of a, ..., h, each ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7))."""
+
+    def generate(context: Any, builder: Any, sig: Any, v: Any) -> Any:
+        def folded(x: Any, y: Any, left: list[int], right: list[int]) -> Any:
+            return builder.fadd(_part(builder, x, y, left), _part(builder, x, y, right))
+
+        even, odd = [0, 8, 2, 10, 4, 12, 6, 14], [1, 9, 3, 11, 5, 13, 7, 15]
+        pairs = [folded(v[i], v[i + 1], even, odd) for i in range(0, 8, 2)]
+        low, high = [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]
+        fours = [folded(pairs[i], pairs[i + 1], low, high) for i in range(0, 4, 2)]
+        return folded(fours[0], fours[1], [0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15])
+
+    return Octet(*[Octet] * 8), generate
