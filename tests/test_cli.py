@@ -16,6 +16,7 @@ import refvlm
 from refvlm.cli import demo, main
 from refvlm.cli.report import Row, Summary
 from refvlm.enumeration import kernels
+from refvlm.enumeration.blocks import MANY_ROWS
 
 K, H, L, N = 3, 4, 6, 11
 KEYS = ["row", "log_px", "log_px_error", "vlb", "kl", "residual"]
@@ -404,7 +405,9 @@ def test_an_interrupt_is_one_line_and_130(folder, x):
         stderr=subprocess.PIPE,
         text=True,
     ) as child:
-        child.stdin.write("0,1,0,1,1,0\n" * 40)  # two chunks of many rows: the first is out when the second is there
+        child.stdin.write(
+            "0,1,0,1,1,0\n" * 3 * MANY_ROWS
+        )  # two chunks of many rows: the first is out when the second is there
         child.stdin.flush()
         assert json.loads(child.stdout.readline())["row"] == 0  # now it waits for more rows
         child.send_signal(signal.SIGINT)

@@ -102,9 +102,9 @@ def test_gradients_match_finite_differences_in_a_chain_of_three():
 @given(problems(infinite=True))
 def test_gradients_of_many_rows_add_up_from_single_rows(p):
     """The road by tables against the log domain, row by row; the sizes of what is added set the scale."""
-    x, weights = np.resize(p.x, (18, p.model.observed)), np.resize(p.weights, 18)
+    x, weights = np.resize(p.x, (34, p.model.observed)), np.resize(p.weights, 34)
     together = refvlm.grad_log_marginal(p.model, x, weights)
-    apart = [refvlm.grad_log_marginal(p.model, x[n : n + 1], weights[n : n + 1]) for n in range(18)]
+    apart = [refvlm.grad_log_marginal(p.model, x[n : n + 1], weights[n : n + 1]) for n in range(34)]
     for name, value in together.items():
         parts = np.array([part[name] for part in apart])
         scale = np.abs(parts).sum(axis=0) + np.abs(weights).sum()

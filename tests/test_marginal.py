@@ -7,7 +7,9 @@ from problems import binary, deep, network, problems, shallow
 
 import refvlm
 from refvlm import bits
-from refvlm.inference import definition
+from refvlm.enumeration import kernels
+from refvlm.enumeration.blocks import Road, code_pieces
+from refvlm.inference import arrays, definition
 from refvlm.inference.exact import _invert
 
 
@@ -162,10 +164,10 @@ def test_empty_batches_give_empty_answers():
 
 
 @pytest.mark.parametrize(
-    ("rows", "parts"), [(700, [slice(0, 16), slice(510, 531), slice(3, 700)]), (15, [slice(0, 1), slice(3, 15)])]
+    ("rows", "parts"), [(700, [slice(0, 32), slice(510, 560), slice(3, 700)]), (31, [slice(0, 1), slice(3, 15)])]
 )
 def test_a_rows_bits_do_not_depend_on_its_batch(rows, parts):
-    """Among at least 16 rows, and among fewer."""
+    """Among at least 32 rows, and among fewer."""
     rng = np.random.default_rng(6)
     model, x = shallow(13, (10,), 7, rng), binary(rows, 7, rng)
     q = refvlm.AmortisedPosterior(network([7, 5, 13], rng))
@@ -180,7 +182,7 @@ def test_a_rows_bits_do_not_depend_on_its_batch(rows, parts):
 @given(problems(infinite=True))
 def test_many_rows_equal_the_definition(p):
     """The road by tables, for every kind of model."""
-    x = np.resize(p.x, (19, p.model.observed))
+    x = np.resize(p.x, (35, p.model.observed))
     exact = definition.log_marginal(p.model, x)
     assert (np.abs(refvlm.log_marginal(p.model, x) - exact) <= 1e-11 * (1 + np.abs(exact))).all()
     mean = definition.posterior(p.model, x) @ bits.table(p.model.latents)
@@ -192,12 +194,42 @@ def test_many_rows_equal_the_definition(p):
 def test_many_rows_equal_few_rows(latents, hidden, observed):
     """Groups of 1 to 6 bits, several groups, rows that do not fill a tile."""
     rng = np.random.default_rng(latents)
-    model, x = shallow(latents, hidden, observed, rng, scale=2.0), binary(21, observed, rng)
-    few = [slice(0, 13), slice(13, 21)]
+    model, x = shallow(latents, hidden, observed, rng, scale=2.0), binary(37, observed, rng)
+    few = [slice(0, 30), slice(30, 37)]
     one_by_one = np.concatenate([refvlm.log_marginal(model, x[part]) for part in few])
     np.testing.assert_allclose(refvlm.log_marginal(model, x), one_by_one, rtol=1e-13)
     means = np.concatenate([refvlm.posterior_mean(model, x[part]) for part in few])
     np.testing.assert_allclose(refvlm.posterior_mean(model, x), means, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("latents", "observed"), [(10, 3), (11, 16), (12, 17), (13, 70), (17, 5)])
+@pytest.mark.parametrize("scale", [0.1, 1.0, 8.0, 40.0])
+def test_the_linear_kernel_equals_the_definition(latents, observed, scale):
+    """Every number of low bits and of rows to a division, and weights for which it steps aside."""
+    rng = np.random.default_rng(latents + int(scale))
+    logits = rng.normal(size=latents)
+    logits[:3] = np.inf, -np.inf, 30.0
+    decoder = network([latents, observed], rng, scale=scale * np.sqrt(latents))
+    model, x = refvlm.BernoulliLVM(refvlm.Bernoulli(logits), decoder), binary(2, observed, rng)
+    found, error = refvlm.log_marginal(model, x, with_error=True)
+    exact = definition.log_marginal(model, x)
+    np.testing.assert_allclose(found, exact, rtol=1e-12)
+    assert (np.abs(found - exact) <= error + 1e-13 * np.abs(exact)).all()  # the definition rounds too
+    mean = definition.posterior(model, x) @ bits.table(latents)
+    np.testing.assert_allclose(refvlm.posterior_mean(model, x), mean, rtol=1e-9, atol=1e-300)
+
+
+def test_the_linear_kernel_takes_every_form_and_steps_aside():
+    """Of the weights above: what `linear_split` decides."""
+    forms = set()
+    for latents, observed in [(10, 3), (11, 16), (12, 17), (13, 70), (17, 5)]:
+        for scale in [0.1, 1.0, 8.0, 40.0]:
+            rng = np.random.default_rng(latents + int(scale))
+            rng.normal(size=latents)
+            decoder = network([latents, observed], rng, scale=scale * np.sqrt(latents))
+            piece = arrays.source(decoder).piece(0, 0)
+            forms.add(kernels.get("linear_split")(piece, code_pieces(latents, Road.LINEAR).step.bit_length() - 1)[1])
+    assert forms == {0, 1, 2, 4}
 
 
 def test_rows_too_improbable_for_the_tables_are_summed_in_the_log_domain():
@@ -205,9 +237,9 @@ def test_rows_too_improbable_for_the_tables_are_summed_in_the_log_domain():
     rng = np.random.default_rng(3)
     decoder = refvlm.MLP([rng.normal(size=(6, 9)), rng.normal(size=(9, 70))], [rng.normal(size=9), np.full(70, 15.0)])
     model = refvlm.BernoulliLVM(refvlm.Bernoulli(rng.normal(size=6)), decoder)
-    x = np.ones((20, 70), dtype=np.uint8)
-    for n in range(20):
-        x[n, : 4 * n] = 0
+    x = np.ones((40, 70), dtype=np.uint8)
+    for n in range(40):
+        x[n, : 2 * n] = 0
     found = refvlm.log_marginal(model, x)
     exact = definition.log_marginal(model, x)
     assert (exact < -900 * np.log(2)).sum() >= 5
@@ -215,9 +247,9 @@ def test_rows_too_improbable_for_the_tables_are_summed_in_the_log_domain():
     np.testing.assert_allclose(found, exact, rtol=1e-13, atol=1e-14)
     mean = definition.posterior(model, x) @ bits.table(6)
     np.testing.assert_allclose(refvlm.posterior_mean(model, x), mean, rtol=1e-10)
-    weights = rng.normal(size=20)
+    weights = rng.normal(size=40)
     together = refvlm.grad_log_marginal(model, x, weights)
-    apart = [refvlm.grad_log_marginal(model, x[n : n + 1], weights[n : n + 1]) for n in range(20)]
+    apart = [refvlm.grad_log_marginal(model, x[n : n + 1], weights[n : n + 1]) for n in range(40)]
     for name, value in together.items():
         np.testing.assert_allclose(value, sum(part[name] for part in apart), rtol=1e-11, atol=1e-11)
 

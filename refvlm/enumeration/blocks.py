@@ -9,9 +9,10 @@ same bits in any batch of at least MANY_ROWS rows, and in any of fewer.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from enum import IntEnum
+from typing import Generic, NamedTuple, TypeVar
 
-__all__ = ["LOW_BITS", "MANY_ROWS", "MIDDLE_BITS", "PAGE", "Tree", "code_pieces", "depth", "row_pieces"]
+__all__ = ["LOW_BITS", "MANY_ROWS", "MIDDLE_BITS", "PAGE", "Road", "Tree", "code_pieces", "depth", "row_pieces"]
 
 LOW_BITS = 5
 """The low bits of a code lie along the lanes of a block: 32 states."""
@@ -22,37 +23,56 @@ MIDDLE_BITS = 6
 PAGE = 1 << (LOW_BITS + MIDDLE_BITS)
 """Codes in a page."""
 
-MANY_ROWS = 16
-"""From this many rows on, a call takes the road by tables (`kernels/groups.py`)."""
+MANY_ROWS = 32
+"""From this many rows on, a call takes the road by tables."""
 
-_SMALLEST, _LARGEST, _PARTS = 12, 16, 4
-_SMALLEST_TABLED, _LARGEST_TABLED = 8, 14
-"""The logarithms of the codes in a piece, by tables too; between them a sixteenth of the cube."""
 
-_ROWS, _ROWS_TABLED = 32, 4096
-"""Rows of x in one piece: each brings a page of terms, by tables a number."""
+class Road(IntEnum):
+    """The kernels that sum p(x_n, z): see `kernels/marginal.py`, `kernels/groups.py` and `kernels/linear.py`."""
+
+    STREAMED = 0
+    TABLED = 1
+    LINEAR = 2
+
+
+class _Cut(NamedTuple):
+    """Bits of the smallest and of the largest piece, between them a sixteenth of the cube; rows in one piece.
+
+    A piece takes milliseconds, so an interrupt has little to wait for.
+    """
+
+    smallest: int
+    largest: int
+    rows: int
+
+
+_CUTS = {Road.STREAMED: _Cut(12, 16, 32), Road.TABLED: _Cut(8, 14, 4096), Road.LINEAR: _Cut(12, 22, 8)}
 
 T = TypeVar("T")
 
 
-def code_pieces(latents: int, tabled: bool = False) -> range:
+def code_pieces(latents: int, road: Road = Road.STREAMED) -> range:
     """The first codes of the consecutive pieces of {0,1}^K; the range's step is the number of codes in each."""
-    smallest, largest = (_SMALLEST_TABLED, _LARGEST_TABLED) if tabled else (_SMALLEST, _LARGEST)
-    bits = min(latents, max(smallest, min(latents - _PARTS, largest)))
+    cut = _CUTS[road]
+    bits = min(latents, max(cut.smallest, min(latents - 4, cut.largest)))
     return range(0, 1 << latents, 1 << bits)
 
 
-def row_pieces(rows: int, tabled: bool = False) -> list[slice]:
+def row_pieces(rows: int, road: Road = Road.STREAMED) -> list[slice]:
     """Consecutive slices of a bounded number of rows."""
-    most = _ROWS_TABLED if tabled else _ROWS
+    most = _CUTS[road].rows
     return [slice(start, min(start + most, rows)) for start in range(0, rows, most)]
 
 
-def depth(latents: int, tabled: bool) -> int:
+def depth(latents: int, road: Road) -> int:
     """Additions that a term of the sum goes through at most."""
-    pieces = code_pieces(latents, tabled)
-    page = 3 + PAGE // 8 if tabled else LOW_BITS + MIDDLE_BITS
-    return page + max(1, pieces.step // PAGE) + len(pieces).bit_length()
+    pieces = code_pieces(latents, road)
+    if road == Road.LINEAR:
+        piece = 256 + 5 + max(1, pieces.step >> 10)  # chunks have at least 2**10 codes
+    else:
+        page = 3 + PAGE // 8 if road == Road.TABLED else LOW_BITS + MIDDLE_BITS
+        piece = page + max(1, pieces.step // PAGE)
+    return piece + len(pieces).bit_length()
 
 
 class Tree(Generic[T]):

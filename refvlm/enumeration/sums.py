@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import kernels
-from .blocks import MANY_ROWS, Tree, code_pieces, row_pieces
+from .blocks import MANY_ROWS, Road, Tree, code_pieces, row_pieces
 from .engine import Engine
 from .problem import Decoder, Precise, Prior, Recognition
 
@@ -35,10 +35,11 @@ Bits = NDArray[np.uint8]
 
 
 class Source(Protocol):
-    """Where a decoder's arrays come from."""
+    """Where a decoder's arrays come from. network: an MLP that float64 serves, else None."""
 
     latents: int
     observed: int
+    network: Decoder | None
 
     def piece(self, first: int, count: int) -> Decoder | Precise:
         """The decoder for `count` codes from `first`."""
@@ -53,10 +54,10 @@ def _run(
     slices: list[slice],
     arguments: Callable[[slice], tuple[Any, ...]],
     engine: Engine,
-    tabled: bool = False,
+    road: Road = Road.STREAMED,
 ) -> Iterator[tuple[int, int, Any]]:
     """(code piece, row piece, result) of kernel(decoder, *arguments(rows), first, count) over the whole cut."""
-    codes = code_pieces(source.latents, tabled)
+    codes = code_pieces(source.latents, road)
     shares = [arguments(part) for part in slices]
 
     def pieces() -> Iterator[tuple[Any, ...]]:
@@ -76,12 +77,12 @@ def _by_row(
     arguments: Callable[[slice], tuple[Any, ...]],
     combine: Callable[[tuple[Floats, ...], tuple[Floats, ...]], tuple[Floats, ...]],
     engine: Engine,
-    tabled: bool = False,
+    road: Road = Road.STREAMED,
 ) -> list[Floats]:
     """Merge per-row results over the code pieces, then put the row pieces back together."""
-    slices, count = row_pieces(rows, tabled), len(code_pieces(source.latents, tabled))
+    slices, count = row_pieces(rows, road), len(code_pieces(source.latents, road))
     trees: list[Tree[tuple[Floats, ...]]] = [Tree(count, combine) for _ in slices]
-    for code, part, result in _run(name, source, slices, arguments, engine, tabled):
+    for code, part, result in _run(name, source, slices, arguments, engine, road):
         trees[part].add(code, result if isinstance(result, tuple) else (result,))
     return [np.concatenate(column) for column in zip(*(tree.result for tree in trees), strict=True)]
 
@@ -97,50 +98,67 @@ def _share(q: Recognition, rows: slice) -> Recognition:
 class LogSum(NamedTuple):
     """p(x_n) = total * 2**power, eq. (3), (N,) each.
 
-    moment: (N, K), the part of total from codes with z_k = 1, or (N, 0). tabled: (N,) bool, the rows that the tables of
-    `kernels/groups.py` served; their power is 0.
+    moment: (N, K), the part of total from codes with z_k = 1, or (N, 0). road: (N,), the Road each row took; the power
+    of a TABLED row is 0.
     """
 
     power: Floats
     total: Floats
     moment: Floats
-    tabled: NDArray[np.bool_]
+    road: NDArray[np.int64]
 
 
 def no_sum(rows: int) -> LogSum:
     """In place of p(x_n), where the weights are q's."""
-    return LogSum(np.zeros(rows), np.ones(rows), np.zeros((rows, 0)), np.zeros(rows, dtype=np.bool_))
+    return LogSum(np.zeros(rows), np.ones(rows), np.zeros((rows, 0)), np.full(rows, Road.STREAMED))
 
 
 def log_sum(source: Source, prior: Prior, x: Bits, engine: Engine, moments: bool = False) -> LogSum:
     """p(x_n), eq. (3), and its moments where they are asked for.
 
-    Many rows go by tables first; those whose sum comes out so small that underflow might show are summed again, in the
-    log domain.
+    Many rows go by tables first; those whose sum comes out so small that underflow might show are summed again, as a
+    few rows are: by the linear kernel where it serves, else in the log domain.
     """
     if len(x) < MANY_ROWS:
-        power, total, moment = _streamed(source, prior, x, engine, moments)
-        return LogSum(power, total, moment, np.zeros(len(x), dtype=np.bool_))
+        return _of_few(source, prior, x, engine, moments)
     total, moment = _by_row(
-        "tabled_marginal", source, len(x), lambda rows: (prior, x[rows], moments), _add, engine, tabled=True
+        "tabled_marginal", source, len(x), lambda rows: (prior, x[rows], moments), _add, engine, road=Road.TABLED
     )
-    power, tabled = np.zeros(len(x)), total >= _TABLE_FLOOR
-    again = np.flatnonzero(~tabled)
+    power, road = np.zeros(len(x)), np.full(len(x), Road.TABLED)
+    again = np.flatnonzero(total < _TABLE_FLOOR)
     if len(again) > 0:
-        power[again], total[again], moment[again] = _streamed(source, prior, x[again], engine, moments)
-    return LogSum(power, total, moment, tabled)
+        power[again], total[again], moment[again], road[again] = _of_few(source, prior, x[again], engine, moments)
+    return LogSum(power, total, moment, road)
 
 
 _TABLE_FLOOR = 2.0**-900
-"""By tables, terms below 2**-1022 are lost: at most 2**(K - 122) of a sum above this."""
+"""By tables, terms below 2**-1022 are lost: at most 2**(K - 120) of a sum above this."""
 
 
-def _streamed(source: Source, prior: Prior, x: Bits, engine: Engine, moments: bool) -> list[Floats]:
-    """Power, total and moment by the kernel that never leaves the log domain."""
+def _of_few(source: Source, prior: Prior, x: Bits, engine: Engine, moments: bool) -> LogSum:
+    """`log_sum` of rows one by one; what they share is the decoder's work."""
     merge = kernels.get("merge")
-    return _by_row(
-        "marginal", source, len(x), lambda rows: (prior, x[rows], moments), lambda a, b: merge(*a, *b), engine
+    split = _linear_split(source, prior)
+    road, name = (Road.LINEAR, "linear_marginal") if split else (Road.STREAMED, "marginal")
+    power, total, moment = _by_row(
+        name,
+        source,
+        len(x),
+        lambda rows: (prior, x[rows], moments, *split),
+        lambda a, b: merge(*a, *b),
+        engine,
+        road=road,
     )
+    return LogSum(power, total, moment, np.full(len(x), road))
+
+
+def _linear_split(source: Source, prior: Prior) -> tuple[int, ...]:
+    """What the linear kernel needs to know, or () where it cannot serve: see `kernels/linear.py`."""
+    if source.network is None or len(source.network.sizes) > 2 or len(prior.table) > 0:
+        return ()
+    bits = code_pieces(source.latents, Road.LINEAR).step.bit_length() - 1
+    low, together = kernels.get("linear_split")(source.network, bits)
+    return (low, together) if low else ()
 
 
 def piece_sums(source: Source, prior: Prior, x: Bits, engine: Engine) -> tuple[Floats, Floats]:
@@ -188,10 +206,10 @@ def gradient(
 
     See `kernels/gradient.py`. The tabled rows come first. Rows merge within a code piece, then the code pieces.
     """
-    order = np.argsort(~sums.tabled, kind="stable")
+    order = np.argsort(sums.road != Road.TABLED, kind="stable")
     x, row_weights, power, total = x[order], row_weights[order], sums.power[order], sums.total[order]
-    leading = int(sums.tabled.sum())
-    codes, slices = code_pieces(source.latents, tabled=True), row_pieces(len(x), tabled=True)
+    leading = int((sums.road == Road.TABLED).sum())
+    codes, slices = code_pieces(source.latents, road=Road.TABLED), row_pieces(len(x), road=Road.TABLED)
     code_mass = np.zeros(len(prior.table))
     inner: dict[int, Tree[tuple[Floats, ...]]] = {}
     left: dict[int, int] = {}
@@ -202,7 +220,7 @@ def gradient(
         share = _share(q, rows) if len(q.probability) > 0 else q
         return prior, share, x[rows], row_weights[rows], power[rows], total[rows], tabled
 
-    for code, part, result in _run("gradient", source, slices, arguments, engine, tabled=True):
+    for code, part, result in _run("gradient", source, slices, arguments, engine, road=Road.TABLED):
         inner.setdefault(code, Tree(len(slices), _add)).add(part, result)
         left[code] = left.get(code, len(slices)) - 1
         if left[code] == 0:

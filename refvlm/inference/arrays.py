@@ -49,7 +49,8 @@ class _MLPSource:
 
     def __init__(self, network: MLP) -> None:
         self.latents, self.observed = network.fan_in, network.fan_out
-        self._decoder = flat_network(network)
+        self.network: Decoder | None = flat_network(network)
+        self._decoder = self.network
         self._sizes = network.sizes
 
     def piece(self, first: int, count: int) -> Decoder | Precise:
@@ -73,6 +74,7 @@ class _GeneralSource:
 
     def __init__(self, network: Network) -> None:
         self.latents, self.observed = network.fan_in, network.fan_out
+        self.network: Decoder | None = None
         self._network = network
         self._shapes = {name: np.shape(value) for name, value in network.parameters().items()}
         self._sizes = np.array([self.latents, self.observed], dtype=np.int64)
@@ -122,6 +124,7 @@ class _PreciseSource(_MLPSource):
 
     def __init__(self, network: MLP) -> None:
         super().__init__(network)
+        self.network = None
         self._general = _GeneralSource(network)
 
     def piece(self, first: int, count: int) -> Precise:

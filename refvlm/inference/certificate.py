@@ -25,7 +25,8 @@ So no sum has to be taken to bound its error: P is the answer itself. What remai
    large weights bearable: where logits are large, almost all t_i are almost zero.
 3. Rounding of p(x | z). A few rows (`kernels/marginal.py`): the product over i has a relative error of (3 L + 1) u,
    into a; the sum of max(-+a_i, 0), of one sign, a relative (min(L, 16) + ceil(L / 16)) u, into b. Many rows
-   (`kernels/groups.py`): the product has a relative error of (6 L + 3) u, into a.
+   (`kernels/groups.py`): the product has a relative error of (6 L + 3) u, into a. No hidden layer
+   (`kernels/linear.py`): the term has (4 L + 20) u, into a, and step 1 is in it.
 4. The prior's terms: relative 7 u and K + 2 additions, all of one sign; adding them to the likelihood's: relative u;
    all into b. A prior that is itself a sum brings its own bound instead, into a. Weights for which step 1 gives more
    than 1e-11 for some logit are taken in double-double (`precise.py`): there an activation adds 2**-90, a dense layer
@@ -46,7 +47,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ..enumeration.blocks import depth
+from ..enumeration.blocks import Road, depth
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
@@ -60,18 +61,18 @@ _SLACK = 1.01
 _TOLERATED = 1e-11
 
 
-def error_bound(model: BernoulliLVM, log_px: Floats, tabled: NDArray[np.bool_], prior_error: float) -> Floats:
+def error_bound(model: BernoulliLVM, log_px: Floats, road: NDArray[np.int64], prior_error: float) -> Floats:
     """Bounds on |computed - exact| log p(x), (N,), for the computed values log_px (N,).
 
-    tabled: (N,), which rows were summed by tables. prior_error: the largest error in the table of a prior that is a
-    model, else 0.
+    road: (N,), how each row was summed. prior_error: the largest error in the table of a prior that is a model, else 0.
     """
     latents, observed = model.latents, model.observed
     nats = -log_px + latents * math.log(2.0)
     prior = 7 + latents + 2 if isinstance(model.prior, Bernoulli) else 0
     misfit = min(observed, 16) + math.ceil(observed / 16)
-    rounding = np.where(tabled, prior, max(misfit, prior)) * U + 5 * U
-    offset = prior_error + np.where(tabled, 6 * observed + 3, 3 * observed + 1) * U + 4 * U
+    product = np.array([3 * observed + 1, 6 * observed + 3, 4 * observed + 20])
+    rounding = (np.where(road == Road.STREAMED, max(misfit, prior), prior) + 5) * U
+    offset = prior_error + (product[road] + 4) * U
     errors = np.zeros(1)
     if isinstance(model.decoder, MLP):
         precise = needs_precision(model.decoder)
@@ -82,7 +83,7 @@ def error_bound(model: BernoulliLVM, log_px: Floats, tabled: NDArray[np.bool_], 
     by_sum = offset + errors.sum() + rounding * nats
     by_largest = offset + (rounding + largest * math.exp(min(largest, 1.0))) * nats
     joint = np.where(largest + rounding < 1e-3, np.minimum(by_sum, by_largest), np.inf)
-    depths = np.where(tabled, depth(latents, True), depth(latents, False)) * U
+    depths = np.array([depth(latents, r) for r in Road])[road] * U
     bound: Floats = _SLACK * (joint + depths / (1 - depths) + 2.0 ** (latents - 120) + 3 * U + U * np.abs(log_px))
     return bound
 

@@ -68,7 +68,7 @@ def evidence(model: BernoulliLVM, x: Bits, engine: Engine, moments: bool = False
         return Evidence(source, prior, sums.no_sum(0), np.zeros(0), np.zeros(0))
     found = sums.log_sum(source, prior, x, engine, moments)
     log_px = kernels.get("finish")(found.power, found.total)
-    return Evidence(source, prior, found, log_px, error_bound(model, log_px, found.tabled, prior_error))
+    return Evidence(source, prior, found, log_px, error_bound(model, log_px, found.road, prior_error))
 
 
 @overload
@@ -96,7 +96,7 @@ def log_marginal(
     (proof in `refvlm.inference.certificate`; a decoder that is no MLP is taken at its word).
     workers: threads, by default all available cores; or executor: any concurrent.futures.Executor.
     progress: called as progress(done, total), anew for every pass over the latents. The result has the same bits for
-    any of these, and a row's the same bits in any batch of at least 16 rows, and in any of fewer. Raises ValueError or
+    any of these, and a row's the same bits in any batch of at least 32 rows, and in any of fewer. Raises ValueError or
     TypeError for an x that is not binary (N, L).
 
     >>> import numpy as np, refvlm

@@ -20,6 +20,8 @@ _HOMES = {
     "finish": "marginal",
     "gradient": "gradient",
     "joint_table": "joint",
+    "linear_marginal": "linear",
+    "linear_split": "linear",
     "marginal": "marginal",
     "merge": "marginal",
     "moments": "moments",
