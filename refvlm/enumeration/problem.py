@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ACTIVATIONS", "Decoder", "Precise", "Prior", "Recognition"]
+__all__ = ["ACTIVATIONS", "Decoder", "Groups", "Precise", "Prior", "Recognition"]
 
 Floats = NDArray[np.float64]
 
@@ -46,6 +46,19 @@ class Prior(NamedTuple):
 
     bits: Floats
     table: Floats
+
+
+class Groups(NamedTuple):
+    """The cut of x into groups of bits, and where each row's patterns lie in their tables: see `kernels/groups.py`.
+
+    first: (G + 1,), the first bit of each group, at last L. start: (G + 1,), the first entry of each group, at last
+    their number. offsets: (tiles * G * 8,), 8 times the entry of row u of the tile, for every tile and group.
+    """
+
+    first: NDArray[np.int64]
+    start: NDArray[np.int64]
+    offsets: NDArray[np.int32]
+    tiles: int
 
 
 class Recognition(NamedTuple):

@@ -35,10 +35,14 @@ Bits = NDArray[np.uint8]
 
 
 class Source(Protocol):
-    """Where a decoder's arrays come from. network: an MLP that float64 serves, else None."""
+    """Where a decoder's arrays come from.
+
+    network: an MLP that float64 serves, else None. foreign: `piece` calls somebody's own code.
+    """
 
     latents: int
     observed: int
+    foreign: bool
     network: Decoder | None
 
     def piece(self, first: int, count: int) -> Decoder | Precise:
@@ -66,7 +70,7 @@ def _run(
             for share in shares:
                 yield (decoder, *share, first, codes.step)
 
-    for index, result in engine.run(name, pieces(), len(codes) * len(slices)):
+    for index, result in engine.run(name, pieces(), len(codes) * len(slices), foreign=source.foreign):
         yield index // len(slices), index % len(slices), result
 
 
@@ -122,7 +126,13 @@ def log_sum(source: Source, prior: Prior, x: Bits, engine: Engine, moments: bool
     if len(x) < MANY_ROWS:
         return _of_few(source, prior, x, engine, moments)
     total, moment = _by_row(
-        "tabled_marginal", source, len(x), lambda rows: (prior, x[rows], moments), _add, engine, road=Road.TABLED
+        "tabled_marginal",
+        source,
+        len(x),
+        lambda rows: (prior, kernels.get("pack")(x[rows]), rows.stop - rows.start, moments),
+        _add,
+        engine,
+        road=Road.TABLED,
     )
     power, road = np.zeros(len(x)), np.full(len(x), Road.TABLED)
     again = np.flatnonzero(total < _TABLE_FLOOR)
@@ -218,7 +228,7 @@ def gradient(
     def arguments(rows: slice) -> tuple[Any, ...]:
         tabled = min(max(leading - rows.start, 0), rows.stop - rows.start)
         share = _share(q, rows) if len(q.probability) > 0 else q
-        return prior, share, x[rows], row_weights[rows], power[rows], total[rows], tabled
+        return prior, share, x[rows], kernels.get("pack")(x[rows]), row_weights[rows], power[rows], total[rows], tabled
 
     for code, part, result in _run("gradient", source, slices, arguments, engine, road=Road.TABLED):
         inner.setdefault(code, Tree(len(slices), _add)).add(part, result)

@@ -47,6 +47,8 @@ def flat_network(network: MLP) -> Decoder:
 class _MLPSource:
     """An MLP decoder: the same arrays for every piece."""
 
+    foreign = False
+
     def __init__(self, network: MLP) -> None:
         self.latents, self.observed = network.fan_in, network.fan_out
         self.network: Decoder | None = flat_network(network)
@@ -71,6 +73,8 @@ class _MLPSource:
 
 class _GeneralSource:
     """Any other decoder: its logits for the codes of a piece, computed in the caller's thread."""
+
+    foreign = True
 
     def __init__(self, network: Network) -> None:
         self.latents, self.observed = network.fan_in, network.fan_out

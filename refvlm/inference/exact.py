@@ -43,13 +43,22 @@ Bits = NDArray[np.uint8]
 
 
 class Evidence(NamedTuple):
-    """What a pass over {0,1}^K leaves: the sums p(x_n), their logarithms, and the errors of these."""
+    """What a pass over {0,1}^K leaves: the sums p(x_n) and their logarithms.
 
+    prior_error: a bound on the error of each entry in the table of a prior that is a model.
+    """
+
+    model: BernoulliLVM
     source: Source
     prior: Prior
     sums: LogSum
     log_px: Floats
-    error: Floats
+    prior_error: float
+
+    @property
+    def error(self) -> Floats:
+        """A bound on the rounding error of log_px, (N,)."""
+        return error_bound(self.model, self.log_px, self.sums.road, self.prior_error)
 
 
 def log_prior_arrays(prior: Bernoulli | BernoulliLVM, engine: Engine) -> tuple[Prior, float]:
@@ -65,10 +74,10 @@ def evidence(model: BernoulliLVM, x: Bits, engine: Engine, moments: bool = False
     source = arrays.source(model.decoder)
     prior, prior_error = log_prior_arrays(model.prior, engine)
     if len(x) == 0:
-        return Evidence(source, prior, sums.no_sum(0), np.zeros(0), np.zeros(0))
+        return Evidence(model, source, prior, sums.no_sum(0), np.zeros(0), prior_error)
     found = sums.log_sum(source, prior, x, engine, moments)
     log_px = kernels.get("finish")(found.power, found.total)
-    return Evidence(source, prior, found, log_px, error_bound(model, log_px, found.road, prior_error))
+    return Evidence(model, source, prior, found, log_px, prior_error)
 
 
 @overload

@@ -26,6 +26,7 @@ _HOMES = {
     "merge": "marginal",
     "moments": "moments",
     "normalise": "joint",
+    "pack": "groups",
     "precise_logits": "precise",
     "prior_and_entropy": "bernoulli",
     "reconstruction": "bound",

@@ -17,7 +17,7 @@ from ..blocks import LOW_BITS, MIDDLE_BITS
 from ..problem import Decoder
 from .compiling import inline
 from .elementary import Number, fma
-from .lanes import BLOCK, OCTET, load_block, load_octet, splat_octet, store, total, where_less
+from .lanes import BLOCK, OCTET, load_block, load_octet, splat_octet, store, total, vectors, where_less
 from .network import ROWS, Network, dense
 
 __all__ = [
@@ -53,7 +53,7 @@ class BitSums(NamedTuple):
 def bit_sums(width: int, latents: int) -> BitSums:
     """Nothing yet."""
     return BitSums(
-        np.zeros(width * BLOCK), np.zeros(width * ROWS), np.zeros(width), np.zeros((latents, width)), np.zeros(width)
+        vectors(width * BLOCK), vectors(width * ROWS), np.zeros(width), np.zeros((latents, width)), np.zeros(width)
     )
 
 
@@ -113,11 +113,9 @@ def slopes_of(net: Network) -> Slopes:
     """Zeros for this network; nothing where its logits are given."""
     decoder = net.decoder
     if decoder.given.shape[0] > 0:
-        return Slopes(np.empty(len(net.units)), np.zeros(0), bit_sums(0, decoder.sizes[0]))
+        return Slopes(vectors(len(net.units)), vectors(0), bit_sums(0, decoder.sizes[0]))
     dense_weights = len(decoder.flat) - (decoder.sizes[0] + 1) * decoder.sizes[1]
-    return Slopes(
-        np.empty(len(net.units)), np.zeros(dense_weights * OCTET), bit_sums(decoder.sizes[1], decoder.sizes[0])
-    )
+    return Slopes(vectors(len(net.units)), vectors(dense_weights * OCTET), bit_sums(decoder.sizes[1], decoder.sizes[0]))
 
 
 @inline

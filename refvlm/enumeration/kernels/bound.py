@@ -16,7 +16,7 @@ from ..blocks import PAGE
 from ..problem import Decoder, Prior, Recognition
 from .compiling import inline, kernel
 from .elementary import Number, exp, fma
-from .lanes import BLOCK, absolute, load_block, total, where_less
+from .lanes import BLOCK, absolute, load_block, total, vectors, where_less
 from .moments import NEVER, weighted
 from .network import decode, network, turn_page
 from .observation import log_likelihood, log_prior, prior_of, recognise, recognition_of, tabulate, turn_prior
@@ -32,7 +32,7 @@ def reconstruction(decoder: Decoder, q: Recognition, x: Bits, first: int, count:
     """The part of E_q[log p(x_n | z)] that lies in `count` codes from `first`, (N,)."""
     rows = len(x)
     net, low_q = network(decoder), recognition_of(q)
-    log_sigmoid = np.empty(2 * decoder.sizes[-1] * BLOCK)
+    log_sigmoid = vectors(2 * decoder.sizes[-1] * BLOCK)
     sums, page = np.zeros(rows), np.zeros(rows)
     for code in range(first, first + max(count, BLOCK), BLOCK):
         if code % PAGE == 0 or code == first:
@@ -50,7 +50,7 @@ def reconstruction(decoder: Decoder, q: Recognition, x: Bits, first: int, count:
 def expectation(q: Recognition, tables: Floats) -> Floats:
     """E_q[table(z)] for every row, tables (T, 2**K): (N, T); infinite where q has any mass on such an entry."""
     rows, count = len(q.probability), tables.shape[1]
-    low_q, values = recognition_of(q), np.zeros(BLOCK)
+    low_q, values = recognition_of(q), vectors(BLOCK)
     sums = np.zeros((rows, len(tables)))
     for code in range(0, count, BLOCK):
         for t in range(len(tables)):
@@ -99,7 +99,7 @@ def divergence(
     """The part of KL(q || p(z | x_n)) that lies in `count` codes from `first`, (N,)."""
     rows = len(x)
     net, log_p, low_q = network(decoder), prior_of(prior), recognition_of(q)
-    log_sigmoid = np.empty(2 * decoder.sizes[-1] * BLOCK)
+    log_sigmoid = vectors(2 * decoder.sizes[-1] * BLOCK)
     sums, page = np.zeros(rows), np.zeros(rows)
     for code in range(first, first + max(count, BLOCK), BLOCK):
         if code % PAGE == 0 or code == first:

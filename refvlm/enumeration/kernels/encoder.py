@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..problem import Decoder
 from .compiling import kernel
-from .lanes import BLOCK
+from .lanes import BLOCK, vectors
 from .network import activate, dense
 
 __all__ = ["encode"]
@@ -21,7 +21,7 @@ def encode(network: Decoder, x: NDArray[np.uint8]) -> NDArray[np.float64]:
     """The network's outputs for rows of bits x (N, fan_in): (N, fan_out)."""
     sizes, rows = network.sizes, len(x)
     out = np.empty((rows, sizes[-1]))
-    units = np.zeros(sizes.sum() * BLOCK)
+    units = vectors(sizes.sum() * BLOCK)
     for start in range(0, rows, BLOCK):
         lanes = min(BLOCK, rows - start)
         for j in range(lanes):

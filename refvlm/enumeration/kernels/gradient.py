@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..blocks import PAGE
-from ..problem import Decoder, Prior, Recognition
+from ..problem import Decoder, Groups, Prior, Recognition
 from .backward import add_block, backward, bit_sums, collect, end_page, flat_gradient, slopes_of
 from .compiling import inline, kernel
 from .elementary import Number, exp, exp_scaled
-from .groups import Groups, fold_groups, groups_of, probabilities, tabulate_groups
-from .lanes import BLOCK, OCTET, load_block, load_octet, splat_octet, store
+from .groups import fold_groups, probabilities, tabulate_groups
+from .lanes import BLOCK, OCTET, load_block, load_octet, splat_octet, store, vectors
 from .network import decode, network, turn_page
 from .observation import log_likelihood, log_prior, prior_of, recognise, recognition_of, tabulate, turn_prior
 from .tables import products
@@ -56,8 +56,8 @@ def scatter_tabled(sums: Floats, groups: Groups, table: Floats, factors: Floats,
 
 @kernel
 def gradient(
-    decoder: Decoder, prior: Prior, q: Recognition, x: Bits, row_weights: Floats, power: Floats, total: Floats,
-    tabled: int, first: int, count: int,
+    decoder: Decoder, prior: Prior, q: Recognition, x: Bits, groups: Groups, row_weights: Floats, power: Floats,
+    total: Floats, tabled: int, first: int, count: int,
 ) -> tuple[Floats, Floats, Floats, Floats]:  # fmt: skip
     """Sums over `count` codes from `first` and all rows of w_n r_n(z) times what each result differentiates.
 
@@ -66,12 +66,12 @@ def gradient(
     (0, L). With an empty q the weights r_n are the posterior's, p(x_n) = total * 2**power; power 0 in `tabled` rows.
     """
     rows, observed = x.shape
-    net, log_p, groups, low_q = network(decoder), prior_of(prior), groups_of(x), recognition_of(q)
+    net, log_p, low_q = network(decoder), prior_of(prior), recognition_of(q)
     by_q, given = len(q.probability) > 0, decoder.given.shape[0] > 0
-    probability, log_sigmoid = np.empty(2 * observed * BLOCK), np.empty(2 * observed * BLOCK)
-    prior_lanes, weights = np.empty(BLOCK), np.empty((0 if by_q else rows - tabled) * BLOCK + BLOCK)
-    on, off, mass = np.empty(observed * BLOCK), np.empty(observed * BLOCK), np.empty(BLOCK)
-    table, sums = np.empty(groups.start[-1] * OCTET), np.empty(groups.start[-1] * OCTET)
+    probability, log_sigmoid = vectors(2 * observed * BLOCK), vectors(2 * observed * BLOCK)
+    prior_lanes, weights = vectors(BLOCK), vectors((0 if by_q else rows - tabled) * BLOCK + BLOCK)
+    on, off, mass = vectors(observed * BLOCK), vectors(observed * BLOCK), vectors(BLOCK)
+    table, sums = vectors(groups.start[-1] * OCTET), vectors(groups.start[-1] * OCTET)
     slopes, bits = slopes_of(net), bit_sums(1, decoder.sizes[0])
     factors = row_weights / total
     code_mass = np.empty(count if len(prior.table) > 0 else 0)

@@ -15,38 +15,23 @@ group, and the tables are folded down to bits once. Rows come in eights, padded 
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiling import inline
+from ..problem import Groups
+from .compiling import inline, kernel
 from .elementary import Number, sigmoids
 from .lanes import BLOCK, OCTET, load_block, load_octet, splat_octet, store
 from .network import Network
 
-__all__ = ["Groups", "fold_groups", "groups_of", "probabilities", "tabulate_groups"]
+__all__ = ["fold_groups", "pack", "probabilities", "tabulate_groups"]
 
 Floats = NDArray[np.float64]
 Bits = NDArray[np.uint8]
-Offsets = NDArray[np.int64]
 
 
-class Groups(NamedTuple):
-    """The cut of the bits, and where each row's patterns lie in the tables.
-
-    first: (G + 1,), the first bit of each group, at last L. start: (G + 1,), the first entry of each group, at last
-    their number. offsets: (tiles * G * 8,), 8 times the entry of row u of the tile, for every tile and group.
-    """
-
-    first: Offsets
-    start: Offsets
-    offsets: NDArray[np.int32]
-    tiles: int
-
-
-@inline
-def groups_of(x: Bits) -> Groups:
+@kernel
+def pack(x: Bits) -> Groups:
     """The groups of rows x (N, L)."""
     rows, observed = x.shape
     count = (3 * observed + 15) // 16  # 16 bits in three groups

@@ -9,7 +9,7 @@ from ..blocks import PAGE
 from ..problem import Decoder, Prior
 from .compiling import kernel
 from .elementary import exp_scaled
-from .lanes import BLOCK, store
+from .lanes import BLOCK, store, vectors
 from .network import decode, network, turn_page
 from .observation import log_likelihood, log_prior, prior_of, tabulate, turn_prior
 
@@ -23,7 +23,7 @@ def joint_table(decoder: Decoder, prior: Prior, x: NDArray[np.uint8], first: int
     """log p(x_n, z) for `count` codes from `first`, (N, count)."""
     rows = len(x)
     net, log_p = network(decoder), prior_of(prior)
-    log_sigmoid, lanes = np.empty(2 * decoder.sizes[-1] * BLOCK), np.empty(BLOCK)
+    log_sigmoid, lanes = vectors(2 * decoder.sizes[-1] * BLOCK), vectors(BLOCK)
     table = np.empty((rows, count))
     for start in range(0, count, BLOCK):
         code = first + start

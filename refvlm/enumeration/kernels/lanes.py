@@ -14,6 +14,7 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -21,6 +22,9 @@ from numba.core.datamodel import PrimitiveModel
 from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.extending import intrinsic, register_model
+from numpy.typing import NDArray
+
+from .compiling import inline
 
 __all__ = [
     "BLOCK",
@@ -38,6 +42,7 @@ __all__ = [
     "store",
     "total",
     "transposed_sums",
+    "vectors",
     "where_less",
 ]
 
@@ -144,6 +149,14 @@ def _call(builder: Any, name: str, kind: Any, *values: Any) -> Any:
     shape = f"v{kind.width}f64" if isinstance(kind, Lanes) else "f64"
     function = ir.FunctionType(_llvm(kind), [_llvm(kind)] * len(values))
     return builder.call(cgutils.get_or_insert_function(builder.module, function, f"{name}.{shape}"), values)
+
+
+@inline
+def vectors(count: int) -> NDArray[np.float64]:
+    """`count` zeros that start at a cache line: a vector that straddles two costs twice."""
+    room = np.zeros(count + 7)
+    start = (-room.ctypes.data % 64) // 8
+    return room[start : start + count]
 
 
 @intrinsic

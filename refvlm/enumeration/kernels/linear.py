@@ -36,7 +36,7 @@ from ..problem import Decoder, Prior
 from .compiling import inline, kernel
 from .double_double import add, two_sum
 from .elementary import MAGIC, Number, exp, exp_of_sum, exp_parts, larger, power_of_two
-from .lanes import BLOCK, exponent, fma, load_block, splat_block, store, total
+from .lanes import BLOCK, exponent, fma, load_block, splat_block, store, total, vectors
 from .marginal import NO_POWER
 
 __all__ = ["linear_marginal", "linear_split"]
@@ -99,7 +99,7 @@ class Split(NamedTuple):
 @inline
 def sums_of(column: Floats, first: int, bits: int) -> tuple[Floats, Floats]:
     """The sums of column[first : first + bits] over all values of these bits, in double-double."""
-    table, rest = np.zeros(1 << bits), np.zeros(1 << bits)
+    table, rest = vectors(1 << bits), vectors(1 << bits)
     for k in range(bits):
         for j in range(1 << k):
             table[j + (1 << k)], rest[j + (1 << k)] = add(table[j], rest[j], column[first + k], 0.0)
@@ -109,7 +109,7 @@ def sums_of(column: Floats, first: int, bits: int) -> tuple[Floats, Floats]:
 @inline
 def logs_of(prior: Prior, first: int, bits: int) -> Floats:
     """The logarithms of the probabilities of all values of these bits."""
-    table = np.zeros(1 << bits)
+    table = vectors(1 << bits)
     for k in range(bits):
         for j in range(1 << k):
             table[j + (1 << k)] = table[j] + prior.bits[1, first + k]
@@ -126,8 +126,8 @@ def split_of(decoder: Decoder, prior: Prior, row: Bits, low: int) -> Split:
         for k in range(latents + 1):
             w = decoder.flat[k * observed + i]
             signed[k * observed + i] = -w if row[i] else w
-    lanes, column = np.empty(observed << low), np.empty(latents)
-    middle, middle_rest = np.empty(observed * BLOCK), np.empty(observed * BLOCK)
+    lanes, column = vectors(observed << low), np.empty(latents)
+    middle, middle_rest = vectors(observed * BLOCK), vectors(observed * BLOCK)
     centre, centre_rest = np.zeros(observed), np.zeros(observed)
     for i in range(observed):
         for k in range(latents):
@@ -260,13 +260,13 @@ def linear_marginal(
     observed = decoder.sizes[1]
     blocks, chunk = 1 << low >> ROW_BITS, 1 << (low + ROW_BITS)
     segments = (observed + SEGMENT - 1) // SEGMENT
-    tables = Rows(np.empty(observed * BLOCK), np.empty(segments * BLOCK), np.empty(BLOCK))
+    tables = Rows(vectors(observed * BLOCK), vectors(segments * BLOCK), vectors(BLOCK))
     power, sums = np.full(rows, NO_POWER), np.zeros(rows)
     moment = np.zeros((rows, latents if moments else 0))
-    by_lane, by_row = np.zeros(1 << low), np.zeros(BLOCK)
+    by_lane, by_row = vectors(1 << low), vectors(BLOCK)
     for n in range(rows):
         split = split_of(decoder, prior, x[n], low)
-        lanes = np.zeros(1 << low)
+        lanes = vectors(1 << low)
         for code in range(first, first + count, chunk):
             chunk_power = fill_rows(split, prior, code, low, tables)
             new = max(power[n], chunk_power)

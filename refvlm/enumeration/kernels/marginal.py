@@ -28,7 +28,19 @@ from ..blocks import LOW_BITS, MIDDLE_BITS, PAGE
 from ..problem import Decoder, Prior
 from .compiling import inline, kernel
 from .elementary import LOWEST, Number, exp_parts, exp_unbounded, larger, log, power_of_two
-from .lanes import BLOCK, absolute, exponent, fma, load_block, mantissa, power_of_magic, splat_block, store, total
+from .lanes import (
+    BLOCK,
+    absolute,
+    exponent,
+    fma,
+    load_block,
+    mantissa,
+    power_of_magic,
+    splat_block,
+    store,
+    total,
+    vectors,
+)
 from .network import Network, decode, network, turn_page
 from .observation import log_prior, prior_of, turn_prior
 
@@ -132,7 +144,7 @@ def marginal(
     net, log_p, sign = network(decoder), prior_of(prior), signs(x)
     blocks = max(1, min(count, PAGE) // BLOCK)
     width = (blocks + 1) * BLOCK
-    terms, powers = np.empty(rows * width), np.empty(rows * width)
+    terms, powers = vectors(rows * width), vectors(rows * width)
     power, sums = np.full(rows, NO_POWER), np.zeros(rows)
     moment, page_moment = np.zeros((rows, latents if moments else 0)), np.zeros(latents if moments else 0)
     for page in range(first, first + count, PAGE):

@@ -15,7 +15,7 @@ from ..problem import Decoder, Prior, Recognition
 from .backward import add_block, bit_sums, collect, end_page
 from .compiling import inline, kernel
 from .elementary import Number
-from .lanes import BLOCK, where_less
+from .lanes import BLOCK, vectors, where_less
 from .network import decode, network, turn_page
 from .observation import log_likelihood, log_prior, prior_of, recognise, recognition_of, tabulate, turn_prior
 
@@ -40,7 +40,7 @@ def moments(
     """The sums over `count` codes from `first`: with z_k as factor (N, K), and without (N,)."""
     rows = len(x)
     net, log_p, low_q = network(decoder), prior_of(prior), recognition_of(q)
-    log_sigmoid = np.empty(2 * decoder.sizes[-1] * BLOCK)
+    log_sigmoid = vectors(2 * decoder.sizes[-1] * BLOCK)
     sums = bit_sums(rows, decoder.sizes[0])
     for code in range(first, first + max(count, BLOCK), BLOCK):
         if code % PAGE == 0 or code == first:

@@ -34,7 +34,7 @@ from ..problem import Decoder
 from .compiling import inline
 from .double_double import add, two_sum
 from .elementary import Number, exp_of_sum, fma, larger, sigmoid, tanh
-from .lanes import BLOCK, load_block, splat_block, store
+from .lanes import BLOCK, load_block, splat_block, store, vectors
 
 __all__ = ["Network", "activate", "decode", "dense", "network", "turn_page"]
 
@@ -70,7 +70,7 @@ class Network(NamedTuple):
 def subset_sums(decoder: Decoder, width: int, first: int, bits: int) -> tuple[Floats, Floats]:
     """For every unit the sums of its weights from bits first to first + bits - 1, over all values of these bits."""
     count = 1 << bits
-    table, rest = np.zeros(width * count), np.zeros(width * count)
+    table, rest = vectors(width * count), vectors(width * count)
     for q in range(width):
         start = q * count
         for k in range(min(bits, decoder.sizes[0] - first)):
@@ -112,8 +112,8 @@ def network(decoder: Decoder, exponentials: bool = True) -> Network:
         for i in range(0, len(low), BLOCK):
             store(low, i, exp_of_sum(scale * load_block(low, i), scale * load_block(low_rest, i)))
     middle, middle_rest = subset_sums(decoder, width, LOW_BITS, MIDDLE_BITS)
-    rows, rows_rest = np.empty_like(middle), np.empty_like(middle)
-    units = np.empty(total * BLOCK)
+    rows, rows_rest = vectors(len(middle)), vectors(len(middle))
+    units = vectors(total * BLOCK)
     return Network(
         decoder, low, low_rest, middle, middle_rest, rows, rows_rest, scale, units, total - decoder.sizes[-1]
     )

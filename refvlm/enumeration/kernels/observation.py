@@ -17,7 +17,7 @@ from ..blocks import LOW_BITS, MIDDLE_BITS
 from ..problem import Prior, Recognition
 from .compiling import inline
 from .elementary import Number, log_sigmoids
-from .lanes import BLOCK, load_block, splat_block, store
+from .lanes import BLOCK, load_block, splat_block, store, vectors
 from .network import ROWS, Network
 
 __all__ = [
@@ -58,10 +58,11 @@ def fill_sums(table: Floats, bits: Floats, first: int, count: int) -> None:
 @inline
 def prior_of(prior: Prior) -> LogPrior:
     """The prior with its low table filled."""
-    low = np.full(BLOCK, -np.inf)
+    low = vectors(BLOCK)
+    low[:] = -np.inf
     low[0] = 0.0
     fill_sums(low, prior.bits, 0, LOW_BITS)
-    return LogPrior(prior, low, np.zeros(ROWS))
+    return LogPrior(prior, low, vectors(ROWS))
 
 
 @inline
@@ -121,7 +122,8 @@ class LowRecognition(NamedTuple):
 def recognition_of(q: Recognition) -> LowRecognition:
     """q with its low tables filled."""
     rows = q.probability.shape[0]
-    probability, log_probability = np.zeros(rows * BLOCK), np.full(rows * BLOCK, -np.inf)
+    probability, log_probability = vectors(rows * BLOCK), vectors(rows * BLOCK)
+    log_probability[:] = -np.inf
     for n in range(rows):
         start = n * BLOCK
         probability[start], log_probability[start] = 1.0, 0.0

@@ -15,7 +15,7 @@ from ..problem import Decoder
 from .compiling import inline, kernel
 from .double_double import activation_of, add, two_sum
 from .elementary import fma
-from .lanes import BLOCK, load_block, splat_block, store
+from .lanes import BLOCK, load_block, splat_block, store, vectors
 from .network import ROWS, network, turn_page
 
 __all__ = ["precise_logits"]
@@ -45,7 +45,7 @@ def precise_logits(decoder: Decoder, first: int, count: int) -> Floats:
     """The logits for `count` codes from `first`, (count, L)."""
     sizes = decoder.sizes
     net = network(decoder, False)
-    units, rests = net.units, np.empty_like(net.units)
+    units, rests = net.units, vectors(len(net.units))
     out = np.empty((count, sizes[-1]))
     for code in range(first, first + max(count, BLOCK), BLOCK):
         if code % PAGE == 0 or code == first:

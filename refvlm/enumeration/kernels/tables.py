@@ -12,18 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..blocks import PAGE
-from ..problem import Decoder, Prior
+from ..problem import Decoder, Groups, Prior
 from .compiling import inline, kernel
 from .elementary import Number, exp
-from .groups import Groups, groups_of, probabilities, tabulate_groups
-from .lanes import BLOCK, OCTET, load_octet, store, transposed_sums
+from .groups import probabilities, tabulate_groups
+from .lanes import BLOCK, OCTET, load_octet, store, transposed_sums, vectors
 from .network import decode, network, turn_page
 from .observation import log_prior, prior_of, turn_prior
 
 __all__ = ["products", "tabled_marginal"]
 
 Floats = NDArray[np.float64]
-Bits = NDArray[np.uint8]
 
 
 @inline
@@ -46,17 +45,16 @@ def products(table: Floats, groups: Groups, tile: int) -> tuple[Number, ...]:
 
 @kernel
 def tabled_marginal(
-    decoder: Decoder, prior: Prior, x: Bits, moments: bool, first: int, count: int
+    decoder: Decoder, prior: Prior, groups: Groups, rows: int, moments: bool, first: int, count: int
 ) -> tuple[Floats, Floats]:
     """The sum of p(x_n, z) over `count` codes from `first`, (N,); its moments, (N, K), or (N, 0)."""
-    rows = len(x)
-    net, log_p, groups = network(decoder), prior_of(prior), groups_of(x)
+    net, log_p = network(decoder), prior_of(prior)
     latents = decoder.sizes[0] if moments else 0
     padded = groups.tiles * OCTET
-    probability, weights = np.empty(2 * decoder.sizes[-1] * BLOCK), np.empty(BLOCK)
-    table = np.empty(groups.start[-1] * OCTET)
-    sums, page = np.zeros(padded), np.zeros(padded)
-    by_bit, by_lane = np.zeros((latents, padded)), np.zeros(padded * OCTET if moments else 0)
+    probability, weights = vectors(2 * decoder.sizes[-1] * BLOCK), vectors(BLOCK)
+    table = vectors(groups.start[-1] * OCTET)
+    sums, page = vectors(padded), vectors(padded)
+    by_bit, by_lane = np.zeros((latents, padded)), vectors(padded * OCTET if moments else 0)
     for code in range(first, first + max(count, BLOCK), BLOCK):
         if code % PAGE == 0 or code == first:
             turn_page(net, code)
