@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TextIO
 
-__all__ = ["ProgressBar"]
+__all__ = ["PATIENCE", "ProgressBar", "duration"]
 
 PATIENCE = 2.0
 """Seconds of work, done or predicted, below which nothing is shown."""
@@ -78,10 +78,10 @@ class ProgressBar:
     def _line(self, done: int, total: int, passed: float) -> str:
         label = self.label + " " if self.label else ""
         if total <= 0:
-            return f"{label}{done} done, {_duration(passed)}"
+            return f"{label}{done} done, {duration(passed)}"
         share = min(max(done / total, 0.0), 1.0)
         bar = "#" * int(share * _WIDTH)
-        left = _duration(_time_left(done, total, passed)) if done > 0 else "?"
+        left = duration(_time_left(done, total, passed)) if done > 0 else "?"
         return f"{label}[{bar:-<{_WIDTH}}] {share:4.0%}, {left} left"
 
     def _draw(self, line: str) -> None:
@@ -109,11 +109,14 @@ def _time_left(done: int, total: int, passed: float) -> float:
     return passed * max(total - done, 0) / done if done > 0 else 0.0
 
 
-def _duration(seconds: float) -> str:
-    """Seconds for people: '45 s', '3:07 min', '2:05 h'."""
+def duration(seconds: float) -> str:
+    """Seconds for people: '45 s', '3:07 min', '2:05 h', '12 days', '400 years'."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60}:{whole % 60:02d} min"
-    return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
+    days = whole // 86400
+    if days < 3:
+        return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
+    return f"{days} days" if days < 1000 else f"{days / 365.25:.0f} years"

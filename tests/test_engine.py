@@ -1,5 +1,8 @@
 """The cut, the merge and the engine: the same bits for any workers and any order."""
 
+import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -11,7 +14,7 @@ from hypothesis import strategies as st
 from problems import binary, deep, network, shallow
 
 import refvlm
-from refvlm.enumeration import kernels
+from refvlm.enumeration import engine, kernels
 from refvlm.enumeration.blocks import Road, Tree, code_pieces, row_pieces
 from refvlm.enumeration.engine import Engine, available_cores
 from refvlm.inference import arrays
@@ -171,6 +174,77 @@ def test_an_interrupt_leaves_no_running_threads(problem):
         refvlm.log_marginal(model, x, workers=2, progress=interrupt)
     assert threading.active_count() == before
     assert np.isfinite(refvlm.log_marginal(model, x[:2])).all()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a signal that interrupts is POSIX")
+@pytest.mark.parametrize("hidden", [[], [20]])
+def test_an_interrupt_ends_the_longest_sum_within_a_second(hidden):
+    """2**40 states; afterwards no thread is left."""
+    program = (
+        "import os, signal, sys, threading, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "import numpy as np, refvlm\n"
+        "rng = np.random.default_rng(0)\n"
+        f"sizes = [40, *{hidden}, 60]\n"
+        "model = refvlm.BernoulliLVM(refvlm.Bernoulli(np.zeros(40)), refvlm.MLP.random(sizes, rng))\n"
+        "x, sent = np.zeros((3, 60), np.uint8), []\n"
+        "def stop():\n"
+        "    sent.append(time.monotonic())\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "seen = []\n"
+        "def progress(done, total):\n"
+        "    if not seen:\n"
+        "        threading.Timer(0.3, stop).start()\n"
+        "    seen.append(done)\n"
+        "try:\n"
+        "    refvlm.log_marginal(model, x, workers=3, progress=progress)\n"
+        "except KeyboardInterrupt:\n"
+        "    took = time.monotonic() - sent[0]\n"
+        "    names = [thread.name for thread in threading.enumerate() if thread.name.startswith('refvlm')]\n"
+        "    print(took < 1.0 or took, names)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("True []\n", "")
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_an_error_in_any_worker_reaches_the_caller(problem, workers, monkeypatch):
+    model, _, x = problem
+    original, lock, calls = engine.call, threading.Lock(), []
+
+    def failing(name, arguments):
+        with lock:
+            calls.append(name)
+            if len(calls) == 4:
+                raise MemoryError("the fourth piece")
+        return original(name, arguments)
+
+    monkeypatch.setattr(engine, "call", failing)
+    before = threading.active_count()
+    with pytest.raises(MemoryError, match="the fourth piece"):
+        refvlm.log_marginal(model, x, workers=workers)
+    assert threading.active_count() == before
+
+
+def test_somebodys_decoder_runs_in_the_callers_thread_alone():
+    class Decoder:
+        fan_in, fan_out = 14, 5
+
+        def __init__(self):
+            self.threads = set()
+            self.inner = network([14, 6, 5], np.random.default_rng(3))
+
+        def forward(self, z):
+            self.threads.add(threading.get_ident())
+            return self.inner.forward(z)
+
+        def parameters(self):
+            return self.inner.parameters()
+
+    decoder = Decoder()
+    model = refvlm.BernoulliLVM(refvlm.Bernoulli(np.zeros(14)), decoder)
+    refvlm.log_marginal_and_grad(model, binary(3, 5, np.random.default_rng(4)), workers=3)
+    assert decoder.threads == {threading.get_ident()}
 
 
 def test_workers_and_executor_are_validated():

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from refvlm.progress import PATIENCE, ProgressBar
+from refvlm.progress import PATIENCE, ProgressBar, duration
 
 
 class Terminal(io.StringIO):
@@ -136,3 +136,8 @@ def test_a_missing_or_closed_stream_is_no_terminal(clock, monkeypatch):
         with ProgressBar(stream=stream, clock=clock) as bar:
             clock.now += 3
             bar(1, 5)
+
+
+def test_durations_are_for_people():
+    seconds = [45, 187, 7500, 86400 * 12, 86400 * 365.25 * 400]
+    assert [duration(s) for s in seconds] == ["45 s", "3:07 min", "2:05 h", "12 days", "400 years"]

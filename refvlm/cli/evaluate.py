@@ -18,7 +18,7 @@ from ..rows import RowReader
 from .arguments import Rows, add_json, add_workers, positive, row_range
 from .failure import BAD_INPUT, IDENTITY_BROKEN, OK, Failure
 from .inputs import DATA_HELP, chunks_of, open_data, open_model
-from .messages import say, say_cache_problem, say_if_cold
+from .messages import say, say_cache_problem, say_if_cold, say_prediction
 from .report import Human, JSONLines, Reporter, Summary, rows_of
 from .worked import MOST_LATENTS, work_out
 
@@ -137,6 +137,8 @@ def evaluate(
     with ProgressBar() as bar:
         for first, x in _selected(reader, shown if tables else None):
             _check_rows(posterior, None, tables, at_least=first + len(x))
+            if not summary.rows:
+                say_prediction(model, posterior, x, len(x) if tables else reader.rows, workers)
             bar.label = f"row {first}" if len(x) == 1 else f"rows {first} to {first + len(x) - 1}"
             q = None if posterior is None else _of_rows(posterior, first, len(x))
             if q is None:

@@ -5,9 +5,19 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 
-from ..enumeration import kernels
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["say", "say_cache_problem", "say_if_cold"]
+from ..enumeration import kernels
+from ..inference.forecast import forecast
+from ..model.latent_variable import BernoulliLVM
+from ..model.recognition import Posterior
+from ..progress import PATIENCE, duration
+
+__all__ = ["say", "say_cache_problem", "say_if_cold", "say_prediction"]
+
+_NEVER_LONG = 1 << 22
+"""Latent states times rows that take no noticeable time."""
 
 
 def say(message: str) -> None:
@@ -28,3 +38,16 @@ def say_cache_problem() -> None:
     problem = kernels.cache_problem()
     if problem is not None:
         say(f"note: {problem}; until then every run compiles again")
+
+
+def say_prediction(
+    model: BernoulliLVM, posterior: Posterior | None, x: NDArray[np.uint8], rows: int | None, workers: int | None
+) -> None:
+    """Say how long an evaluation of `rows` rows will take, if long; x: the first of them, rows None: their number."""
+    count = len(x) if rows is None else rows
+    if count << model.latents < _NEVER_LONG:
+        return
+    seconds = forecast(model, posterior, x, count, workers=workers)
+    if seconds >= PATIENCE:
+        what = f"every {count} rows" if rows is None else "1 row" if rows == 1 else f"{rows} rows"
+        say(f"about {duration(seconds)} for {what} of 2**{model.latents} latents each")
