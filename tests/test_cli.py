@@ -19,7 +19,7 @@ from refvlm.enumeration import kernels
 from refvlm.enumeration.blocks import MANY_ROWS
 
 K, H, L, N = 3, 4, 6, 11
-KEYS = ["row", "log_px", "log_px_error", "vlb", "kl", "residual"]
+KEYS = ["row", "log_px", "log_px_error", "vlb", "kl", "residual", "vlb_error", "kl_error"]
 SUMMARY_KEYS = [
     "rows", "mean_log_px", "mean_vlb", "mean_kl", "largest_log_px_error", "largest_residual", "identity_holds"
 ]  # fmt: skip

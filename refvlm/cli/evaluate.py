@@ -34,11 +34,12 @@ three numbers by three routes. Numbers are in nats and do not depend on --worker
 
 _EPILOG = f"""\
 with --json, one object a line, keys as here:
-  {{"row": 0, "log_px": ..., "log_px_error": ..., "vlb": ..., "kl": ..., "residual": ...}}   for every row, from 0
+  {{"row": 0, "log_px": ..., "log_px_error": ..., "vlb": ..., "kl": ..., "residual": ...,
+   "vlb_error": ..., "kl_error": ...}}   for every row, from 0; errors are bounds on the rounding
   {{"summary": {{"rows": ..., "mean_log_px": ..., "mean_vlb": ..., "mean_kl": ...,
                "largest_log_px_error": ..., "largest_residual": ..., "identity_holds": true or false}}}}
-  Without a posterior vlb, kl, residual, mean_vlb, mean_kl, largest_residual and identity_holds are null; means of
-  no rows are null. With --table, before each row:
+  Without a posterior vlb, kl, residual, vlb_error, kl_error, mean_vlb, mean_kl, largest_residual and identity_holds
+  are null; means of no rows are null. With --table, before each row:
   {{"row": 0, "code": 0, "z": [0, 0, ...], "log_prior": ..., "log_likelihood": ..., "log_joint": ...,
    "posterior": ..., "q": ... or null}}   for every code; bit k of the code is z_k, and z_0 comes first
   {{"row": 0, "sums": {{"prior": 1.0, "log_joint": log p(x), "posterior": 1.0, "q": 1.0 or null,

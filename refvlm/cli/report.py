@@ -20,7 +20,7 @@ TOLERANCE = 1e-12
 
 
 class Row(NamedTuple):
-    """What is known about one row of data, in nats; vlb, kl and residual are None without a posterior."""
+    """What is known about one row of data, in nats; what follows log_px_error is None without a posterior."""
 
     row: int
     log_px: float
@@ -28,6 +28,8 @@ class Row(NamedTuple):
     vlb: float | None = None
     kl: float | None = None
     residual: float | None = None
+    vlb_error: float | None = None
+    kl_error: float | None = None
 
     @property
     def holds(self) -> bool:
@@ -42,7 +44,9 @@ class Row(NamedTuple):
 def rows_of(first: int, found: Decomposition | tuple[np.ndarray, np.ndarray]) -> list[Row]:
     """The rows of a decomposition, or of values and their error bounds; `first` is the number of the first."""
     if isinstance(found, Decomposition):
-        columns = [found.log_px, found.log_px_error, found.vlb, found.kl, found.residual]
+        columns = [
+            found.log_px, found.log_px_error, found.vlb, found.kl, found.residual, found.vlb_error, found.kl_error
+        ]  # fmt: skip
     else:
         columns = list(found)
     lists = [column.tolist() for column in columns]
@@ -116,7 +120,7 @@ class JSONLines:
         self._print({"row": row, "sums": table.sums._asdict()})
 
     def row(self, row: Row) -> None:
-        """row, log_px, log_px_error, vlb, kl, residual."""
+        """row, log_px, log_px_error, vlb, kl, residual, vlb_error, kl_error."""
         self._print(row._asdict())
 
     def end(self, summary: Summary, shown: int) -> None:

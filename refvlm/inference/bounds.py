@@ -12,7 +12,7 @@ KL = KL(q1 || p(z1 | x)) + E_q1[KL(q(z2 | z1) || p(z2 | z1))].
 from __future__ import annotations
 
 from concurrent.futures import Executor
-from typing import NamedTuple
+from typing import Literal, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,6 +26,7 @@ from ..model.latent_variable import BernoulliLVM, prefixed, under
 from ..model.mlp import Parameters
 from ..model.recognition import ChainPosterior, FactorisedPosterior, Posterior
 from . import arrays, exact
+from .bound_certificate import expectation_error, kl_error, vlb_error
 
 __all__ = ["Decomposition", "VLBTerms", "decompose", "grad_vlb", "kl", "vlb", "vlb_terms"]
 
@@ -48,7 +49,7 @@ class VLBTerms(NamedTuple):
 class Decomposition(NamedTuple):
     """Eq. (8), (N,) each, nats: residual = log_px - (vlb + kl), 0 by definition where vlb = -inf and kl = +inf.
 
-    log_px_error bounds the rounding error of log_px.
+    log_px_error, vlb_error and kl_error bound the rounding errors; |residual| is never above their sum.
     """
 
     log_px: Floats
@@ -56,25 +57,41 @@ class Decomposition(NamedTuple):
     kl: Floats
     residual: Floats
     log_px_error: Floats
+    vlb_error: Floats
+    kl_error: Floats
 
 
+@overload
+def vlb(
+    model: BernoulliLVM, q: Posterior, x: ArrayLike, *, with_error: Literal[False] = False, workers: int | None = None,
+    executor: Executor | None = None, progress: Progress | None = None,
+) -> Floats: ...  # fmt: skip
+@overload
+def vlb(
+    model: BernoulliLVM, q: Posterior, x: ArrayLike, *, with_error: Literal[True], workers: int | None = None,
+    executor: Executor | None = None, progress: Progress | None = None,
+) -> tuple[Floats, Floats]: ...  # fmt: skip
 def vlb(
     model: BernoulliLVM,
     q: Posterior,
     x: ArrayLike,
     *,
+    with_error: bool = False,
     workers: int | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
-) -> Floats:
+) -> Floats | tuple[Floats, Floats]:
     """The exact variational lower bound, eqs. (8) and (10): (N,) nats, never above log p(x).
 
     -inf where q puts mass on a z of zero prior probability. With a single q on a deep model the collapsed bound,
-    log p(z1) exact; with a `ChainPosterior` that of all its layers jointly, and exact above them. x and the rest as in
+    log p(z1) exact; with a `ChainPosterior` that of all its layers jointly, and exact above them. with_error=True: also
+    (N,) bounds on the rounding error (proof in `refvlm.inference.bound_certificate`). x and the rest as in
     `log_marginal`.
     """
-    prior, reconstruction, entropy = vlb_terms(model, q, x, workers=workers, executor=executor, progress=progress)
-    return prior + reconstruction + entropy
+    arrays.check_posterior(arrays.check_model(model), q)
+    terms, error = _terms(model, q, as_binary("x", x, model.observed), Engine(workers, executor, progress))
+    value = terms.prior + terms.reconstruction + terms.entropy
+    return (value, error) if with_error else value
 
 
 def vlb_terms(
@@ -88,25 +105,32 @@ def vlb_terms(
 ) -> VLBTerms:
     """The three terms of the VLB, eq. (10): .prior, .reconstruction, .entropy, (N,) nats each. See `vlb`."""
     arrays.check_posterior(arrays.check_model(model), q)
-    return _terms(model, q, as_binary("x", x, model.observed), Engine(workers, executor, progress))
+    return _terms(model, q, as_binary("x", x, model.observed), Engine(workers, executor, progress))[0]
 
 
-def _terms(model: BernoulliLVM, q: Posterior, x: Bits, engine: Engine) -> VLBTerms:
+def _terms(model: BernoulliLVM, q: Posterior, x: Bits, engine: Engine) -> tuple[VLBTerms, Floats]:
+    """The terms and a bound on the rounding error of their sum."""
     if len(x) == 0:
-        return VLBTerms(np.zeros(0), np.zeros(0), np.zeros(0))
-    share = arrays.recognition(_first(q), x)[1]
+        return VLBTerms(np.zeros(0), np.zeros(0), np.zeros(0)), np.zeros(0)
+    first = _first(q)
+    share = arrays.recognition(first, x)[1]
     reconstruction = sums.reconstruction(arrays.source(model.decoder), share, x, engine)
     if isinstance(model.prior, Bernoulli):
         prior, entropy = kernels.get("prior_and_entropy")(share, arrays.prior_bits(model.prior).bits)
-        return VLBTerms(prior, reconstruction, entropy)
+        return VLBTerms(prior, reconstruction, entropy), vlb_error(model, first, prior, reconstruction, entropy, 0.0)
     _, entropy = kernels.get("prior_and_entropy")(share, np.zeros((2, model.latents)))
     if isinstance(q, ChainPosterior):
-        above = _terms(model.prior, q.above, arrays.all_codes(model.latents), engine)
+        above, errors = _terms(model.prior, q.above, arrays.all_codes(model.latents), engine)
         tables = np.stack([above.prior + above.reconstruction, above.entropy])
-        expected = _expectation(share, tables)
-        return VLBTerms(expected[:, 0], reconstruction, entropy + expected[:, 1])
-    table = exact.log_prior_arrays(model.prior, engine)[0].table
-    return VLBTerms(_expectation(share, table[None])[:, 0], reconstruction, entropy)
+        prior, entropy_above = _expectation(share, tables).T
+        entropy, table_error = entropy + entropy_above, float(errors.max())
+    else:
+        found, table_error = exact.log_prior_arrays(model.prior, engine)
+        prior = _expectation(share, found.table[None])[:, 0]
+    error = vlb_error(model, first, prior, reconstruction, entropy, table_error)
+    if isinstance(q, ChainPosterior):
+        error = error + expectation_error(model.latents, entropy_above)
+    return VLBTerms(prior, reconstruction, entropy), error
 
 
 def _first(q: Posterior) -> FactorisedPosterior:
@@ -120,36 +144,54 @@ def _expectation(share: Recognition, tables: Floats) -> Floats:
     return expected
 
 
+@overload
+def kl(
+    model: BernoulliLVM, q: Posterior, x: ArrayLike, *, with_error: Literal[False] = False, workers: int | None = None,
+    executor: Executor | None = None, progress: Progress | None = None,
+) -> Floats: ...  # fmt: skip
+@overload
+def kl(
+    model: BernoulliLVM, q: Posterior, x: ArrayLike, *, with_error: Literal[True], workers: int | None = None,
+    executor: Executor | None = None, progress: Progress | None = None,
+) -> tuple[Floats, Floats]: ...  # fmt: skip
 def kl(
     model: BernoulliLVM,
     q: Posterior,
     x: ArrayLike,
     *,
+    with_error: bool = False,
     workers: int | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
-) -> Floats:
+) -> Floats | tuple[Floats, Floats]:
     """KL(q || p(z | x)), eq. (7): (N,) nats, never negative; +inf where q puts mass on an impossible z.
 
-    With a `ChainPosterior` the divergence over all layers jointly. Arguments as in `log_marginal`.
+    With a `ChainPosterior` the divergence over all layers jointly. with_error=True: also (N,) bounds on the rounding
+    error. Arguments as in `log_marginal`.
     """
     arrays.check_posterior(arrays.check_model(model), q)
     rows, engine = as_binary("x", x, model.observed), Engine(workers, executor, progress)
-    return _kl(q, model, exact.evidence(model, rows, engine), rows, engine)
+    value, error = _kl(q, model, exact.evidence(model, rows, engine), rows, engine)
+    return (value, error) if with_error else value
 
 
-def _kl(q: Posterior, model: BernoulliLVM, found: exact.Evidence, x: Bits, engine: Engine) -> Floats:
-    """The divergence, given the first pass."""
+def _kl(q: Posterior, model: BernoulliLVM, found: exact.Evidence, x: Bits, engine: Engine) -> tuple[Floats, Floats]:
+    """The divergence, given the first pass, and a bound on its rounding error."""
     if len(x) == 0:
-        return np.zeros(0)
-    share = arrays.recognition(_first(q), x)[1]
+        return np.zeros(0), np.zeros(0)
+    first = _first(q)
+    share = arrays.recognition(first, x)[1]
     gap = sums.divergence(found.source, found.prior, share, x, found.log_px, engine)
+    error = kl_error(model, first, gap, found.log_px, found.error, found.prior_error)
     if isinstance(q, ChainPosterior):
         assert isinstance(model.prior, BernoulliLVM)
         codes = arrays.all_codes(model.latents)
-        above = _kl(q.above, model.prior, exact.evidence(model.prior, codes, engine), codes, engine)
-        gap = gap + _expectation(share, above[None])[:, 0]
-    return gap
+        above, errors = _kl(q.above, model.prior, exact.evidence(model.prior, codes, engine), codes, engine)
+        expected = _expectation(share, above[None])[:, 0]
+        gap, finite = gap + expected, np.isfinite(expected)
+        error = error + float(errors.max()) + expectation_error(model.latents, np.where(finite, expected, 0.0))
+        error = np.where(np.isfinite(gap), error, 0.0)
+    return gap, error
 
 
 def decompose(
@@ -161,19 +203,19 @@ def decompose(
     executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> Decomposition:
-    """log p(x) = VLB + KL, eq. (8), by three routes: .log_px .vlb .kl .residual .log_px_error, (N,) nats each.
+    """log p(x) = VLB + KL, eq. (8), by three routes, (N,) nats each: see `Decomposition`.
 
     Arguments as in `log_marginal`; q as in `vlb`.
     """
     arrays.check_posterior(arrays.check_model(model), q)
     rows, engine = as_binary("x", x, model.observed), Engine(workers, executor, progress)
     found = exact.evidence(model, rows, engine)
-    terms = _terms(model, q, rows, engine)
+    terms, bound_error = _terms(model, q, rows, engine)
     bound = terms.prior + terms.reconstruction + terms.entropy
-    gap = _kl(q, model, found, rows, engine)
+    gap, gap_error = _kl(q, model, found, rows, engine)
     with np.errstate(invalid="ignore"):
         residual = np.where(np.isneginf(bound) & np.isposinf(gap), 0.0, found.log_px - (bound + gap))
-    return Decomposition(found.log_px, bound, gap, residual, found.error)
+    return Decomposition(found.log_px, bound, gap, residual, found.error, bound_error, gap_error)
 
 
 def grad_vlb(
@@ -239,7 +281,7 @@ def _prior_for(model: BernoulliLVM, q: Posterior, engine: Engine) -> tuple[Prior
     """What stands for log p(z1) under q, and the posterior of the layers above if q is a chain."""
     if isinstance(q, ChainPosterior):
         assert isinstance(model.prior, BernoulliLVM)
-        terms = _terms(model.prior, q.above, arrays.all_codes(model.latents), engine)
+        terms, _ = _terms(model.prior, q.above, arrays.all_codes(model.latents), engine)
         table = terms.prior + terms.reconstruction + terms.entropy
         return Prior(np.zeros((2, model.latents)), table), q.above
     return exact.log_prior_arrays(model.prior, engine)[0], None

@@ -35,6 +35,9 @@ So no sum has to be taken to bound its error: P is the answer itself. What remai
 5. The sum. A term exp(l) of l <= 0 carries a relative error of 4 u (1 + |l|): into a and b. Additions:
    `blocks.depth`, gamma. Terms below 2**-1021 of the largest are dropped, or, by tables, 2**-1020 of a sum above
    2**-900: 2**(K - 120). The final logarithm: 3 u + u P.
+6. Posterior means E[z_k | x] = T_1 / T, T_1 the sum over the codes with z_k = 1. The lemma holds for T_1 as for T, with
+   -log T_1 = P - log E[z_k | x] in place of P; additions go up to 2**11 deeper. So the relative error of the quotient
+   is below the sum of both errors, and u for the division.
 
 Second-order terms, products of two of the above, are covered by a factor 1.01 while b < 10**-3; beyond that the
 bound is reported as inf. The logits of a decoder that is no MLP are taken as given.
@@ -43,6 +46,7 @@ bound is reported as inf. The logits of a decoder that is no MLP are taken as gi
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,40 +56,109 @@ from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
 
-__all__ = ["error_bound", "logit_errors", "needs_precision"]
+__all__ = [
+    "LOG_2",
+    "SLACK",
+    "JointError",
+    "U",
+    "error_bound",
+    "gamma",
+    "joint_error",
+    "logit_errors",
+    "mean_error",
+    "misfit_depth",
+    "needs_precision",
+]
 
 Floats = NDArray[np.float64]
+Roads = NDArray[np.int64]
 
 U = 2.0**-53
-_SLACK = 1.01
+SLACK = 1.01
+LOG_2 = 0.6931471805599454  # rounded up
 _TOLERATED = 1e-11
 
 
-def error_bound(model: BernoulliLVM, log_px: Floats, road: NDArray[np.int64], prior_error: float) -> Floats:
-    """Bounds on |computed - exact| log p(x), (N,), for the computed values log_px (N,).
+class JointError(NamedTuple):
+    """|error of log p(x, z)| <= offset + slope |log p(x, z)| for all z, by either of two pairs; (N,) or scalar each."""
 
-    road: (N,), how each row was summed. prior_error: the largest error in the table of a prior that is a model, else 0.
-    """
-    latents, observed = model.latents, model.observed
-    nats = -log_px + latents * 0.6931471805599454
-    prior = 7 + latents + 2 if isinstance(model.prior, Bernoulli) else 0
-    misfit = min(observed, 16) + math.ceil(observed / 16)
-    product = np.array([3 * observed + 1, 6 * observed + 3, 4 * observed + 20])
-    rounding = (np.where(road == Road.STREAMED, max(misfit, prior), prior) + 5) * U
-    offset = prior_error + (product[road] + 4) * U
+    offsets: tuple[Floats, Floats]
+    slopes: tuple[Floats, Floats]
+
+    def average(self, nats: Floats) -> Floats:
+        """A bound on the average error where |log p(x, z)| is `nats` on average; inf for useless pairs."""
+        pairs = zip(self.offsets, self.slopes, strict=True)
+        bound: Floats = np.minimum.reduce(
+            [np.where(slope < 1e-3, offset + slope * nats, np.inf) for offset, slope in pairs]
+        )
+        return bound
+
+
+def joint_error(model: BernoulliLVM, absolute: Floats, relative: Floats, prior_error: float) -> JointError:
+    """Steps 1 to 4, given the errors of the product over i, in units of u: `absolute` into a, `relative` into b."""
+    offset = prior_error + absolute * U
+    slope = relative * U
     errors = np.zeros(1)
     if isinstance(model.decoder, MLP):
         precise = needs_precision(model.decoder)
         errors = logit_errors(model.decoder, precise)
         if precise or len(model.decoder.weights) == 1:  # one rounding of each logit comes on top
-            rounding, offset = rounding + U, offset + 0.28 * U * observed
+            slope, offset = slope + U, offset + 0.28 * U * model.observed
     largest = float(errors.max())
-    by_sum = offset + errors.sum() + rounding * nats
-    by_largest = offset + (rounding + largest * (1 + 2 * min(largest, 1.0))) * nats
-    joint = np.where(largest + rounding < 1e-3, np.minimum(by_sum, by_largest), np.inf)
-    depths = np.array([depth(latents, r) for r in Road])[road] * U
-    bound: Floats = _SLACK * (joint + depths / (1 - depths) + 2.0 ** (latents - 120) + 3 * U + U * np.abs(log_px))
+    steeper = slope + (largest * (1 + 2 * largest) if largest < 1 else np.inf)
+    return JointError((offset + errors.sum(), offset), (slope, steeper))
+
+
+def error_bound(model: BernoulliLVM, log_px: Floats, road: Roads, prior_error: float) -> Floats:
+    """Bounds on |computed - exact| log p(x), (N,), for the computed values log_px (N,).
+
+    road: (N,), how each row was summed. prior_error: the largest error in the table of a prior that is a model, else 0.
+    """
+    joint = _summed_joint(model, road, prior_error).average(-log_px + model.latents * LOG_2)
+    bound: Floats = SLACK * (joint + _addition(model.latents, road, 0) + 3 * U + U * np.abs(log_px))
     return bound
+
+
+def mean_error(model: BernoulliLVM, mean: Floats, log_px: Floats, road: Roads, prior_error: float) -> Floats:
+    """Step 6: bounds on the errors of posterior means E[z_k | x], (N, K)."""
+    whole = error_bound(model, log_px, road, prior_error)[:, None]
+    joint = _summed_joint(model, road[:, None], prior_error)
+    part = joint.average(-log_px[:, None] - np.log(np.maximum(mean, 2.0**-1022)) + model.latents * LOG_2)
+    part = part + _addition(model.latents, road, 2**11)[:, None]
+    relative = whole + part + 3 * U
+    bound: Floats = SLACK * mean * np.where(relative < 1, relative * (1 + relative), np.inf) + 2.0**-100
+    return np.minimum(bound, 1.0)
+
+
+def _summed_joint(model: BernoulliLVM, road: Roads, prior_error: float) -> JointError:
+    """The error of one term on each road."""
+    observed = model.observed
+    product = np.array([3 * observed + 1, 6 * observed + 3, 4 * observed + 20])
+    prior = _prior_relative(model)
+    relative = np.where(road == Road.STREAMED, max(misfit_depth(observed), prior), prior)
+    return joint_error(model, product[road] + 4.0, relative + 5.0, prior_error)
+
+
+def misfit_depth(observed: int) -> int:
+    """Additions that a term of a sum over i goes through: runs of 16."""
+    return min(observed, 16) + math.ceil(observed / 16)
+
+
+def _prior_relative(model: BernoulliLVM) -> int:
+    """The relative error of log p(z) and of adding it, in units of u; a table brings its own."""
+    return 7 + model.latents + 2 if isinstance(model.prior, Bernoulli) else 0
+
+
+def _addition(latents: int, road: Roads, more: int) -> Floats:
+    """Step 5: the relative error of adding terms, `more` additions deeper than log p(x) goes, and of losing some."""
+    depths = np.array([depth(latents, r) + more for r in Road])[road]
+    error: Floats = gamma(depths) + 2.0 ** (latents - 120)
+    return error
+
+
+def gamma(count: Any) -> Any:
+    """count u / (1 - count u)."""
+    return count * U / (1 - count * U)
 
 
 def needs_precision(network: MLP) -> bool:
@@ -93,24 +166,27 @@ def needs_precision(network: MLP) -> bool:
     return len(network.weights) > 1 and bool(logit_errors(network, False).max() > _TOLERATED)
 
 
-def logit_errors(network: MLP, precise: bool) -> Floats:
-    """Step 1: a bound on each logit's error, (L,), but for the last rounding of one affine layer or double-double."""
+def logit_errors(network: MLP, precise: bool, *, encoder: bool = False) -> Floats:
+    """Step 1: a bound on each logit's error, (fan_out,); one affine layer or double-double rounds once more.
+
+    encoder: the network takes rows of bits, and its first layer is dense as the others are.
+    """
     activation = network.activation
     lipschitz, own = {"tanh": (1.0, 6 * U), "sigmoid": (0.25, 5 * U), "relu": (1.0, 0.0)}[activation]
     steepest = {"tanh": 0.448, "sigmoid": 0.224, "relu": np.inf}[activation]
     if precise:
         own = 0.0 if activation == "relu" else 2.0**-90
     magnitudes = np.abs(network.biases[0]) + np.abs(network.weights[0]).sum(axis=0)
-    errors: Floats = (2 * network.fan_in + 8) * U**2 * magnitudes
+    first = _dense_rounding(network.fan_in, precise) if encoder else (2 * network.fan_in + 8) * U**2
+    errors: Floats = first * magnitudes
     for layer in range(1, len(network.weights)):
-        rounded = np.minimum(U * magnitudes, steepest * U) if layer == 1 and not precise else 0.0
+        rounded = np.minimum(U * magnitudes, steepest * U) if layer == 1 and not (precise or encoder) else 0.0
         errors = np.minimum(lipschitz * errors, 2.0 if activation != "relu" else np.inf) + rounded + own
         if activation != "relu":
             magnitudes = np.ones_like(magnitudes)
         weights, biases = np.abs(network.weights[layer]), np.abs(network.biases[layer])
         sums = biases + _through(magnitudes + errors, weights)
-        rounding = _dense_rounding(len(weights), precise)
-        errors = _through(errors, weights) + rounding * sums
+        errors = _through(errors, weights) + _dense_rounding(len(weights), precise) * sums
         magnitudes = sums
     return errors
 
@@ -125,5 +201,4 @@ def _dense_rounding(fan_in: int, precise: bool) -> float:
     """gamma of a dense layer: of the longest chain of its runs of 64, or of the sum of rests in double-double."""
     if precise:
         return (fan_in**2 + fan_in + 8) * U**2
-    chain = min(fan_in, 64) + math.ceil(fan_in / 64) + 1
-    return chain * U / (1 - chain * U)
+    return float(gamma(min(fan_in, 64) + math.ceil(fan_in / 64) + 1))

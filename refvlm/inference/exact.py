@@ -23,7 +23,7 @@ from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM, prefixed
 from ..model.mlp import Parameters
 from . import arrays
-from .certificate import error_bound
+from .certificate import error_bound, mean_error
 
 __all__ = [
     "Evidence",
@@ -150,22 +150,40 @@ def posterior(
     return normalised
 
 
+@overload
+def posterior_mean(
+    model: BernoulliLVM, x: ArrayLike, *, with_error: Literal[False] = False, workers: int | None = None,
+    executor: Executor | None = None, progress: Progress | None = None,
+) -> Floats: ...  # fmt: skip
+@overload
+def posterior_mean(
+    model: BernoulliLVM, x: ArrayLike, *, with_error: Literal[True], workers: int | None = None,
+    executor: Executor | None = None, progress: Progress | None = None,
+) -> tuple[Floats, Floats]: ...  # fmt: skip
 def posterior_mean(
     model: BernoulliLVM,
     x: ArrayLike,
     *,
+    with_error: bool = False,
     workers: int | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
-) -> Floats:
-    """E[z | x] under p(z | x), eq. (6): (N, K). One pass, no table. Arguments as in `log_marginal`."""
+) -> Floats | tuple[Floats, Floats]:
+    """E[z | x] under p(z | x), eq. (6): (N, K). One pass, no table.
+
+    with_error=True: also (N, K) bounds on the rounding error. Arguments as in `log_marginal`.
+    """
     arrays.check_model(model)
     rows = as_binary("x", x, model.observed)
     engine = Engine(workers, executor, progress)
     if len(rows) == 0:
-        return np.zeros((0, model.latents))
-    found = evidence(model, rows, engine, moments=True).sums
-    return np.minimum(found.moment / found.total[:, None], 1.0)
+        nothing = np.zeros((0, model.latents))
+        return (nothing, nothing.copy()) if with_error else nothing
+    found = evidence(model, rows, engine, moments=True)
+    mean = np.minimum(found.sums.moment / found.sums.total[:, None], 1.0)
+    if not with_error:
+        return mean
+    return mean, mean_error(model, mean, found.log_px, found.sums.road, found.prior_error)
 
 
 def sample_posterior(
