@@ -7,6 +7,7 @@ from problems import ACTIVATIONS, binary, deep, network, problems, shallow
 
 import refvlm
 from refvlm import bits
+from refvlm.inference import definition
 
 
 def direction(parameters, rng):
@@ -109,6 +110,31 @@ def test_gradients_of_many_rows_add_up_from_single_rows(p):
         parts = np.array([part[name] for part in apart])
         scale = np.abs(parts).sum(axis=0) + np.abs(weights).sum()
         assert (np.abs(value - parts.sum(axis=0)) <= 1e-10 * scale).all(), name
+
+
+@given(problems(saturated=False, infinite=True))
+def test_gradients_of_few_and_many_rows_equal_the_definition(p):
+    for count in (len(p.x), 39):
+        x, weights = np.resize(p.x, (count, p.model.observed)), np.resize(p.weights, count)
+        expected = definition.grad_log_marginal(p.model, x, weights)
+        for name, value in refvlm.grad_log_marginal(p.model, x, weights).items():
+            scale = 1 + np.abs(expected[name]).max() + np.abs(weights).sum()
+            assert (np.abs(value - expected[name]) <= 1e-12 * scale).all(), name
+
+
+@pytest.mark.parametrize(("latents", "hidden", "observed"), [(5, (), 17), (11, (6,), 5), (13, (7, 5), 33), (12, (), 2)])
+def test_gradients_over_several_pieces_equal_the_definition(latents, hidden, observed):
+    rng = np.random.default_rng(latents)
+    model = shallow(latents, hidden, observed, rng, "tanh", 2.0)
+    for rows in (3, 47):
+        x, weights = binary(rows, observed, rng), rng.normal(size=rows)
+        expected = definition.grad_log_marginal(model, x, weights)
+        for name, value in refvlm.grad_log_marginal(model, x, weights).items():
+            np.testing.assert_allclose(value, expected[name], rtol=1e-10, atol=1e-11, err_msg=name)
+    model, x = deep(3, 6, 5, rng), binary(40, 5, rng)
+    expected = definition.grad_log_marginal(model, x, np.ones(40))
+    for name, value in refvlm.grad_log_marginal(model, x).items():
+        np.testing.assert_allclose(value, expected[name], rtol=1e-10, atol=1e-11, err_msg=name)
 
 
 @given(problems(saturated=False, most_observed=6, infinite=True))

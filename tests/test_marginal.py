@@ -208,8 +208,9 @@ def test_the_linear_kernel_equals_the_definition(latents, observed, scale):
     """Every number of low bits and of rows to a division, and weights for which it steps aside."""
     rng = np.random.default_rng(latents + int(scale))
     logits = rng.normal(size=latents)
-    logits[:3] = np.inf, -np.inf, 30.0
     decoder = network([latents, observed], rng, scale=scale * np.sqrt(latents))
+    logits[[0, 1, -1]] = np.inf, -np.inf, 30.0
+    logits[5:-1:2] = rng.choice([0.5, np.inf, -np.inf, -40.0], size=len(logits[5:-1:2]))
     model, x = refvlm.BernoulliLVM(refvlm.Bernoulli(logits), decoder), binary(2, observed, rng)
     found, error = refvlm.log_marginal(model, x, with_error=True)
     exact = definition.log_marginal(model, x)

@@ -4,7 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parents[1] / "validation" / "against_mpmath.py"
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "validation"
+SCRIPT = FOLDER / "against_mpmath.py"
 
 
 def test_the_quick_comparison_with_fifty_digits_agrees():
@@ -25,3 +28,28 @@ def test_a_wrong_digit_makes_the_comparison_fail():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stdout[-2000:] + done.stderr[-2000:]
     assert "DISAGREES" in done.stdout.upper()
+
+
+def test_quick_error_bounds_hold_against_ball_arithmetic():
+    pytest.importorskip("flint")
+    script = FOLDER / "precision.py"
+    done = subprocess.run([sys.executable, str(script), "--quick"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert " 0 bounds broken" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["log_marginal", "posterior_mean", "vlb", "kl"])
+def test_a_bound_a_thousand_times_too_small_is_found_broken(name):
+    pytest.importorskip("flint")
+    program = (
+        f"import runpy, sys, refvlm; exact = refvlm.{name}\n"
+        "def wrong(*a, **k):\n"
+        "    found = exact(*a, **k)\n"
+        "    return (found[0], found[1] / 1000) if isinstance(found, tuple) else found\n"
+        f"refvlm.{name} = wrong; sys.argv = ['precision.py', '--quick', '--problems', '100']; "
+        f"sys.path.insert(0, {str(FOLDER)!r}); "
+        f"runpy.run_path({str(FOLDER / 'precision.py')!r}, run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "BROKEN" in done.stdout

@@ -12,10 +12,21 @@ from scipy.special import expit, log_expit, logsumexp, xlogy
 
 from .. import bits
 from ..model.bernoulli import Bernoulli
-from ..model.latent_variable import BernoulliLVM
+from ..model.latent_variable import BernoulliLVM, prefixed
+from ..model.mlp import Parameters
 from ..model.recognition import FactorisedPosterior
 
-__all__ = ["kl", "log_joint", "log_likelihood", "log_marginal", "log_prior", "posterior", "q_table", "vlb"]
+__all__ = [
+    "grad_log_marginal",
+    "kl",
+    "log_joint",
+    "log_likelihood",
+    "log_marginal",
+    "log_prior",
+    "posterior",
+    "q_table",
+    "vlb",
+]
 
 Floats = NDArray[np.float64]
 Bits = NDArray[np.uint8]
@@ -55,6 +66,18 @@ def posterior(model: BernoulliLVM, x: Bits) -> Floats:
     joint = log_joint(model, x)
     value: Floats = np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
     return value
+
+
+def grad_log_marginal(model: BernoulliLVM, x: Bits, weights: Floats) -> Parameters:
+    """The gradient of sum_n w_n log p(x_n), eq. (5): the posterior's average of that of log p(x, z), by name."""
+    z, share = bits.table(model.latents), posterior(model, x) * weights[:, None]
+    logits, pullback = model.decoder.forward(z.astype(np.float64))
+    mass = share.sum(axis=0)
+    decoder = prefixed("decoder.", pullback(share.T @ x - mass[:, None] * expit(logits)))
+    if isinstance(model.prior, BernoulliLVM):
+        return prefixed("prior.", grad_log_marginal(model.prior, z, mass)) | decoder
+    slopes = mass @ z - mass.sum() * expit(model.prior.logits)
+    return {"prior.logits": np.where(np.isinf(model.prior.logits), 0.0, slopes)} | decoder
 
 
 def q_table(q: FactorisedPosterior, x: Bits) -> Floats:

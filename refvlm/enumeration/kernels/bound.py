@@ -5,6 +5,7 @@
 
 The extra - q + p adds up to zero and makes every term non-negative. It also makes the divergence insensitive,
 to first order, to an error in the log p(x_n) that it is given, so log p(x) = VLB + KL stays a check of all three.
+Errors: `inference/bound_certificate.py`. Twins: `inference/definition.vlb` and `kl`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Tables over codes: log p(x_n, z) of eqs. (1) and (2), and p(z | x_n) of eq. (6)."""
+"""Tables over codes: log p(x_n, z) of eqs. (1) and (2), and p(z | x_n) of eq. (6).
+
+Twins: `inference/definition.log_joint` and `posterior`.
+"""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ bits from 5 to 10, the sum goes through `marginal.py`.
 Errors. Table entries: their arguments are sums in double-double, so 2 u each, whatever the weights; a factor 3 u, a
 product of L of them 4 L u; weights 3 u each, fractions 8 u: the relative error of a term is at most (4 L + 20) u,
 besides that of the prior's logarithms. Depth: 8 tiles times 2**5 blocks of lanes, 5 for the lanes, and the chunks.
+Twin: `inference/definition.log_marginal`, and `posterior` there times the bits.
 """
 
 from __future__ import annotations
@@ -183,9 +184,8 @@ def fill_rows(split: Split, prior: Prior, code: int, low: int, rows: Rows) -> fl
             store(rows.scales, start // SEGMENT * BLOCK, scale)
             store(rows.factors, start * BLOCK, load_block(rows.factors, start * BLOCK) * scale)
             exponents, product = exponents + e, splat_block(1.0)
-    v, rest = two_sum(load_block(split.log_rows, 0) + log_prior, -sum_h)
-    v, rest = larger(v, FAR), rest - sum_rest
-    m, shifted = exp_parts(v, rest)
+    v, rest = two_sum(larger(load_block(split.log_rows, 0) + log_prior, FAR), -sum_h)
+    m, shifted = exp_parts(v, rest - sum_rest)
     powers = (shifted - MAGIC) - exponents
     store(rows.weight, 0, powers)
     power = rows.weight[0]

@@ -16,7 +16,8 @@ number of pages in a piece, and only terms below 2**-1021 of the largest are dro
 E[z_k | x_n] come from the same tree: the sum of the upper half, before it is folded onto the lower.
 
 Error of one term: the relative error of the product, 2 u of the exp, u of the quotient; and of the log-joint that went
-into exp, relative (16 + L / 16 + K + 5) u, all its terms being of one sign.
+into exp, relative (16 + L / 16 + K + 5) u, all its terms being of one sign. Twin: `inference/definition.log_marginal`,
+and `posterior` there times the bits for the moments.
 """
 
 from __future__ import annotations

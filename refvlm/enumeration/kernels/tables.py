@@ -3,7 +3,8 @@
 Per state and row there remain G loads and multiplications, eight states at a time. Eight rows' sums over the lanes are
 taken together by a transposed addition, added over the 256 octets of a page, then over the pages: a depth of 3, 256 and
 the number of pages. The posterior's moments E[z_k | x_n], where they are wanted, add the same sums for every bit that
-is set, and for the three bits along the lanes keep the lanes apart.
+is set, and for the three bits along the lanes keep the lanes apart. Errors: those of `groups.py`. Twin:
+`inference/definition.log_marginal`, and `posterior` there times the bits.
 """
 
 from __future__ import annotations
