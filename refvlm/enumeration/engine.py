@@ -45,8 +45,10 @@ def call(name: str, arguments: tuple[Any, ...]) -> Any:
     """One kernel on one piece, the decoder first; a module-level function, so that it can be sent to a process."""
     decoder, *others = arguments
     if isinstance(decoder, Precise):
-        logits = kernels.get("precise_logits")(*decoder)
-        decoder = Decoder(decoder.decoder.sizes[[0, -1]], 0, np.zeros(0), logits, decoder.first)
+        network, logits = decoder.decoder, kernels.get("precise_logits")(*decoder)
+        if name != "gradient":  # which alone needs the network besides
+            network = Decoder(network.sizes[[0, -1]], 0, np.zeros(0), logits, decoder.first)
+        decoder = network._replace(given=logits, given_first=decoder.first)
     return kernels.get(name)(decoder, *others)
 
 

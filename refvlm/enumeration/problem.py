@@ -16,11 +16,11 @@ ACTIVATIONS = {"tanh": 0, "relu": 1, "sigmoid": 2}
 
 
 class Decoder(NamedTuple):
-    """An MLP from K bits to L logits, or, where `given` has rows, the logits themselves.
+    """An MLP from K bits to L logits, the logits themselves, or both: then the given ones count.
 
     sizes: (D + 1,) int64, the layers' widths from K to L. activation: a value of ACTIVATIONS, between layers.
-    flat: for each layer its weights (fan_in, fan_out), row by row, then its biases (fan_out,).
-    given: (count, L) logits of `count` consecutive codes from code `given_first`; (0, 0) when the MLP is to be used.
+    flat: for each layer its weights (fan_in, fan_out), row by row, then its biases (fan_out,); (0,) for no MLP.
+    given: (count, L) logits of `count` consecutive codes from code `given_first`; (0, 0) for none.
     """
 
     sizes: NDArray[np.int64]

@@ -13,7 +13,7 @@ from ..enumeration import kernels
 from ..enumeration.problem import ACTIVATIONS, Decoder, Precise, Prior, Recognition
 from ..enumeration.sums import Source
 from ..model.bernoulli import Bernoulli
-from ..model.latent_variable import BernoulliLVM
+from ..model.latent_variable import BernoulliLVM, prefixed
 from ..model.mlp import LARGEST_LOGITS, MLP, Network, Parameters
 from ..model.recognition import AmortisedPosterior, ChainPosterior, FactorisedPosterior, PerDatumPosterior, Posterior
 from .certificate import needs_precision
@@ -27,6 +27,8 @@ __all__ = [
     "named",
     "prior_bits",
     "recognition",
+    "recognition_gradient",
+    "recognition_logits",
     "source",
 ]
 
@@ -51,8 +53,8 @@ class _MLPSource:
 
     def __init__(self, network: MLP) -> None:
         self.latents, self.observed = network.fan_in, network.fan_out
-        self.network: Decoder | None = flat_network(network)
-        self._decoder = self.network
+        self._decoder = flat_network(network)
+        self.network: Decoder | None = self._decoder
         self._sizes = network.sizes
 
     def piece(self, first: int, count: int) -> Decoder | Precise:
@@ -121,24 +123,14 @@ class _GeneralSource:
 
 
 class _PreciseSource(_MLPSource):
-    """An MLP whose weights are too large for float64: workers give its logits in double-double.
-
-    The gradient goes through the network's own pullback, as any other decoder's.
-    """
+    """An MLP whose weights are too large for float64: workers give its logits in double-double."""
 
     def __init__(self, network: MLP) -> None:
         super().__init__(network)
         self.network = None
-        self._general = _GeneralSource(network)
 
     def piece(self, first: int, count: int) -> Precise:
         return Precise(self._decoder, first, count)
-
-    def pull(self, first: int, flat: Floats, logit_slopes: Floats) -> Floats:
-        return self._general.pull(first, flat, logit_slopes)
-
-    def unflatten(self, flat: Floats) -> Parameters:
-        return self._general.unflatten(flat)
 
 
 def source(network: Network) -> Source:
@@ -174,16 +166,31 @@ NO_RECOGNITION = Recognition(np.zeros((0, 2, 0)), np.zeros((0, 2, 0)))
 """In place of a q: the weights are the posterior's."""
 
 
+def recognition_logits(q: FactorisedPosterior, x: Bits) -> Floats:
+    """q's logits (N, K) for the rows of x."""
+    if isinstance(q, AmortisedPosterior) and isinstance(q.encoder, MLP):
+        own: Floats = kernels.get("encode")(flat_network(q.encoder), x)
+        return own
+    logits = np.ascontiguousarray(q.forward(x)[0], dtype=np.float64)
+    if logits.shape != (len(x), q.latents) or np.isnan(logits).any():
+        raise ValueError(
+            f"posterior: forward returned logits of shape {logits.shape}, wanted {(len(x), q.latents)}, no NaN"
+        )
+    return logits
+
+
+def recognition_gradient(q: FactorisedPosterior, x: Bits, slopes: Floats) -> Parameters:
+    """The gradient of the sum of slopes * logits, slopes (N, K), by the names of q's parameters."""
+    if isinstance(q, AmortisedPosterior) and isinstance(q.encoder, MLP):
+        flat = kernels.get("encoder_gradient")(flat_network(q.encoder), x, slopes)
+        return prefixed("encoder.", _MLPSource(q.encoder).unflatten(flat))
+    gradient: Parameters = q.forward(x)[1](slopes)
+    return gradient
+
+
 def recognition(q: FactorisedPosterior, x: Bits) -> tuple[Floats, Recognition]:
     """q's logits (N, K) for the rows of x, and its probabilities bit by bit."""
-    if isinstance(q, AmortisedPosterior) and isinstance(q.encoder, MLP):
-        logits = kernels.get("encode")(flat_network(q.encoder), x)
-    else:
-        logits = np.ascontiguousarray(q.forward(x)[0], dtype=np.float64)
-        if logits.shape != (len(x), q.latents) or np.isnan(logits).any():
-            raise ValueError(
-                f"posterior: forward returned logits of shape {logits.shape}, wanted {(len(x), q.latents)}, no NaN"
-            )
+    logits = recognition_logits(q, x)
     return logits, Recognition(*kernels.get("bernoulli")(logits))
 
 

@@ -258,7 +258,7 @@ def _grad(model: BernoulliLVM, q: Posterior, x: Bits, weights: Floats, engine: E
     flat, bit_mass, code_mass = sums.gradient(source, prior, share, x, weights, sums.no_sum(len(x)), engine)
     decoder = prefixed("model.decoder.", arrays.named(source, flat))
     slopes = _logit_slopes(logits, share, moment, expected) * weights[:, None]
-    recognition = first.forward(x)[1](slopes)
+    recognition = arrays.recognition_gradient(first, x, slopes)
     if isinstance(model.prior, Bernoulli):
         upper = prefixed("model.prior.", exact.prior_gradient(model.prior, bit_mass, weights.sum()))
         return upper | decoder | prefixed("posterior.", recognition)

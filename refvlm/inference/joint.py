@@ -6,11 +6,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..checks import as_binary
+from ..enumeration import kernels
 from ..enumeration.engine import Engine
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
+from ..model.mlp import MLP
 from ..model.recognition import ChainPosterior, Posterior
-from .arrays import check_model
+from .arrays import check_model, flat_network, recognition_logits
 from .exact import evidence
 
 __all__ = ["log_joint", "log_likelihood", "log_prior", "log_q"]
@@ -18,11 +20,10 @@ __all__ = ["log_joint", "log_likelihood", "log_prior", "log_q"]
 Floats = NDArray[np.float64]
 
 
-def bernoulli_log_probability(logits: Floats, values: NDArray[np.uint8]) -> Floats:
-    """sum over the last axis of log Bernoulli(value; sigmoid(logit)); -inf where a degenerate bit disagrees."""
-    signed = np.where(values == 1, -logits, logits)
-    total: Floats = np.logaddexp(0.0, signed).sum(axis=-1)
-    return -total
+def log_of_bits(logits: Floats, values: NDArray[np.uint8]) -> Floats:
+    """sum over the last axis of log Bernoulli(value; sigmoid(logit)), (N,); -inf where a degenerate bit disagrees."""
+    value: Floats = kernels.get("log_of_bits")(np.ascontiguousarray(logits, dtype=np.float64), values)
+    return value
 
 
 def log_prior(model: BernoulliLVM, z: ArrayLike) -> Floats:
@@ -33,7 +34,8 @@ def log_prior(model: BernoulliLVM, z: ArrayLike) -> Floats:
     check_model(model)
     rows = as_binary("z", z, model.latents)
     if isinstance(model.prior, Bernoulli):
-        return bernoulli_log_probability(model.prior.logits, rows)
+        logits = np.broadcast_to(model.prior.logits, rows.shape)
+        return log_of_bits(logits, rows)
     return evidence(model.prior, rows, Engine()).log_px
 
 
@@ -42,7 +44,9 @@ def log_likelihood(model: BernoulliLVM, x: ArrayLike, z: ArrayLike) -> Floats:
     check_model(model)
     observed = as_binary("x", x, model.observed)
     latent = as_binary("z", z, model.latents, rows=len(observed))
-    return bernoulli_log_probability(model.decoder.forward(latent.astype(np.float64))[0], observed)
+    if isinstance(model.decoder, MLP):
+        return log_of_bits(kernels.get("encode")(flat_network(model.decoder), latent), observed)
+    return log_of_bits(model.decoder.forward(latent.astype(np.float64))[0], observed)
 
 
 def log_joint(model: BernoulliLVM, x: ArrayLike, z: ArrayLike) -> Floats:
@@ -55,4 +59,4 @@ def log_q(q: Posterior, x: ArrayLike, z: ArrayLike) -> Floats:
     first = q.stages[0] if isinstance(q, ChainPosterior) else q
     latent = as_binary("z", z, first.latents)
     observed = as_binary("x", x, None, rows=len(latent))
-    return bernoulli_log_probability(np.asarray(first.forward(observed)[0]), latent)
+    return log_of_bits(recognition_logits(first, observed), latent)

@@ -12,7 +12,7 @@ from ..model.bernoulli import draw
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import ChainPosterior, Posterior
 from .arrays import check_model, check_posterior
-from .joint import bernoulli_log_probability, log_likelihood, log_prior
+from .joint import log_likelihood, log_of_bits, log_prior
 
 __all__ = ["Estimate", "vlb_estimate"]
 
@@ -64,7 +64,7 @@ def _first_logits(q: Posterior, x: Bits) -> Floats:
 def _log_ratio(model: BernoulliLVM, q: Posterior, x: Bits, logits: Floats, rng: np.random.Generator) -> Floats:
     """log p(x, z) - log q(z | x) for one draw of all of q's layers per row of x; logits are the first stage's."""
     z = draw(logits, rng)
-    ratio = log_likelihood(model, x, z) - bernoulli_log_probability(logits, z)
+    ratio = log_likelihood(model, x, z) - log_of_bits(logits, z)
     if isinstance(q, ChainPosterior):
         assert isinstance(model.prior, BernoulliLVM)
         return ratio + _log_ratio(model.prior, q.above, z, _first_logits(q.above, z), rng)

@@ -110,9 +110,9 @@ class Slopes(NamedTuple):
 
 @inline
 def slopes_of(net: Network) -> Slopes:
-    """Zeros for this network; nothing where its logits are given."""
+    """Zeros for this network; nothing where there are logits alone."""
     decoder = net.decoder
-    if decoder.given.shape[0] > 0:
+    if len(decoder.flat) == 0:
         return Slopes(vectors(len(net.units)), vectors(0), bit_sums(0, decoder.sizes[0]))
     dense_weights = len(decoder.flat) - (decoder.sizes[0] + 1) * decoder.sizes[1]
     return Slopes(vectors(len(net.units)), vectors(dense_weights * OCTET), bit_sums(decoder.sizes[1], decoder.sizes[0]))
@@ -207,9 +207,9 @@ def backward(net: Network, slopes: Slopes, code: int) -> None:
 
 @inline
 def flat_gradient(decoder: Decoder, slopes: Slopes) -> Floats:
-    """The gradient as Decoder.flat, once every block has been added; zeros where the logits are given."""
+    """The gradient as Decoder.flat, once every block has been added."""
     flat = np.zeros(len(decoder.flat))
-    if decoder.given.shape[0] > 0:
+    if len(flat) == 0:
         return flat
     fan_in, width = decoder.sizes[0], decoder.sizes[1]
     by_bit = collect(slopes.first)

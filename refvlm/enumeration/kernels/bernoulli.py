@@ -9,9 +9,10 @@ from ..problem import Recognition
 from .compiling import kernel
 from .elementary import log_sigmoids, sigmoids
 
-__all__ = ["bernoulli", "prior_and_entropy"]
+__all__ = ["bernoulli", "log_of_bits", "prior_and_entropy"]
 
 Floats = NDArray[np.float64]
+Bits = NDArray[np.uint8]
 
 
 @kernel
@@ -24,6 +25,19 @@ def bernoulli(logits: Floats) -> tuple[Floats, Floats]:
             probability[n, 1, k], probability[n, 0, k] = sigmoids(logits[n, k])
             log_probability[n, 1, k], log_probability[n, 0, k] = log_sigmoids(logits[n, k])
     return probability, log_probability
+
+
+@kernel
+def log_of_bits(logits: Floats, values: Bits) -> Floats:
+    """log of the probability of rows of bits (N, W) under their logits (N, W): (N,), sixteen terms at a time."""
+    out = np.zeros(len(logits))
+    for n in range(len(logits)):
+        for start in range(0, logits.shape[1], 16):
+            run = 0.0
+            for i in range(start, min(start + 16, logits.shape[1])):
+                run += log_sigmoids(logits[n, i] if values[n, i] else -logits[n, i])[0]
+            out[n] += run
+    return out
 
 
 @kernel

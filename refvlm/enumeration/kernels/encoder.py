@@ -1,6 +1,6 @@
-"""The encoder phi(x) of eq. (4): the same network, with data rows instead of codes along the lanes.
+"""The encoder phi(x) of eq. (4) and its gradient: the network, with data rows instead of codes along the lanes.
 
-Rows pass through elementwise operations only, so a row's logits have the same bits in any batch.
+Forwards, rows pass through elementwise operations only, so a row's logits have the same bits in any batch.
 """
 
 from __future__ import annotations
@@ -9,33 +9,71 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..problem import Decoder
-from .compiling import kernel
-from .lanes import BLOCK, vectors
+from .backward import dense_gradient, derivative
+from .compiling import inline, kernel
+from .lanes import BLOCK, OCTET, load_octet, total, vectors
 from .network import activate, dense
 
-__all__ = ["encode"]
+__all__ = ["encode", "encoder_gradient"]
+
+Floats = NDArray[np.float64]
+Bits = NDArray[np.uint8]
+
+
+@inline
+def forward(network: Decoder, x: Bits, start: int, units: Floats) -> None:
+    """Units of every layer, the bits first and the logits last, for up to 32 rows from `start`."""
+    sizes = network.sizes
+    for j in range(BLOCK):
+        for i in range(sizes[0]):
+            units[i * BLOCK + j] = x[start + j, i] if start + j < len(x) else 0.0
+    offset, inputs = 0, 0
+    for layer in range(len(sizes) - 1):
+        fan_in, fan_out = sizes[layer], sizes[layer + 1]
+        if layer > 0:
+            activate(units, inputs, fan_in, network.activation)
+        biases = offset + fan_in * fan_out
+        dense(network.flat, offset, biases, fan_out, 1, fan_in, fan_out, units, inputs, inputs + fan_in)
+        offset, inputs = offset + (fan_in + 1) * fan_out, inputs + fan_in
 
 
 @kernel
-def encode(network: Decoder, x: NDArray[np.uint8]) -> NDArray[np.float64]:
+def encode(network: Decoder, x: Bits) -> Floats:
     """The network's outputs for rows of bits x (N, fan_in): (N, fan_out)."""
-    sizes, rows = network.sizes, len(x)
-    out = np.empty((rows, sizes[-1]))
-    units = vectors(sizes.sum() * BLOCK)
+    rows, fan_out = len(x), network.sizes[-1]
+    out = np.empty((rows, fan_out))
+    units = vectors(network.sizes.sum() * BLOCK)
+    logits = network.sizes[:-1].sum()
     for start in range(0, rows, BLOCK):
-        lanes = min(BLOCK, rows - start)
-        for j in range(lanes):
-            for i in range(sizes[0]):
-                units[i * BLOCK + j] = x[start + j, i]
-        offset, inputs = 0, 0
-        for layer in range(len(sizes) - 1):
-            fan_in, fan_out = sizes[layer], sizes[layer + 1]
-            if layer > 0:
-                activate(units, inputs, fan_in, network.activation)
-            biases = offset + fan_in * fan_out
-            dense(network.flat, offset, biases, fan_out, 1, fan_in, fan_out, units, inputs, inputs + fan_in)
-            offset, inputs = offset + (fan_in + 1) * fan_out, inputs + fan_in
-        for j in range(lanes):
-            for i in range(sizes[-1]):
-                out[start + j, i] = units[(inputs + i) * BLOCK + j]
+        forward(network, x, start, units)
+        for j in range(min(BLOCK, rows - start)):
+            for i in range(fan_out):
+                out[start + j, i] = units[(logits + i) * BLOCK + j]
     return out
+
+
+@kernel
+def encoder_gradient(network: Decoder, x: Bits, slopes: Floats) -> Floats:
+    """The gradient of sum of slopes * outputs, slopes (N, fan_out), as network.flat."""
+    sizes, rows = network.sizes, len(x)
+    units, down = vectors(sizes.sum() * BLOCK), vectors(sizes.sum() * BLOCK)
+    strands = vectors(len(network.flat) * OCTET)
+    logits = sizes[:-1].sum()
+    for start in range(0, rows, BLOCK):
+        forward(network, x, start, units)
+        for j in range(BLOCK):
+            for i in range(sizes[-1]):
+                down[(logits + i) * BLOCK + j] = slopes[start + j, i] if start + j < rows else 0.0
+        offset, outputs = len(network.flat), logits
+        for layer in range(len(sizes) - 2, -1, -1):
+            fan_in, fan_out = sizes[layer], sizes[layer + 1]
+            offset, inputs = offset - (fan_in + 1) * fan_out, outputs - fan_in
+            dense_gradient(units, down, inputs, outputs, fan_in, fan_out, offset * OCTET, strands)
+            if layer > 0:
+                dense(network.flat, offset, -1, 1, fan_out, fan_out, fan_in, down, outputs, inputs)
+                derivative(units, down, inputs, fan_in, network.activation)
+            outputs = inputs
+    flat = np.empty(len(network.flat))
+    for i in range(len(flat)):
+        flat[i] = total(load_octet(strands, i * OCTET))
+    return flat

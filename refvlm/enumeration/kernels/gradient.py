@@ -6,7 +6,8 @@ Over all rows and one state,
 
     d / d a_i = (sum over n with x_ni = 1 of r_n) sigmoid(-a_i) - (sum over n with x_ni = 0 of r_n) sigmoid(a_i),
 
-so the network is walked backwards once per state, however many rows there are, and the sums over rows go through the
+so the network is walked backwards once per state, however many rows there are, from the logits that it has or, where
+more precise ones are given beside it, from these. The sums over rows go through the
 tables of `groups.py`, backwards. The posterior's weights come from the same tables forwards (the leading `tabled`
 rows), or, row by row, from log p(x_n, z).
 
@@ -67,12 +68,12 @@ def gradient(
     """Sums over `count` codes from `first` and all rows of w_n r_n(z) times what each result differentiates.
 
     Returns: the decoder's gradient, as decoder.flat; the mass of each bit, sum of w_n r_n(z) z_k, (K,); the mass of
-    each code where the prior is a table, (count,), else (0,); d / d logits where they were given, (count, L), else
+    each code where the prior is a table, (count,), else (0,); d / d logits where there is no network, (count, L), else
     (0, L). With an empty q the weights r_n are the posterior's, p(x_n) = total * 2**power; power 0 in `tabled` rows.
     """
     rows, observed = x.shape
     net, log_p, low_q = network(decoder), prior_of(prior), recognition_of(q)
-    by_q, given = len(q.probability) > 0, decoder.given.shape[0] > 0
+    by_q, bare = len(q.probability) > 0, len(decoder.flat) == 0
     probability, log_sigmoid = vectors(2 * observed * BLOCK), vectors(2 * observed * BLOCK)
     prior_lanes, weights = vectors(BLOCK), vectors((0 if by_q else rows - tabled) * BLOCK + BLOCK)
     on, off, mass = vectors(observed * BLOCK), vectors(observed * BLOCK), vectors(BLOCK)
@@ -80,7 +81,7 @@ def gradient(
     slopes, bits = slopes_of(net), bit_sums(1, decoder.sizes[0])
     factors = row_weights / total
     code_mass = np.empty(count if len(prior.table) > 0 else 0)
-    logit_slopes = np.empty((count if given else 0, observed))
+    logit_slopes = np.empty((count if bare else 0, observed))
     for code in range(first, first + max(count, BLOCK), BLOCK):
         if code % PAGE == 0 or code == first:
             turn_page(net, code)
@@ -112,7 +113,7 @@ def gradient(
             p_off, p_on = load_block(probability, 2 * i * BLOCK), load_block(probability, (2 * i + 1) * BLOCK)
             slope = load_block(on, i * BLOCK) * p_off - load_block(off, i * BLOCK) * p_on
             store(slopes.units, (net.logits + i) * BLOCK, slope)
-        if given:
+        if bare:
             for j in range(min(BLOCK, count)):
                 for i in range(observed):
                     logit_slopes[code - first + j, i] = slopes.units[i * BLOCK + j]

@@ -100,10 +100,9 @@ def bounded(decoder: Decoder, most: float) -> bool:
 @inline
 def network(decoder: Decoder, exponentials: bool = True) -> Network:
     """The decoder with its tables filled, with exponentials where that is asked for and they serve."""
-    given = decoder.given.shape[0] > 0
-    width, total = 0 if given else decoder.sizes[1], decoder.sizes[1:].sum()
+    width, total = decoder.sizes[1] if len(decoder.flat) > 0 else 0, decoder.sizes[1:].sum()
     scale = 0.0
-    if exponentials and not given and len(decoder.sizes) > 2 and decoder.activation != 1:
+    if exponentials and width > 0 and len(decoder.sizes) > 2 and decoder.activation != 1:
         scale = 2.0 if decoder.activation == 0 else -1.0
         if not bounded(decoder, 699.0 / abs(scale)):
             scale = 0.0
@@ -123,7 +122,7 @@ def network(decoder: Decoder, exponentials: bool = True) -> Network:
 def turn_page(net: Network, code: int) -> None:
     """Fill the rows for the page that holds `code`."""
     fan_in, width, flat = net.decoder.sizes[0], net.decoder.sizes[1], net.decoder.flat
-    if net.decoder.given.shape[0] > 0:
+    if len(flat) == 0:
         return
     for q in range(width):
         value, small = flat[fan_in * width + q], 0.0
@@ -215,16 +214,10 @@ def add_run(flat: Floats, biases: int, start: int, run: Number, units: Floats, o
 
 
 @inline
-def decode(net: Network, code: int) -> None:
-    """Fill net.units for the block of codes from `code`, whose page has been turned to."""
+def walk(net: Network, code: int) -> None:
+    """The network's own units and logits."""
     decoder = net.decoder
     sizes, units = decoder.sizes, net.units
-    if decoder.given.shape[0] > 0:
-        for j in range(BLOCK):
-            row = min(code - decoder.given_first + j, decoder.given.shape[0] - 1)
-            for i in range(sizes[-1]):
-                units[i * BLOCK + j] = decoder.given[row, i]
-        return
     first_layer(net, code)
     offset, inputs = (sizes[0] + 1) * sizes[1], 0
     for layer in range(1, len(sizes) - 1):
@@ -234,3 +227,16 @@ def decode(net: Network, code: int) -> None:
             activate(units, inputs, fan_in, decoder.activation)
         dense(decoder.flat, offset, offset + fan_in * fan_out, fan_out, 1, fan_in, fan_out, units, inputs, outputs)
         offset, inputs = offset + (fan_in + 1) * fan_out, outputs
+
+
+@inline
+def decode(net: Network, code: int) -> None:
+    """Fill net.units for the block of codes from `code`, whose page has been turned to."""
+    if len(net.decoder.flat) > 0:
+        walk(net, code)
+    given, logits = net.decoder.given, net.logits
+    if given.shape[0] > 0:
+        for j in range(BLOCK):
+            row = min(code - net.decoder.given_first + j, given.shape[0] - 1)
+            for i in range(given.shape[1]):
+                net.units[(logits + i) * BLOCK + j] = given[row, i]
