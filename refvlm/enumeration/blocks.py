@@ -64,14 +64,17 @@ def row_pieces(rows: int, road: Road = Road.STREAMED) -> list[slice]:
     return [slice(start, min(start + most, rows)) for start in range(0, rows, most)]
 
 
-def depth(latents: int, road: Road) -> int:
-    """Additions that a term of the sum goes through at most."""
+def depth(latents: int, road: Road, *, moments: bool = False) -> int:
+    """Additions that a term of the sum, or of a moment of it, goes through at most."""
     pieces = code_pieces(latents, road)
+    pages = max(1, pieces.step // PAGE)
     if road == Road.LINEAR:
-        piece = 256 + 5 + max(1, pieces.step >> 10)  # chunks have at least 2**10 codes
+        chunks = max(1, pieces.step >> 10)  # of at least 2**10 codes
+        piece = (1024 + 10 if moments else 256 + 5) + chunks  # lanes one after the other, or the lanes' tree
+    elif road == Road.TABLED:
+        piece = 3 + pieces.step // 8 + 8 if moments else 3 + PAGE // 8 + pages
     else:
-        page = 3 + PAGE // 8 if road == Road.TABLED else LOW_BITS + MIDDLE_BITS
-        piece = page + max(1, pieces.step // PAGE)
+        piece = LOW_BITS + MIDDLE_BITS + pages + (1 << LOW_BITS if moments else 0)
     return piece + len(pieces).bit_length()
 
 

@@ -36,7 +36,7 @@ So no sum has to be taken to bound its error: P is the answer itself. What remai
    `blocks.depth`, gamma. Terms below 2**-1021 of the largest are dropped, or, by tables, 2**-1020 of a sum above
    2**-900: 2**(K - 120). The final logarithm: 3 u + u P.
 6. Posterior means E[z_k | x] = T_1 / T, T_1 the sum over the codes with z_k = 1. The lemma holds for T_1 as for T, with
-   -log T_1 = P - log E[z_k | x] in place of P; additions go up to 2**11 deeper. So the relative error of the quotient
+   -log T_1 = P - log E[z_k | x] in place of P; additions go deeper. So the relative error of the quotient
    is below the sum of both errors, and u for the division.
 
 Second-order terms, products of two of the above, are covered by a factor 1.01 while b < 10**-3; beyond that the
@@ -115,7 +115,7 @@ def error_bound(model: BernoulliLVM, log_px: Floats, road: Roads, prior_error: f
     road: (N,), how each row was summed. prior_error: the largest error in the table of a prior that is a model, else 0.
     """
     joint = _summed_joint(model, road, prior_error).average(-log_px + model.latents * LOG_2)
-    bound: Floats = SLACK * (joint + _addition(model.latents, road, 0) + 3 * U + U * np.abs(log_px))
+    bound: Floats = SLACK * (joint + _addition(model.latents, road) + 3 * U + U * np.abs(log_px))
     return bound
 
 
@@ -124,7 +124,7 @@ def mean_error(model: BernoulliLVM, mean: Floats, log_px: Floats, road: Roads, p
     whole = error_bound(model, log_px, road, prior_error)[:, None]
     joint = _summed_joint(model, road[:, None], prior_error)
     part = joint.average(-log_px[:, None] - np.log(np.maximum(mean, 2.0**-1022)) + model.latents * LOG_2)
-    part = part + _addition(model.latents, road, 2**11)[:, None]
+    part = part + _addition(model.latents, road, moments=True)[:, None]
     relative = whole + part + 3 * U
     bound: Floats = SLACK * mean * np.where(relative < 1, relative * (1 + relative), np.inf) + 2.0**-100
     return np.minimum(bound, 1.0)
@@ -149,9 +149,9 @@ def _prior_relative(model: BernoulliLVM) -> int:
     return 7 + model.latents + 2 if isinstance(model.prior, Bernoulli) else 0
 
 
-def _addition(latents: int, road: Roads, more: int) -> Floats:
-    """Step 5: the relative error of adding terms, `more` additions deeper than log p(x) goes, and of losing some."""
-    depths = np.array([depth(latents, r) + more for r in Road])[road]
+def _addition(latents: int, road: Roads, *, moments: bool = False) -> Floats:
+    """Step 5: the relative error of adding terms, those of log p(x) or of its moments, and of losing some."""
+    depths = np.array([depth(latents, r, moments=moments) for r in Road])[road]
     error: Floats = gamma(depths) + 2.0 ** (latents - 120)
     return error
 
