@@ -688,7 +688,7 @@ def test_the_demo_learns_and_speaks_json(tmp_path, monkeypatch, run):
     assert os.listdir(tmp_path) == ["refvlm-demo.npz"]
 
 
-@pytest.mark.parametrize("arguments", ["--help", "--version", "evaluate --help", "demo -h", "sample -h"])
+@pytest.mark.parametrize("arguments", ["--help", "--version", "evaluate --help", "demo -h", "sample -h", "bench -h"])
 def test_help_loads_neither_numba_nor_scipy(arguments):
     script = (
         "import sys\nfrom refvlm.cli import main\n"

@@ -12,7 +12,7 @@ FLOORS = {
     "bits": 0, "checks": 0, "progress": 0, "rows": 0, "storage": 0, "data": 0,
     "model": 1, "enumeration": 1,
     "inference": 2,
-    "learning": 3,
+    "learning": 3, "bench": 3,
     "cli": 4, "__main__": 4, "__init__": 4,
 }  # fmt: skip
 

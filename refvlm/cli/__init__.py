@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from .. import __version__
-from . import demo, evaluate, sample
+from . import bench, demo, evaluate, sample
 from .failure import BAD_INPUT, INTERRUPTED, NO_OUTPUT, OK, Failure, one_line
 from .messages import say
 
@@ -19,7 +19,7 @@ __all__ = ["main"]
 _EPILOG = """\
 exit codes:
   0    done (also where the reader of standard output stopped early)
-  1    done, and log p(x) = VLB + KL did not hold
+  1    done, and log p(x) = VLB + KL did not hold, or in bench another framework disagreed
   2    the command line is wrong
   65   the contents of MODEL or DATA are wrong, do not fit together, or are too large to compute
   66   MODEL or DATA cannot be found or read
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"refvlm {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (demo, evaluate, sample):
+    for command in (demo, evaluate, sample, bench):
         command.add_parser(commands)
     return parser
 

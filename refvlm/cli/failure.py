@@ -12,6 +12,7 @@ __all__ = [
     "NO_INPUT",
     "NO_OUTPUT",
     "OK",
+    "PEER_DISAGREES",
     "Failure",
     "one_line",
     "reading",
@@ -20,6 +21,7 @@ __all__ = [
 
 OK = 0
 IDENTITY_BROKEN = 1
+PEER_DISAGREES = 1
 BAD_INPUT = 65
 NO_INPUT = 66
 NO_OUTPUT = 73

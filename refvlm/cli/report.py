@@ -13,7 +13,7 @@ from ..inference.bounds import Decomposition
 from ..model.latent_variable import BernoulliLVM
 from .worked import Worked
 
-__all__ = ["Human", "JSONLines", "Reporter", "Row", "Summary", "rows_of"]
+__all__ = ["Human", "JSONLines", "Reporter", "Row", "Summary", "print_json", "rows_of"]
 
 TOLERANCE = 1e-12
 """The identity holds where |residual| <= TOLERANCE (1 + |log p(x)| + |VLB|)."""
@@ -116,17 +116,17 @@ class JSONLines:
     def worked(self, row: int, table: Worked) -> None:
         """A line for every z, then the sums."""
         for line in table.lines:
-            self._print({"row": row, **line._asdict()})
-        self._print({"row": row, "sums": table.sums._asdict()})
+            print_json({"row": row, **line._asdict()})
+        print_json({"row": row, "sums": table.sums._asdict()})
 
     def row(self, row: Row) -> None:
         """row, log_px, log_px_error, vlb, kl, residual, vlb_error, kl_error."""
-        self._print(row._asdict())
+        print_json(row._asdict())
 
     def end(self, summary: Summary, shown: int) -> None:
         """The summary."""
         bounded = summary.has_bound
-        self._print(
+        print_json(
             {
                 "summary": {
                     "rows": summary.rows,
@@ -140,8 +140,10 @@ class JSONLines:
             }
         )
 
-    def _print(self, value: object) -> None:
-        print(json.dumps(_plain(value), allow_nan=False))
+
+def print_json(value: object) -> None:
+    """One line."""
+    print(json.dumps(_plain(value), allow_nan=False))
 
 
 def _plain(value: object) -> object:

@@ -1,0 +1,1 @@
+"""How fast the enumeration is on this machine: beside what the machine can do, and beside other frameworks."""
