@@ -40,24 +40,39 @@ Bits = NDArray[np.uint8]
 
 
 @inline
+def add_to(sums: Floats, entry: int, weight: Number) -> None:
+    """sums[entry : entry + 8] += weight."""
+    store(sums, entry, load_octet(sums, entry) + weight)
+
+
+@inline
 def scatter(sums: Floats, groups: Groups, n: int, weight: Number) -> None:
     """Add the weight of row n, an octet, to the entry of its pattern in every group."""
     count = len(groups.first) - 1
     first = (n // OCTET) * count * OCTET + n % OCTET
     for at in range(first, first + count * OCTET, OCTET):
-        entry = groups.offsets[at]
-        store(sums, entry, load_octet(sums, entry) + weight)
+        add_to(sums, groups.offsets[at], weight)
 
 
 @inline
 def scatter_tabled(sums: Floats, groups: Groups, table: Floats, factors: Floats, tabled: int) -> None:
-    """`scatter` for the leading rows, whose weights are the tables' products times their factors."""
+    """`scatter` for the leading rows, whose weights are the tables' products times their factors, eight by eight."""
+    count, offsets = len(groups.first) - 1, groups.offsets
     for tile in range((tabled + OCTET - 1) // OCTET):
-        n = tile * OCTET
-        for weight in products(table, groups, tile):
-            if n < tabled:
-                scatter(sums, groups, n, weight * factors[n])
-            n += 1
+        a, b, c, d, e, f, g, h = products(table, groups, tile)
+        n, at = tile * OCTET, tile * count * OCTET
+        a, b, c, d = a * factors[n], b * factors[n + 1], c * factors[n + 2], d * factors[n + 3]
+        e, f, g, h = e * factors[n + 4], f * factors[n + 5], g * factors[n + 6], h * factors[n + 7]
+        for _ in range(count):
+            add_to(sums, offsets[at], a)
+            add_to(sums, offsets[at + 1], b)
+            add_to(sums, offsets[at + 2], c)
+            add_to(sums, offsets[at + 3], d)
+            add_to(sums, offsets[at + 4], e)
+            add_to(sums, offsets[at + 5], f)
+            add_to(sums, offsets[at + 6], g)
+            add_to(sums, offsets[at + 7], h)
+            at += OCTET
 
 
 @kernel
@@ -79,7 +94,8 @@ def gradient(
     on, off, mass = vectors(observed * BLOCK), vectors(observed * BLOCK), vectors(BLOCK)
     table, sums = vectors(groups.start[-1] * OCTET), vectors(groups.start[-1] * OCTET)
     slopes, bits = slopes_of(net), bit_sums(1, decoder.sizes[0])
-    factors = row_weights / total
+    factors, leading = row_weights / total, vectors(groups.tiles * OCTET)
+    leading[:tabled] = factors[:tabled]  # rows that only fill up a tile weigh nothing
     code_mass = np.empty(count if len(prior.table) > 0 else 0)
     logit_slopes = np.empty((count if bare else 0, observed))
     for code in range(first, first + max(count, BLOCK), BLOCK):
@@ -105,7 +121,7 @@ def gradient(
             else:
                 if tabled > 0:
                     tabulate_groups(groups, probability, load_octet(prior_lanes, lane), lane, table)
-                    scatter_tabled(sums, groups, table, factors, tabled)
+                    scatter_tabled(sums, groups, table, leading, tabled)
                 for n in range(tabled, rows):
                     scatter(sums, groups, n, load_octet(weights, (n - tabled) * BLOCK + lane))
             store(mass, lane, fold_groups(groups, sums, lane, on, off))
