@@ -90,7 +90,10 @@ def as_logits(name: str, value: object, ndim: int) -> NDArray[np.float64]:
 
 
 def as_binary(name: str, value: object, columns: int | None, *, rows: int | None = None) -> NDArray[np.uint8]:
-    """`value` as a C-ordered uint8 array (rows, columns) of exact zeros and ones."""
+    """`value` as a C-ordered, writable uint8 array (rows, columns) of exact zeros and ones.
+
+    Writable, because kernels would be compiled once more for arrays that are not.
+    """
     array = as_array(name, value)
     if array.ndim == 1:
         raise ValueError(f"{name}: got shape {array.shape}, wanted (rows, columns); for one row write {name}[None]")
@@ -107,7 +110,7 @@ def as_binary(name: str, value: object, columns: int | None, *, rows: int | None
             f"{name}: got {array[row, column]} at row {row}, column {column}, wanted exactly 0 or 1; "
             f"binarise first, for instance ({name} >= 0.5)"
         )
-    return np.ascontiguousarray(array, dtype=np.uint8)
+    return np.require(array, np.uint8, ["C", "W"])
 
 
 def as_weights(value: object, rows: int) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """Compiled kernels are kept for the next process, and a damaged or missing cache is no error."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -53,3 +54,44 @@ def test_where_nothing_can_be_kept_kernels_still_run_and_the_reason_is_told(tmp_
     assert (value, hits) == (filled[1][0], 0)
     assert "cannot be kept" in problem
     assert "REFVLM_CACHE_DIR" in problem
+
+
+def test_no_kernel_is_compiled_for_more_than_one_type_of_arguments():
+    """Other sizes, numbers of rows and kinds of arrays, read-only ones too, compile nothing."""
+    program = """
+import numpy as np, refvlm
+from refvlm.enumeration import kernels
+rng = np.random.default_rng(0)
+def go(model, q, x):
+    refvlm.log_marginal(model, x)
+    refvlm.posterior_mean(model, x)
+    refvlm.grad_log_marginal(model, x, np.ones(len(x)))
+    refvlm.decompose(model, q, x)
+    refvlm.grad_vlb(model, q, x)
+    refvlm.posterior(model, x)
+    z = refvlm.sample_posterior(model, x, 1, rng)[:, 0]
+    refvlm.log_joint(model, x, z)
+    refvlm.log_q(q, x, z)
+for sizes in ([11, 7], [13, 3, 5]):
+    latents, observed = sizes[0], sizes[-1]
+    network = refvlm.MLP.random(sizes, rng)
+    large = refvlm.MLP([1e6 * w for w in network.weights], network.biases)
+    for rows in (3, 40):
+        x = (rng.random((rows, observed)) < 0.5).astype(np.uint8)
+        fixed = x.copy()
+        fixed.setflags(write=False)
+        encoder = refvlm.AmortisedPosterior(refvlm.MLP.random([observed, 4, latents], rng))
+        free = refvlm.PerDatumPosterior(rng.normal(size=(rows, latents)))
+        for data, q in ((x, encoder), (fixed, free), (x[::-1].astype(float), encoder), (fixed.astype(bool), free)):
+            go(refvlm.BernoulliLVM(refvlm.Bernoulli(np.zeros(latents)), network), q, data)
+        go(refvlm.BernoulliLVM(refvlm.Bernoulli(np.zeros(latents)), large), free, fixed)
+upper = refvlm.BernoulliLVM(refvlm.Bernoulli(np.zeros(2)), refvlm.MLP.random([2, 4], rng))
+deep = refvlm.BernoulliLVM(upper, refvlm.MLP.random([4, 5], rng))
+stages = [refvlm.AmortisedPosterior(refvlm.MLP.random(s, rng)) for s in ([5, 4], [4, 3, 2])]
+go(deep, refvlm.ChainPosterior(stages), (rng.random((6, 5)) < 0.5))
+names = [name for name in kernels._HOMES if kernels._HOMES[name] != "roofline"]
+print({name: len(kernels.get(name).compiled.signatures) for name in names})
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert set(ast.literal_eval(done.stdout).values()) == {1}, done.stdout

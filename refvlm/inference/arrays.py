@@ -148,7 +148,7 @@ def named(origin: Source, flat: Floats) -> Parameters:
 
 def prior_bits(prior: Bernoulli) -> Prior:
     """A factorised prior's log-probabilities, bit by bit."""
-    log_probability = kernels.get("bernoulli")(prior.logits[None])[1]
+    log_probability = kernels.get("bernoulli")(np.array(prior.logits[None]))[1]
     return Prior(log_probability[0], np.zeros(0))
 
 
@@ -171,7 +171,7 @@ def recognition_logits(q: FactorisedPosterior, x: Bits) -> Floats:
     if isinstance(q, AmortisedPosterior) and isinstance(q.encoder, MLP):
         own: Floats = kernels.get("encode")(flat_network(q.encoder), x)
         return own
-    logits = np.ascontiguousarray(q.forward(x)[0], dtype=np.float64)
+    logits = np.require(q.forward(x)[0], np.float64, ["C", "W"])
     if logits.shape != (len(x), q.latents) or np.isnan(logits).any():
         raise ValueError(
             f"posterior: forward returned logits of shape {logits.shape}, wanted {(len(x), q.latents)}, no NaN"

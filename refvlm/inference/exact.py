@@ -290,5 +290,5 @@ def log_marginal_and_grad(
 
 def prior_gradient(prior: Bernoulli, bit_mass: Floats, mass: float) -> Parameters:
     """Of sum of r(z) log p(z), from the mass of each bit and in all: mass_k - mass beta_k; 0 for an infinite logit."""
-    beta = kernels.get("bernoulli")(prior.logits[None])[0][0, 1]
+    beta = kernels.get("bernoulli")(np.array(prior.logits[None]))[0][0, 1]
     return {"logits": np.where(np.isinf(prior.logits), 0.0, bit_mass - mass * beta)}

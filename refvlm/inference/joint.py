@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 
 def log_of_bits(logits: Floats, values: NDArray[np.uint8]) -> Floats:
     """sum over the last axis of log Bernoulli(value; sigmoid(logit)), (N,); -inf where a degenerate bit disagrees."""
-    value: Floats = kernels.get("log_of_bits")(np.ascontiguousarray(logits, dtype=np.float64), values)
+    value: Floats = kernels.get("log_of_bits")(np.require(logits, np.float64, ["C", "W"]), values)
     return value
 
 
