@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+from numba import types
 from numba.core import config
 from numba.core.caching import FunctionCache
 
@@ -116,7 +117,15 @@ def cold() -> bool:
 
 def inline(function: F) -> F:
     """A part of kernels: compiled into each of its callers, so that loops around it become vector code."""
-    result: F = numba.njit(
+    result: Any = numba.njit(
         nogil=True, error_model="numpy", forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True
     )(function)
-    return result
+    typed = result.get_call_template
+
+    def without_literals(arguments: Any, keywords: Any) -> Any:
+        """Numba would compile a part anew for every constant that it is called with."""
+        plain = {name: types.unliteral(kind) for name, kind in keywords.items()}
+        return typed(tuple(types.unliteral(kind) for kind in arguments), plain)
+
+    result.get_call_template = without_literals
+    return cast(F, result)
