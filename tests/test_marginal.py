@@ -220,6 +220,15 @@ def test_the_linear_kernel_equals_the_definition(latents, observed, scale):
     np.testing.assert_allclose(refvlm.posterior_mean(model, x), mean, rtol=1e-9, atol=1e-300)
 
 
+def test_the_linear_kernel_keeps_its_range_over_thousands_of_factors():
+    """16 factors make 2**11.98 here: mantissas just below 2, which must not pile up over 563 scalings."""
+    rng = np.random.default_rng(0)
+    bias = -np.log(2 ** (11.98 / 16) - 1)
+    decoder = refvlm.MLP([1e-6 * rng.normal(size=(13, 9000))], [np.full(9000, bias)])
+    model, x = refvlm.BernoulliLVM(refvlm.Bernoulli(np.zeros(13)), decoder), np.zeros((1, 9000), dtype=np.uint8)
+    np.testing.assert_allclose(refvlm.log_marginal(model, x), definition.log_marginal(model, x), rtol=1e-12)
+
+
 def test_the_linear_kernel_takes_every_form_and_steps_aside():
     """Of the weights above: what `linear_split` decides."""
     forms = set()

@@ -13,12 +13,12 @@ A row is one setting of the high bits; 32 rows make a chunk. Four rows by 32 lan
 of `together` rows are added as one, so that there is one division for 4, 2 or 1 states.
 
 Ranges. (D_i + F_i) / (D_i + 1) lies between exp(-s_i) and exp(s_i). So, scaled by a power of two near the product of
-(D_i + 1), taken for 16 factors at a time, every product lies within exp(+-S) of 1, S = sum s_i, and none on the way
-leaves exp(+-(S + Q)), Q = the largest sum over 16 factors of |h_i + c_i| + log 2. Denominators of `together` rows lie
-within exp(+-together S). A row's weight or a product that underflows loses, relative to what the largest row of the
-chunk contributes, at most exp(-708 + 2 S), exp(-744 + 3 S) and exp(-744 + 5 S) for together = 1, 2, 4. `linear_split`
-admits S + Q <= 690 and S <= 300, 210, 125: less than exp(-100) is lost; where that does not hold for any number of low
-bits from 5 to 10, the sum goes through `marginal.py`.
+(D_i + 1), taken out after every 16 factors, every product lies within exp(+-S) of 1 to 2, S = sum s_i, and none on
+the way leaves exp(+-(S + Q)), Q = the largest sum over 16 factors of |h_i + c_i| + log 2. Denominators of `together`
+rows lie within exp(+-together S). A row's weight or a product that underflows loses, relative to what the largest row
+of the chunk contributes, at most exp(-708 + 2 S), exp(-744 + 3 S) and exp(-744 + 5 S) for together = 1, 2, 4.
+`linear_split` admits S + Q <= 690 and S <= 300, 210, 125: less than exp(-100) is lost; where that does not hold for any
+number of low bits from 5 to 10, the sum goes through `marginal.py`.
 
 Errors. Table entries: their arguments are sums in double-double, so 2 u each, whatever the weights; a factor 3 u, a
 product of L of them 4 L u; weights 3 u each, fractions 8 u: the relative error of a term is at most (4 L + 20) u,
@@ -37,7 +37,7 @@ from ..problem import Decoder, Prior
 from .compiling import inline, kernel
 from .double_double import add, two_sum
 from .elementary import MAGIC, Number, exp, exp_of_sum, exp_parts, larger, power_of_two
-from .lanes import BLOCK, exponent, fma, load_block, splat_block, store, total, vectors
+from .lanes import BLOCK, exponent, fma, load_block, mantissa, splat_block, store, total, vectors
 from .marginal import NO_POWER
 
 __all__ = ["linear_marginal", "linear_split"]
@@ -183,7 +183,7 @@ def fill_rows(split: Split, prior: Prior, code: int, low: int, rows: Rows) -> fl
             scale = power_of_two(-e)
             store(rows.scales, start // SEGMENT * BLOCK, scale)
             store(rows.factors, start * BLOCK, load_block(rows.factors, start * BLOCK) * scale)
-            exponents, product = exponents + e, splat_block(1.0)
+            exponents, product = exponents + e, mantissa(product)
     v, rest = two_sum(larger(load_block(split.log_rows, 0) + log_prior, FAR), -sum_h)
     m, shifted = exp_parts(v, rest - sum_rest)
     powers = (shifted - MAGIC) - exponents
