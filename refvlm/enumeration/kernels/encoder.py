@@ -1,6 +1,7 @@
 """The encoder phi(x) of eq. (4) and its gradient: the network, with data rows instead of codes along the lanes.
 
-Forwards, rows pass through elementwise operations only, so a row's logits have the same bits in any batch.
+Forwards, rows pass through elementwise operations only, so a row's logits have the same bits in any batch. The
+errors of the layers are those of `network.py`, the first one dense too. Twin: `model/mlp.MLP.forward` and its pullback.
 """
 
 from __future__ import annotations

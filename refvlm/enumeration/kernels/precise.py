@@ -2,7 +2,8 @@
 
 The first layer is the table split of `network.py`, double-double there already; the others follow in kind. Several
 times slower than float64, so it is for weights under which that would lose digits. In a dense layer the rests are
-summed apart: n inputs leave an error of (n**2 + n) u**2 sum |w h|.
+summed apart: n inputs leave an error of (n**2 + n) u**2 sum |w h|. Twin:
+`model/mlp.MLP.forward`, where weights are small.
 """
 
 from __future__ import annotations
