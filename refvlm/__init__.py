@@ -4,6 +4,8 @@ Exact log p(x), posterior, variational lower bound (VLB), KL gap and gradients b
 Quantities are in nats, per row of x; parameters are logits; bit k of a code c is z_k = (c >> k) & 1.
 """
 
+from typing import TYPE_CHECKING
+
 from . import bits
 from .checks import FileFormatError
 from .data import bars, digits, shifter
@@ -17,13 +19,16 @@ from .inference.exact import (
     sample_posterior,
 )
 from .inference.joint import log_joint, log_likelihood, log_prior, log_q
-from .inference.sampled import Estimate, vlb_estimate
+from .inference.sampled import Estimate, log_marginal_estimate, vlb_estimate
 from .model.bernoulli import Bernoulli
 from .model.files import load, save
 from .model.foreign import from_flax, from_torch
 from .model.latent_variable import BernoulliLVM
 from .model.mlp import MLP
 from .model.recognition import AmortisedPosterior, ChainPosterior, PerDatumPosterior
+
+if TYPE_CHECKING:
+    from .learning.fit import Fit, fit
 
 __version__ = "0.1.0"
 
@@ -36,12 +41,14 @@ __all__ = [
     "Decomposition",
     "Estimate",
     "FileFormatError",
+    "Fit",
     "PerDatumPosterior",
     "VLBTerms",
     "bars",
     "bits",
     "decompose",
     "digits",
+    "fit",
     "from_flax",
     "from_torch",
     "grad_log_marginal",
@@ -52,6 +59,7 @@ __all__ = [
     "log_likelihood",
     "log_marginal",
     "log_marginal_and_grad",
+    "log_marginal_estimate",
     "log_prior",
     "log_q",
     "posterior",
@@ -63,3 +71,12 @@ __all__ = [
     "vlb_estimate",
     "vlb_terms",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Learning on first use: it needs SciPy, which takes a moment to load."""
+    if name in ("Fit", "fit"):
+        from .learning import fit
+
+        return getattr(fit, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -30,6 +30,7 @@ __all__ = [
     "evidence",
     "grad_log_marginal",
     "log_marginal",
+    "log_joint_table",
     "log_marginal_and_grad",
     "log_prior_arrays",
     "posterior",
@@ -235,6 +236,18 @@ def _invert(weights: Floats, uniforms: Floats) -> NDArray[np.int64]:
     shares = np.cumsum(weights, axis=1)
     shares /= shares[:, -1:]
     return np.stack([np.searchsorted(share, u, side="right") for share, u in zip(shares, uniforms, strict=True)])
+
+
+def log_joint_table(model: BernoulliLVM, x: Bits, engine: Engine) -> Floats:
+    """log p(x, z) of every code, (N, 2**K); refused where the table will not fit."""
+    check_fits(
+        f"the table of log p(x, z) of {len(x)} rows by 2**{model.latents} codes",
+        8 * len(x) << model.latents,
+        "use fewer rows at a time",
+    )
+    if len(x) == 0:
+        return np.zeros((0, 1 << model.latents))
+    return sums.joint_table(arrays.source(model.decoder), log_prior_arrays(model.prior, engine)[0], x, engine)
 
 
 def grad_log_marginal(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from ..model.recognition import ChainPosterior, Posterior
 from .arrays import check_model, check_posterior
 from .joint import log_likelihood, log_of_bits, log_prior
 
-__all__ = ["Estimate", "vlb_estimate"]
+__all__ = ["Estimate", "log_marginal_estimate", "vlb_estimate"]
 
 Floats = NDArray[np.float64]
 Bits = NDArray[np.uint8]
@@ -38,22 +39,52 @@ def vlb_estimate(
     Returns value (N,) and standard_error (N,), the sample standard deviation over sqrt(samples). Where a draw hits
     a z of zero prior probability, value is -inf and standard_error inf. q as in `vlb`.
     """
+    value, error = np.empty(0), np.empty(0)
+    for draws in _log_ratios(model, q, x, rng, samples):
+        mean = draws.mean(axis=1)
+        with np.errstate(invalid="ignore"):
+            spread = np.where(np.isneginf(mean), np.inf, draws.std(axis=1, ddof=1) / np.sqrt(samples))
+        value, error = np.append(value, mean), np.append(error, spread)
+    return Estimate(value, error)
+
+
+def log_marginal_estimate(
+    model: BernoulliLVM, q: Posterior, x: ArrayLike, rng: np.random.Generator, *, samples: int
+) -> Estimate:
+    """log p(x) by importance sampling, for K that cannot be enumerated: log (1/M) sum_m p(x, z_m) / q(z_m), z_m ~ q.
+
+    samples: M >= 2 for each row. Returns value (N,) and standard_error (N,), that of the mean weight carried through
+    the logarithm (delta method). The weights' mean is unbiased for p(x), so on average the value is too low, the more
+    so the farther q is from the posterior; where few weights dominate, standard_error is too small as well. Where
+    every draw hits a z of zero prior probability, value is -inf and standard_error inf. q as in `vlb`.
+    """
+    value, error = np.empty(0), np.empty(0)
+    for draws in _log_ratios(model, q, x, rng, samples):
+        largest = draws.max(axis=1)
+        lost = np.isneginf(largest)
+        weights = np.exp(draws - np.where(lost, 0.0, largest)[:, None])
+        mean = weights.mean(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            spread = np.where(lost, np.inf, weights.std(axis=1, ddof=1) / (np.sqrt(samples) * mean))
+            value = np.append(value, np.where(lost, -np.inf, largest + np.log(mean)))
+        error = np.append(error, spread)
+    return Estimate(value, error)
+
+
+def _log_ratios(
+    model: BernoulliLVM, q: Posterior, x: ArrayLike, rng: np.random.Generator, samples: int
+) -> Iterator[Floats]:
+    """log p(x, z) - log q(z) of `samples` draws for each row, (rows, samples), so many rows at a time."""
     check_posterior(check_model(model), q)
     rows = as_binary("x", x, model.observed)
     check_generator("rng", rng)
     check_count("samples", samples, 2)
-    value, error = np.empty(len(rows)), np.empty(len(rows))
     logits = np.asarray(_first_logits(q, rows))
     step = max(1, _PAIRS // samples)
     for start in range(0, len(rows), step):
         part = slice(start, min(start + step, len(rows)))
         pairs = np.repeat(rows[part], samples, axis=0)
-        draws = _log_ratio(model, q, pairs, np.repeat(logits[part], samples, axis=0), rng).reshape(-1, samples)
-        value[part] = draws.mean(axis=1)
-        hit = np.isneginf(value[part])
-        with np.errstate(invalid="ignore"):
-            error[part] = np.where(hit, np.inf, draws.std(axis=1, ddof=1) / np.sqrt(samples))
-    return Estimate(value, error)
+        yield _log_ratio(model, q, pairs, np.repeat(logits[part], samples, axis=0), rng).reshape(-1, samples)
 
 
 def _first_logits(q: Posterior, x: Bits) -> Floats:

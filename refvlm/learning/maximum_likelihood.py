@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ..checks import as_binary
 from ..inference.exact import log_marginal_and_grad
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import Parameters
 from .ascent import ascend
+from .batches import Batch
+from .machine import Machine, flat
 
 if TYPE_CHECKING:
     from ..enumeration.engine import Progress
 
-__all__ = ["climb"]
+__all__ = ["climb", "gradient"]
+
+
+def gradient(machine: Machine, batch: Batch, workers: int | None = None) -> tuple[NDArray[np.float64], float]:
+    """Of the weighted mean of log p(x_n), as the generative part of the vector; and that mean, nats."""
+    values, slopes = log_marginal_and_grad(machine.model, batch.x, batch.weights, workers=workers)
+    return flat(slopes), float(batch.weights @ values)
 
 
 def climb(
@@ -30,7 +39,7 @@ def climb(
     rows = as_binary("x", x, model.observed)
 
     def objective(parameters: Parameters) -> tuple[float, Parameters]:
-        values, gradient = log_marginal_and_grad(model.with_parameters(parameters), rows, workers=workers)
-        return float(values.mean()), {name: value / len(rows) for name, value in gradient.items()}
+        values, slopes = log_marginal_and_grad(model.with_parameters(parameters), rows, workers=workers)
+        return float(values.mean()), {name: value / len(rows) for name, value in slopes.items()}
 
     return model.with_parameters(ascend(model.parameters(), objective, steps, progress))

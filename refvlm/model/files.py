@@ -24,7 +24,7 @@ from .latent_variable import BernoulliLVM, prefixed, under
 from .mlp import MLP, Network, Parameters
 from .recognition import AmortisedPosterior, ChainPosterior, PerDatumPosterior, Posterior
 
-__all__ = ["FORMAT_VERSION", "load", "save"]
+__all__ = ["FORMAT_VERSION", "load", "read_arrays", "save"]
 
 FORMAT_VERSION = 1
 
@@ -63,7 +63,7 @@ def load(path: str | os.PathLike[str]) -> tuple[BernoulliLVM, Posterior | None]:
     """
     name = os.fspath(path)
     with open(path, "rb") as file:
-        arrays = _read_arrays(name, file)
+        arrays = read_arrays(name, file)
     try:
         header = _read_header(arrays)
         model = _build_model(header["model"], under("model.", arrays), 0)
@@ -103,14 +103,16 @@ def _describe_posterior(posterior: Posterior) -> dict[str, Any]:
     raise TypeError(f"posterior: got {describe(posterior)}, wanted a posterior of refvlm")
 
 
-def _read_arrays(name: str, file: io.BufferedReader) -> dict[str, NDArray[Any]]:
+def read_arrays(
+    name: str, file: io.BufferedReader, wanted: str = "a model file written by refvlm.save"
+) -> dict[str, NDArray[Any]]:
     """Every array of the archive by name, sizes checked before any is read."""
     start = file.peek(6)[:6]
     if not start.startswith(b"PK"):
         kind = "a single .npy array" if start.startswith(b"\x93NUMPY") else "no .npz archive"
         if start[:1] == b"\x80":
             kind = "a Python pickle, which is never loaded"
-        raise FileFormatError(f"{name}: this is {kind}; wanted a model file written by refvlm.save")
+        raise FileFormatError(f"{name}: this is {kind}; wanted {wanted}")
     arrays = {}
     try:
         with zipfile.ZipFile(file) as archive:

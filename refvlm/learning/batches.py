@@ -1,0 +1,80 @@
+"""Data to learn from: equal rows merged with their weights, and minibatches that a seed alone determines."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..checks import as_binary, as_weights
+
+__all__ = ["Batch", "Data"]
+
+Floats = NDArray[np.float64]
+Bits = NDArray[np.uint8]
+
+
+class Batch(NamedTuple):
+    """Rows x (n, L) and weights (n,) that sum to 1."""
+
+    x: Bits
+    weights: Floats
+
+
+class Data:
+    """Rows of zeros and ones with weights, (N, L) and (N,).
+
+    distinct: the rows without repetition, (U, L), in order of first appearance; inverse: (N,), where each row is among
+    them. Raises ValueError or TypeError for an x that is not binary or has no rows, and for weights that are negative
+    or all zero; messages name `name`.
+    """
+
+    def __init__(self, name: str, x: ArrayLike, weights: ArrayLike | None = None, columns: int | None = None) -> None:
+        self.x = as_binary(name, x, columns)
+        if self.x.size == 0:
+            raise ValueError(f"{name}: got shape {self.x.shape}, wanted at least one row and one column")
+        self.weighted = weights is not None
+        given = as_weights(weights, len(self.x))
+        if (given < 0).any() or not given.sum() > 0:
+            raise ValueError("weights: got negative ones, or none above 0; wanted how often each row counts")
+        self.weights = given / given.sum()
+        packed = np.packbits(self.x, axis=1)
+        keys = packed.view(np.dtype((np.void, packed.shape[1]))).ravel()
+        _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        self.distinct, self.inverse = self.x[first[order]], rank[inverse.ravel()]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def merged(self) -> Batch:
+        """All rows, each kind once."""
+        return Batch(self.distinct, np.bincount(self.inverse, self.weights, len(self.distinct)).astype(np.float64))
+
+    def batch(self, index: NDArray[np.int64], merge: bool) -> Batch:
+        """These rows, equally weighted; merged if asked for."""
+        if not merge:
+            return Batch(self.x[index], np.full(len(index), 1.0 / len(index)))
+        kinds, counts = np.unique(self.inverse[index], return_counts=True)
+        return Batch(self.distinct[kinds], counts / len(index))
+
+    def epoch(self, seed: int, epoch: int, size: int) -> Iterator[NDArray[np.int64]]:
+        """Indices of the minibatches of an epoch: a permutation, cut; with weights, draws with these probabilities."""
+        rng = np.random.default_rng([seed, epoch])
+        if self.weighted:
+            order = np.searchsorted(np.cumsum(self.weights)[:-1], rng.random(len(self)), side="right")
+        else:
+            order = rng.permutation(len(self))
+        return (order[first : first + size] for first in range(0, len(order), size))
+
+    def digest(self) -> str:
+        """SHA-256 of rows and weights."""
+        content = hashlib.sha256(repr(self.x.shape).encode())
+        content.update(self.x.tobytes())
+        content.update(self.weights.tobytes())
+        return content.hexdigest()

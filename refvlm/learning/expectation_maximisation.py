@@ -1,0 +1,146 @@
+"""Exact maximum likelihood, eq. (5), as generalised EM (Dempster, Laird & Rubin 1977).
+
+    E:  r(z | x_n) = p(z | x_n) at the present parameters, eq. (6), for every z
+    M:  uphill on Q = sum_n weights_n sum_z r(z | x_n) [log p(z; beta) + log p(x_n | z; theta)]
+        the prior in closed form, beta_k = E_r[z_k]; the decoder by steps along its gradient that never lower Q
+
+What raises Q cannot lower sum_n weights_n log p(x_n). Of r only two sums over the rows enter Q: the mass m(z) of a
+code, and t(z), the sum of x_n weighted with it, so that, with logits a(z),
+
+    Q(theta) = sum_z [ t(z) . a(z) - m(z) sum_i log(1 + e^{a_i(z)}) ],    dQ/da(z) = t(z) - m(z) sigmoid(a(z)).
+
+A prior that is itself a model learns in the same way from the codes, weighted by m(z).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit as sigmoid
+
+from .. import bits
+from ..checks import as_binary, as_weights, check_count, check_fits, describe
+from ..inference.exact import posterior
+from ..model.bernoulli import Bernoulli
+from ..model.latent_variable import BernoulliLVM
+from ..model.mlp import MLP
+
+if TYPE_CHECKING:
+    from ..enumeration.engine import Progress
+
+__all__ = ["Expected", "expect", "maximise_decoder", "maximise_prior", "step"]
+
+Floats = NDArray[np.float64]
+
+SUFFICIENT = 1e-4
+"""Armijo's constant: the share of the rise foretold by the gradient that a step has to bring."""
+
+_PART = 1 << 22
+"""Entries of the posterior that are held at a time."""
+
+
+class Expected(NamedTuple):
+    """What an E-step leaves: mass m(z), (2**K,), and targets t(z), (2**K, L)."""
+
+    mass: Floats
+    targets: Floats
+
+
+def step(
+    model: BernoulliLVM,
+    x: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    rate: float = 1.0,
+    ascents: int = 10,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[BernoulliLVM, float]:
+    """The model after one E-step and one M-step, and the decoder's last step length, to begin with next time.
+
+    x: (N, L); weights: (N,), not negative, None for ones. rate: the first step length tried. ascents: of the
+    decoder. sum_n weights_n log p(x_n) never falls. Raises TypeError for a decoder that is no MLP, and ValueError
+    where the tables of 2**K codes will not fit.
+    """
+    rows = as_binary("x", x, model.observed)
+    shares = as_weights(weights, len(rows))
+    if (shares < 0).any():
+        raise ValueError(f"weights: got {shares.min()}, wanted none below 0")
+    check_count("ascents", ascents, 0)
+    if not isinstance(model.decoder, MLP):
+        raise TypeError(f"decoder: got {describe(model.decoder)}, wanted an MLP")
+    if shares.sum() == 0:
+        return model, rate
+    found = expect(model, rows, shares, workers, progress)
+    prior = maximise_prior(model.prior, found.mass, rate, ascents, workers)
+    decoder, reached = maximise_decoder(model.decoder, found, rate, ascents)
+    return BernoulliLVM(prior, decoder), reached
+
+
+def expect(
+    model: BernoulliLVM, x: NDArray[np.uint8], weights: Floats, workers: int | None, progress: Progress | None = None
+) -> Expected:
+    """The E-step."""
+    codes = 1 << model.latents
+    check_fits(
+        f"an EM step's tables of 2**{model.latents} codes",
+        8 * codes * (4 * model.observed + model.latents) + 16 * max(_PART, codes),
+        "use the gradient (method maximum-likelihood), which needs no table, or fewer latent bits",
+    )
+    mass, targets = np.zeros(codes), np.zeros((codes, model.observed))
+    part = max(1, _PART >> model.latents)
+    for first in range(0, len(x), part):
+        rows, shares = x[first : first + part], weights[first : first + part]
+        weighted = posterior(model, rows, workers=workers, progress=progress) * shares[:, None]
+        mass += weighted.sum(axis=0)
+        targets += weighted.T @ rows.astype(np.float64)
+    return Expected(mass, targets)
+
+
+def maximise_prior(
+    prior: Bernoulli | BernoulliLVM, mass: Floats, rate: float, ascents: int, workers: int | None
+) -> Bernoulli | BernoulliLVM:
+    """Of a factorised prior the maximum of sum_z m(z) log p(z), beta_k = E[z_k]; of a model a step towards it."""
+    codes = bits.table(prior.observed)
+    if isinstance(prior, BernoulliLVM):
+        return step(prior, codes, mass, rate=rate, ascents=ascents, workers=workers)[0]
+    beta = mass @ codes / mass.sum()
+    fixed = np.isinf(prior.logits)
+    return Bernoulli(np.where(fixed, prior.logits, Bernoulli.from_probabilities(np.minimum(beta, 1.0)).logits))
+
+
+def maximise_decoder(decoder: MLP, found: Expected, rate: float, ascents: int) -> tuple[MLP, float]:
+    """The decoder after so many steps along the gradient of Q, each halved until it raises Q enough; the last length.
+
+    Lengths are per unit of mass, so that `rate` does not depend on the number of rows.
+    """
+    codes = bits.table(decoder.fan_in).astype(np.float64)
+    used = found.mass > 0
+    codes, mass, targets = (
+        codes[used],
+        found.mass[used, None] / found.mass.sum(),
+        found.targets[used] / found.mass.sum(),
+    )
+
+    def q_of(logits: Floats) -> float:
+        return float((targets * logits - mass * np.logaddexp(0.0, logits)).sum())
+
+    logits, pullback = decoder.forward(codes)
+    value = q_of(logits)
+    for _ in range(ascents):
+        parameters, gradient = decoder.parameters(), pullback(targets - mass * sigmoid(logits))
+        rise = sum(float((slope * slope).sum()) for slope in gradient.values())
+        while rate * rise > np.spacing(abs(value)):
+            trial = decoder.with_parameters({name: old + rate * gradient[name] for name, old in parameters.items()})
+            trial_logits, trial_pullback = trial.forward(codes)
+            reached = q_of(trial_logits)
+            if reached >= value + SUFFICIENT * rate * rise:
+                break
+            rate *= 0.5
+        else:
+            break  # no step that float64 can tell raises Q: a stationary point
+        decoder, logits, pullback, value = trial, trial_logits, trial_pullback, reached
+        rate *= 2.0
+    return decoder, rate

@@ -1,0 +1,119 @@
+"""A model and its posterior over one vector of parameters, which an optimiser moves under them.
+
+The networks hold views of the vector, so that a step is one addition and nothing is rebuilt.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..checks import describe
+from ..model.bernoulli import Bernoulli
+from ..model.latent_variable import BernoulliLVM, prefixed, under
+from ..model.mlp import MLP, Network, Parameters
+from ..model.recognition import AmortisedPosterior, ChainPosterior, FactorisedPosterior, PerDatumPosterior, Posterior
+
+__all__ = ["Machine", "flat"]
+
+Floats = NDArray[np.float64]
+Leaf = TypeVar("Leaf", Bernoulli, MLP, PerDatumPosterior)
+
+
+class Machine:
+    """The Helmholtz machine while it learns.
+
+    vector: all parameters, those of the model first. generative, recognition: where the two parts lie in it.
+    model, posterior: live; what they compute follows the vector. decoders: from x upwards; top: the logits of the
+    highest prior; encoders: from x upwards, empty without a posterior or with one phi per datum.
+
+    Raises TypeError where a network is no MLP.
+    """
+
+    def __init__(self, model: BernoulliLVM, posterior: Posterior | None = None) -> None:
+        parameters = prefixed("model.", model.parameters())
+        if posterior is not None:
+            parameters |= prefixed("posterior.", posterior.parameters())
+        self.vector = flat(parameters)
+        self.parameters = self.views(self.vector, parameters)
+        size = sum(value.size for value in model.parameters().values())
+        self.generative, self.recognition = slice(0, size), slice(size, len(self.vector))
+        self._origin = model, posterior
+        self.model = _live_model(model, under("model.", self.parameters))
+        self.posterior = None if posterior is None else _live_posterior(posterior, under("posterior.", self.parameters))
+        self.decoders: list[MLP] = []
+        prior: Bernoulli | BernoulliLVM = self.model
+        while isinstance(prior, BernoulliLVM):
+            assert isinstance(prior.decoder, MLP)
+            self.decoders.append(prior.decoder)
+            prior = prior.prior
+        self.top = prior.logits
+        stages = self.posterior.stages if isinstance(self.posterior, ChainPosterior) else (self.posterior,)
+        self.encoders = [stage.encoder for stage in stages if isinstance(stage, AmortisedPosterior)]
+
+    def views(self, vector: Floats, like: Parameters | None = None) -> Parameters:
+        """The parts of a vector by the parameters' names."""
+        views, start = {}, 0
+        for name, value in (like or self.parameters).items():
+            views[name] = vector[start : start + value.size].reshape(value.shape)
+            start += value.size
+        return views
+
+    def snapshot(self, vector: Floats | None = None) -> tuple[BernoulliLVM, Posterior | None]:
+        """Model and posterior at this vector (default: the present one), validated copies.
+
+        Raises ValueError for parameters that no model can have.
+        """
+        model, posterior = self._origin
+        parameters = self.parameters if vector is None else self.views(vector)
+        return (
+            model.with_parameters(under("model.", parameters)),
+            None if posterior is None else posterior.with_parameters(under("posterior.", parameters)),
+        )
+
+
+def flat(parameters: Parameters) -> Floats:
+    """Arrays by name as one vector, in their order."""
+    return np.concatenate([value.ravel() for value in parameters.values()])
+
+
+def _over(leaf: Leaf, **views: object) -> Leaf:
+    """The same kind of object over these very arrays, neither copied nor checked."""
+    live = object.__new__(type(leaf))
+    for name, view in views.items():
+        object.__setattr__(live, name, view)
+    return live
+
+
+def _live_network(name: str, network: Network, views: Parameters) -> MLP:
+    if not isinstance(network, MLP):
+        raise TypeError(f"{name}: got {describe(network)}, wanted an MLP; only those learn here")
+    layers = range(len(network.weights))
+    return _over(
+        network,
+        weights=tuple(views[f"weights.{d}"] for d in layers),
+        biases=tuple(views[f"biases.{d}"] for d in layers),
+        activation=network.activation,
+    )
+
+
+def _live_model(model: BernoulliLVM, views: Parameters) -> BernoulliLVM:
+    above = under("prior.", views)
+    prior = _over(model.prior, **above) if isinstance(model.prior, Bernoulli) else _live_model(model.prior, above)
+    return BernoulliLVM(prior, _live_network("decoder", model.decoder, under("decoder.", views)))
+
+
+def _live_stage(stage: FactorisedPosterior, views: Parameters) -> FactorisedPosterior:
+    if isinstance(stage, PerDatumPosterior):
+        return _over(stage, **views)
+    return AmortisedPosterior(_live_network("encoder", stage.encoder, under("encoder.", views)))
+
+
+def _live_posterior(posterior: Posterior, views: Parameters) -> Posterior:
+    if isinstance(posterior, ChainPosterior):
+        return ChainPosterior(
+            [_live_stage(stage, under(f"{depth}.", views)) for depth, stage in enumerate(posterior.stages)]
+        )
+    return _live_stage(posterior, views)

@@ -1,0 +1,98 @@
+"""Eq. (7) as an optimisation for each data point: the factorised q closest to p(z | x), one phi of its own per x.
+
+Coordinate ascent on the VLB (mean field): with the other bits' phi held, the best logit of bit k is
+
+    logit_k = E_q[log p(x, z) | z_k = 1] - E_q[log p(x, z) | z_k = 0],
+
+so that no step lowers any row's VLB. Rows have nothing to do with each other, and nothing is learnt that a new x could
+use: N * K numbers are stored for N rows, where an encoder's number of weights does not grow with the data.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit as sigmoid
+
+from ..checks import as_binary, check_count
+from ..enumeration.engine import Engine
+from ..inference.exact import log_joint_table, posterior_mean
+from ..model.bernoulli import Bernoulli
+from ..model.latent_variable import BernoulliLVM
+from ..model.recognition import PerDatumPosterior
+
+if TYPE_CHECKING:
+    from ..enumeration.engine import Progress
+
+__all__ = ["mean_field"]
+
+Floats = NDArray[np.float64]
+Bits = NDArray[np.uint8]
+
+_PART = 1 << 22
+"""Entries of the table over z that are held at a time."""
+
+LARGEST = 700.0
+"""Logits are kept within it: sigmoid(-700) is the smallest probability that float64 holds with all its digits."""
+
+
+def mean_field(
+    model: BernoulliLVM,
+    x: ArrayLike,
+    *,
+    sweeps: int = 100,
+    tolerance: float = 1e-9,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> PerDatumPosterior:
+    """The posterior with logits (N, K) that coordinate ascent reaches from the posterior means, row i for x[i].
+
+    x: (N, L). It ends after `sweeps` over all bits, or when no phi of a row moves by more than `tolerance`. A local
+    optimum of each row's VLB: a stationary point of eq. (7). A bit whose prior is degenerate stays so. Raises
+    ValueError where the table of 2**K codes of one row will not fit.
+    """
+    rows = as_binary("x", x, model.observed)
+    check_count("sweeps", sweeps, 0)
+    engine = Engine(workers)
+    logits: Floats = np.empty((len(rows), model.latents))
+    part = max(1, _PART >> model.latents)
+    for first in range(0, len(rows), part):
+        some = rows[first : first + part]
+        logits[first : first + part] = _ascend(model, some, sweeps, tolerance, engine)
+        if progress is not None:
+            progress(min(first + part, len(rows)), len(rows))
+    return PerDatumPosterior(logits)
+
+
+def _ascend(model: BernoulliLVM, x: Bits, sweeps: int, tolerance: float, engine: Engine) -> Floats:
+    """The logits for some rows."""
+    table = log_joint_table(model, x, engine)
+    mean = posterior_mean(model, x, workers=engine.workers)
+    with np.errstate(divide="ignore"):
+        logits: Floats = np.clip(np.log(mean) - np.log1p(-mean), -LARGEST, LARGEST)
+    prior = model.prior.logits if isinstance(model.prior, Bernoulli) else np.zeros(model.latents)
+    pinned = np.isinf(prior)
+    logits[:, pinned] = prior[pinned]
+    table[np.isneginf(table)] = 0.0  # q gives them no mass at all
+    phi = sigmoid(logits)
+    for _ in range(sweeps):
+        before = phi.copy()
+        for k in np.flatnonzero(~pinned):
+            split = table.reshape(len(x), -1, 2, 1 << k)  # the bits above k, bit k, the bits below
+            gain = split[:, :, 1] - split[:, :, 0]
+            expected = np.einsum("nhl,nh,nl->n", gain, _products(phi[:, k + 1 :]), _products(phi[:, :k]), optimize=True)
+            logits[:, k] = np.clip(expected, -LARGEST, LARGEST)
+            phi[:, k] = sigmoid(logits[:, k])
+        if np.abs(phi - before).max(initial=0.0) <= tolerance:
+            break
+    return logits
+
+
+def _products(phi: Floats) -> Floats:
+    """q of all codes over these bits, (N, 2**bits), the first bit fastest."""
+    table = np.ones((len(phi), 1))
+    for column in phi.T:
+        table = np.concatenate([table * (1.0 - column[:, None]), table * column[:, None]], axis=1)
+    return table

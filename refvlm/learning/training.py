@@ -1,0 +1,211 @@
+"""The loop: minibatches, optimiser, schedule, early stopping, and everything a checkpoint has to hold."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..checks import check_count
+from ..model.latent_variable import BernoulliLVM
+from ..model.recognition import Posterior
+from .batches import Batch, Data
+from .history import Record, judge
+from .machine import Machine
+from .methods import Method
+from .optimisers import OPTIMISERS, rate_at
+
+__all__ = ["Settings", "Training"]
+
+Floats = NDArray[np.float64]
+
+LARGEST_STEP = 1e6
+"""A step of all parameters together that is longer has left the ground."""
+
+HOPELESS = 20.0
+"""So many times the coin-tosser's nats per row, and learning has gone wrong."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to learn; `fit` explains them. batch_size None stands for all rows at once."""
+
+    method: Method
+    epochs: int
+    batch_size: int | None
+    optimiser: str
+    learning_rate: float
+    momentum: float
+    schedule: str
+    weight_decay: float
+    patience: int | None
+    evaluate_every: int
+    seed: int
+
+
+class Training:
+    """Learning under way: `step` until `finished`. Its state after any step is the whole truth: see `state`.
+
+    start: a digest of the vector at first.
+    machine, data, validation: what learns, from what, and the held-out rows or None. history: a Record for every
+    evaluation. best: the vector with the best held-out log p(x), or the present one without held-out rows.
+    """
+
+    def __init__(
+        self, machine: Machine, data: Data, validation: Data | None, settings: Settings, workers: int | None = None
+    ) -> None:
+        self.machine, self.data, self.validation, self.settings = machine, data, validation, settings
+        self._workers = workers
+        self._phases = settings.method.phases(machine, workers)
+        optimiser = OPTIMISERS[settings.optimiser](settings.momentum)
+        self._update = optimiser.update
+        self._states = [optimiser.init(phase.part.stop - phase.part.start) for phase in self._phases]
+        self._decay = np.concatenate(
+            [
+                np.full(value.size, settings.weight_decay * (".weights." in f".{name}"))
+                for name, value in machine.parameters.items()
+            ]
+        )
+        self._rng = np.random.default_rng([settings.seed, 1 << 32])
+        size = settings.batch_size
+        self._steps_per_epoch = 1 if size is None else -(-len(data) // size)
+        self._whole = data.merged() if size is None else None
+        self._order: list[NDArray[np.int64]] = []
+        self.steps = 0
+        self._sums: dict[str, float] = {}
+        self.history: list[Record] = []
+        self.start = hashlib.sha256(machine.vector.tobytes()).hexdigest()
+        self._best = machine.vector.copy()
+        self._best_score = -math.inf
+        self._since_best = 0
+
+    @property
+    def total_steps(self) -> int:
+        """Of all epochs."""
+        return self.settings.epochs * self._steps_per_epoch
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are complete."""
+        return self.steps // self._steps_per_epoch
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or held-out log p(x) has not risen for `patience` evaluations."""
+        patience = self.settings.patience
+        return self.steps >= self.total_steps or (patience is not None and self._since_best >= patience)
+
+    @property
+    def best(self) -> Floats:
+        """The vector to keep."""
+        return self._best if self.validation is not None and self.history else self.machine.vector
+
+    def run(self, between: Callable[[Training], None]) -> None:
+        """All steps that are left; `between` is called after each."""
+        while not self.finished:
+            self.step()
+            between(self)
+
+    def step(self) -> None:
+        """One minibatch through all phases; at the end of an epoch that is due, an evaluation.
+
+        Raises ValueError, which names the step and the learning rate, where learning diverges.
+        """
+        settings, vector = self.settings, self.machine.vector
+        rate = rate_at(settings.schedule, settings.learning_rate, self.steps, self.total_steps)
+        batch = self._batch()
+        for phase, state in zip(self._phases, self._states, strict=True):
+            with np.errstate(all="ignore"):
+                direction, notes = phase.direction(batch, self._rng)
+                step = direction if phase.whole else self._update(state, direction, rate)
+            if settings.weight_decay > 0.0:
+                step = step - rate * self._decay[phase.part] * vector[phase.part]
+            length = float(step @ step)
+            if not length < LARGEST_STEP**2:
+                raise self._diverged(f"the step has the length {length**0.5:.3g}", rate)
+            vector[phase.part] += step
+            for name, value in notes.items():
+                self._sums[name] = self._sums.get(name, 0.0) + value / self._steps_per_epoch
+        self.steps += 1
+        if self.steps % self._steps_per_epoch == 0:
+            if self.epoch % settings.evaluate_every == 0 or self.steps == self.total_steps:
+                self._evaluate()
+            self._sums = {}
+
+    def counters(self) -> dict[str, Any]:
+        """The part of the state that is no array; JSON keeps it without loss."""
+        return {
+            "steps": self.steps,
+            "since_best": self._since_best,
+            "best_score": self._best_score.hex(),
+            "generator": self._rng.bit_generator.state,
+            "sums": {name: value.hex() for name, value in self._sums.items()},
+        }
+
+    def arrays(self) -> dict[str, Floats]:
+        """The part of the state that is arrays, by name."""
+        states = {f"states.{i}.{j}": array for i, state in enumerate(self._states) for j, array in enumerate(state)}
+        return {"vector": self.machine.vector, "best": self._best} | states
+
+    def restore(self, counters: dict[str, Any], arrays: dict[str, Floats], history: list[Record]) -> None:
+        """Go on from such a state. Raises ValueError, TypeError or KeyError, and changes nothing, for what is none."""
+        mine = self.arrays()
+        if {name: array.shape for name, array in arrays.items()} != {name: array.shape for name, array in mine.items()}:
+            raise ValueError("its arrays are not those of this run")
+        if not all(array.dtype == np.float64 and not np.isnan(array).any() for array in arrays.values()):
+            raise ValueError("its arrays are not all numbers")
+        steps = check_count("steps", counters["steps"], 0)
+        if steps > self.total_steps:
+            raise ValueError(f"it is at step {steps} of {self.total_steps}")
+        since_best = check_count("since_best", counters["since_best"], 0)
+        best_score = float.fromhex(counters["best_score"])
+        sums = {str(name): float.fromhex(value) for name, value in counters["sums"].items()}
+        rng = np.random.default_rng()
+        rng.bit_generator.state = counters["generator"]
+        for name, array in mine.items():
+            array[...] = arrays[name]
+        self.steps, self._since_best, self._best_score, self._sums = steps, since_best, best_score, sums
+        self._rng, self.history, self._order = rng, history, []
+
+    def _batch(self) -> Batch:
+        if self._whole is not None:
+            return self._whole
+        assert self.settings.batch_size is not None
+        position = self.steps % self._steps_per_epoch
+        if position == 0 or not self._order:
+            self._order = list(self.data.epoch(self.settings.seed, self.epoch, self.settings.batch_size))
+        return self.data.batch(self._order[position], self.settings.method.enumerates)
+
+    def judged(self, model: BernoulliLVM, posterior: Posterior | None) -> Record:
+        """A Record of any model and posterior, here and now."""
+        rate = rate_at(self.settings.schedule, self.settings.learning_rate, self.steps, self.total_steps)
+        found = judge(model, posterior, self.data, "", self.settings.seed, self._workers)
+        if self.validation is not None:
+            found |= judge(model, posterior, self.validation, "validation_", self.settings.seed, self._workers)
+        return Record(self.epoch, self.steps, rate, **found)
+
+    def _evaluate(self) -> None:
+        record = Record(**self.judged(self.machine.model, self.machine.posterior)._asdict() | self._sums)
+        self.history.append(record)
+        value = record.log_px if record.log_px is not None else record.log_px_estimate
+        tosses = -self.data.x.shape[1] * math.log(2.0)
+        if value is not None and not value > HOPELESS * tosses:
+            what = f"the mean log p(x) is {value:.6g} nats a row, and coin tosses have {tosses:.6g}"
+            raise self._diverged(what, record.learning_rate)
+        score = record.score
+        if score is not None:
+            self._since_best += 1
+            if score > self._best_score:
+                self._best_score, self._since_best = score, 0
+                self._best[:] = self.machine.vector
+
+    def _diverged(self, what: str, rate: float) -> ValueError:
+        return ValueError(
+            f"learning_rate: got {self.settings.learning_rate:g}, and learning diverged at step {self.steps + 1} of "
+            f"{self.total_steps} (epoch {self.epoch + 1}) at the learning rate {rate:.3g}: {what}; wanted a smaller one"
+        )

@@ -1,0 +1,31 @@
+"""Wake-sleep (Dayan, Hinton, Neal & Zemel 1995; Hinton, Dayan, Frey & Neal 1995), for any depth.
+
+    wake:   x from the data, z ~ q(z; phi(x));                theta, beta uphill on log p(x, z)
+    sleep:  z ~ p(z; beta), x ~ p(x | z; theta);              phi uphill on log q(z; phi(x))
+
+In expectation wake follows the gradient of the VLB in theta and beta, eq. (9). Sleep follows minus the gradient in phi
+of E_p(x)[KL(p(z | x) || q)], which is not the VLB's: p stands before q, and x comes from the model.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .machine import Machine
+from .passes import down, dream, recognise, up
+
+__all__ = ["sleep", "wake"]
+
+Floats = NDArray[np.float64]
+
+
+def wake(machine: Machine, x: Floats, rng: np.random.Generator) -> Floats:
+    """A draw of the wake phase's uphill direction in theta and beta, for the mean over the rows of x."""
+    layers, _ = recognise(machine, x, rng)
+    return down(machine, layers).gradient()
+
+
+def sleep(machine: Machine, rows: int, rng: np.random.Generator) -> Floats:
+    """A draw of the sleep phase's uphill direction in phi, for the mean over so many dreams."""
+    return up(machine, dream(machine, rows, rng)).gradient()
