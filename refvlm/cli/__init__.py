@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from .. import __version__
-from . import bench, demo, evaluate, sample
+from . import bench, demo, evaluate, fit, sample
 from .failure import BAD_INPUT, INTERRUPTED, NO_OUTPUT, OK, Failure, one_line
 from .messages import say
 
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"refvlm {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (demo, evaluate, sample, bench):
+    for command in (demo, fit, evaluate, sample, bench):
         command.add_parser(commands)
     return parser
 

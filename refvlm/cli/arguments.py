@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 
-__all__ = ["Rows", "add_json", "add_workers", "count", "positive", "row_range"]
+__all__ = ["Rows", "add_json", "add_workers", "count", "number", "positive", "row_range", "widths"]
 
 Rows = range | None
 """A choice of rows; None for all of them."""
@@ -28,6 +29,22 @@ def _integer(text: str, least: int) -> int:
     if value < least:
         raise argparse.ArgumentTypeError(f"got {value}, wanted at least {least}")
     return value
+
+
+def number(text: str) -> float:
+    """A finite number, for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}, wanted a number") from None
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"got {text!r}, wanted a finite number")
+    return value
+
+
+def widths(text: str) -> tuple[int, ...]:
+    """'8', '8,1' or 'none', for argparse."""
+    return () if text == "none" else tuple(positive(part) for part in text.split(","))
 
 
 def row_range(text: str) -> Rows:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checks import FileFormatError
-from ..data import bars, digits, shifter
+from ..data import World, bars, digits, shifter
 from ..enumeration.blocks import MANY_ROWS
 from ..model.files import load
 from ..model.latent_variable import BernoulliLVM
@@ -17,7 +17,7 @@ from ..model.recognition import Posterior
 from ..rows import RowReader, open_rows
 from .failure import reading
 
-__all__ = ["DATA_HELP", "PACKAGED", "chunks_of", "open_data", "open_model"]
+__all__ = ["DATA_HELP", "PACKAGED", "chunks_of", "open_data", "open_model", "read_data"]
 
 Bits = NDArray[np.uint8]
 
@@ -33,6 +33,8 @@ DATA_HELP = (
     "shifter (every possible image of that world, once)"
 )
 
+_WORLDS: dict[str, Callable[[], World]] = {"bars": bars, "shifter": shifter}
+
 
 def open_model(path: str) -> tuple[BernoulliLVM, Posterior | None]:
     """The model in a file, and its posterior or None."""
@@ -40,16 +42,26 @@ def open_model(path: str) -> tuple[BernoulliLVM, Posterior | None]:
         return load(path)
 
 
-def open_data(source: str, columns: int, chunk: int) -> RowReader:
+def open_data(source: str, columns: int | None, chunk: int) -> RowReader:
     """The rows of DATA; a file wins over a packaged data set of the same name."""
     if source in PACKAGED and not os.path.exists(source):
         x = PACKAGED[source]()
-        if x.shape[1] != columns:
+        if columns is not None and x.shape[1] != columns:
             raise FileFormatError(f"{source}: has {x.shape[1]} columns, wanted {columns}, the model's observed bits")
         pieces = (x[first : first + chunk] for first in range(0, len(x), chunk))
-        return RowReader(source, pieces, len(x), columns)
+        return RowReader(source, pieces, len(x), x.shape[1])
     with reading(source):
         return open_rows(source, chunk=chunk, columns=columns)
+
+
+def read_data(source: str, columns: int | None = None) -> tuple[Bits, NDArray[np.float64] | None]:
+    """All rows of DATA, and the probabilities of those of a packaged world, None for others."""
+    if source in _WORLDS and not os.path.exists(source) and columns is None:
+        world = _WORLDS[source]()
+        return world.images, world.probabilities
+    with open_data(source, columns, 1 << 16) as reader, reading(reader.name):
+        chunks = list(reader)
+    return np.concatenate(chunks) if chunks else np.zeros((0, columns or 0), np.uint8), None
 
 
 def chunks_of(reader: RowReader) -> Iterator[tuple[int, Bits]]:

@@ -64,10 +64,13 @@ def load_checkpoint(path: str | os.PathLike[str], training: Training) -> None:
                 f"{describe(mine.get(key))}; wanted the same data and options, or another checkpoint"
             )
     try:
-        history = [_record(row) for row in arrays.pop("history").tolist()]
+        rows = arrays.pop("history")
+        if rows.ndim != 2 or rows.shape[1] != len(Record._fields):
+            raise ValueError("its history is not one of this refvlm")
+        history = [_record(row) for row in rows.tolist()]
         training.restore(header, arrays, history)
-    except (ValueError, TypeError, KeyError, OverflowError) as error:
-        raise FileFormatError(f"{name}: a damaged checkpoint: {describe(error)}") from None
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise FileFormatError(f"{name}: a damaged checkpoint ({error})") from None
 
 
 def configuration(training: Training) -> dict[str, Any]:
@@ -76,9 +79,8 @@ def configuration(training: Training) -> dict[str, Any]:
     method = settings.pop("method")
     shapes = {key: list(value.shape) for key, value in training.machine.parameters.items()}
     found = {
-        "method": method.pop("name"), **method, **settings, "shapes": shapes, "start": training.start,
-        "data": training.data.digest(),
-        "validation": None if training.validation is None else training.validation.digest(),
+        "method": method.pop("name"), **method, **settings, "shapes": shapes, "data": training.data.digest(),
+        "validation": None if training.validation is None else training.validation.digest(), "start": training.start,
     }  # fmt: skip
     compared: dict[str, Any] = json.loads(json.dumps(found))
     return compared

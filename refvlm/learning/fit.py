@@ -108,7 +108,8 @@ def fit(
     posterior: "amortised" (an encoder), "per-datum" (one phi for each row; with "maximum-likelihood" and "em", and with
     "vlb" all rows at once), or "none" (with "maximum-likelihood" and "em").
     start: (model, posterior) to go on from, instead of random parameters; latents, hidden, activation are then theirs.
-    epochs; batch_size: rows in a minibatch, by default all for exact methods and 100 for sampled ones.
+    epochs; batch_size: rows in a minibatch, N for all; by default 100, but all with "em", with one phi for each row of
+    "vlb", and where a method is exact and the rows come with weights.
     optimiser: "adam" (learning_rate 0.01) or "sgd" (0.1), with momentum (Adam's is beta1, 0.9 unless given); schedule:
     "constant", "linear", "cosine" or "exponential" (to a thousandth). Steps are uphill on means over rows.
     weight_decay: every step shrinks weights, not biases, by learning rate times this.
@@ -135,8 +136,8 @@ def fit(
         raise ValueError(f"patience: got {patience} without validation rows, which it goes by; wanted both")
     if learner.name == "em" and weight_decay != 0:
         raise ValueError(f"weight_decay: got {weight_decay} with method 'em', whose steps are no gradients; wanted 0")
-    rows = batch_rows(batch_size, learner, len(data))
-    check_posterior_kind(posterior, learner, rows)
+    check_posterior_kind(posterior, learner)
+    rows = batch_rows(batch_size, learner, posterior, data)
     shape = Shape(
         widths("hidden", hidden, 0),
         widths("encoder_hidden", tuple(hidden)[::-1] if encoder_hidden is None else encoder_hidden, 0),
@@ -196,11 +197,11 @@ def fit(
     if posterior == "none" or not enumerable(model):
         return Fit(model, None, tuple(training.history))
     if posterior == "per-datum":
-        q = mean_field(model, data.distinct, workers=workers)
+        q = mean_field(model, data.distinct, workers=workers, progress=progress)
     else:
         merged = data.merged()
         guess = encoders(data.x.shape[1], model, shape, rng)
-        q = climb_posterior(model, guess, merged.x, POSTERIOR_STEPS, merged.weights, workers=workers)
+        q = climb_posterior(model, guess, merged.x, POSTERIOR_STEPS, merged.weights, workers=workers, progress=progress)
     last = training.judged(model, q)
     if watch is not None:
         watch(last)

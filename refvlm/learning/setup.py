@@ -34,7 +34,7 @@ __all__ = [
 POSTERIORS = ("amortised", "per-datum", "none")
 
 BATCH = 100
-"""Rows in a minibatch of the sampled methods by default."""
+"""Rows in a minibatch by default."""
 
 
 class Shape(NamedTuple):
@@ -133,28 +133,31 @@ def start_of(value: object) -> tuple[BernoulliLVM, Posterior | None]:
     return value[0], value[1]
 
 
-def batch_rows(given: int | None, learner: Method, rows: int) -> int | None:
-    """Rows in a minibatch, None for all at once."""
-    if learner.name == "em" and given is not None:
-        raise ValueError(f"batch_size: got {given} with method 'em', which takes all rows at once; wanted None")
-    if given is None:
-        return None if learner.enumerates else min(BATCH, rows)
-    check_count("batch_size", given, 1)
-    if given > rows:
-        raise ValueError(f"batch_size: got {given}, wanted at most the {rows} rows of x")
-    return given
-
-
-def check_posterior_kind(kind: str, learner: Method, batch_size: int | None) -> None:
+def check_posterior_kind(kind: str, learner: Method) -> None:
     """Refuse kinds of posterior that a method cannot learn."""
     check_choice("posterior", kind, POSTERIORS)
     if kind == "none" and learner.recognises:
         raise ValueError(f"posterior: got 'none', and method {learner.name!r} learns one; wanted 'amortised'")
-    if kind == "per-datum" and learner.recognises and not (learner.enumerates and batch_size is None):
+    if kind == "per-datum" and learner.recognises and not learner.enumerates:
         raise ValueError(
             f"posterior: got 'per-datum' with method {learner.name!r}, wanted 'amortised'; one phi for each row goes "
-            "with 'maximum-likelihood', 'em', and with 'vlb' with its exact gradient on all rows at once"
+            "with 'maximum-likelihood', 'em', and with 'vlb' with its exact gradient"
         )
+
+
+def batch_rows(given: int | None, learner: Method, kind: str, data: Data) -> int | None:
+    """Rows in a minibatch, None for all at once, which only methods that enumerate can take."""
+    whole = "method 'em'" if learner.name == "em" else ""
+    if kind == "per-datum" and learner.recognises:
+        whole = f"posterior 'per-datum' and method {learner.name!r}"
+    if given is None:
+        return None if whole or (learner.enumerates and data.weighted) else min(BATCH, len(data))
+    check_count("batch_size", given, 1)
+    if given > len(data):
+        raise ValueError(f"batch_size: got {given}, wanted at most the {len(data)} rows of x")
+    if whole and given < len(data):
+        raise ValueError(f"batch_size: got {given} with {whole}, which takes all rows at once; wanted None")
+    return None if learner.enumerates and given == len(data) else given
 
 
 def check_enumerable(learner: Method, model: BernoulliLVM) -> None:

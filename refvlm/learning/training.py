@@ -123,11 +123,11 @@ class Training:
             with np.errstate(all="ignore"):
                 direction, notes = phase.direction(batch, self._rng)
                 step = direction if phase.whole else self._update(state, direction, rate)
-            if settings.weight_decay > 0.0:
-                step = step - rate * self._decay[phase.part] * vector[phase.part]
-            length = float(step @ step)
-            if not length < LARGEST_STEP**2:
-                raise self._diverged(f"the step has the length {length**0.5:.3g}", rate)
+                if settings.weight_decay > 0.0:
+                    step = step - rate * self._decay[phase.part] * vector[phase.part]
+                length = math.sqrt(step @ step)
+            if not length < LARGEST_STEP:
+                raise self._diverged(f"the step has the length {length:.3g}", rate)
             vector[phase.part] += step
             for name, value in notes.items():
                 self._sums[name] = self._sums.get(name, 0.0) + value / self._steps_per_epoch

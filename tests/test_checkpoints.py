@@ -1,0 +1,314 @@
+"""Checkpoints: a run that was interrupted anywhere ends in the same bits, and a wrong file changes nothing."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+
+import refvlm
+from refvlm.cli import main
+
+RUNS = {
+    "maximum-likelihood": {"batch_size": 17, "momentum": 0.5, "optimiser": "sgd", "learning_rate": 0.05},
+    "em": {},
+    "vlb": {"schedule": "cosine"},
+    "wake-sleep": {"batch_size": 11, "latents": (3, 2)},
+    "reweighted-wake-sleep": {"batch_size": 40, "samples": 3, "weight_decay": 0.01},
+}
+
+
+@pytest.fixture(scope="module")
+def x():
+    return refvlm.digits()[:60, 10:23]
+
+
+class Stop(KeyboardInterrupt):
+    """Ctrl-C between two steps."""
+
+
+def learn(x, method, **options):
+    given = {"latents": 3, "hidden": (5,), "epochs": 6, "validation": x[:7], "seed": 3} | RUNS[method] | options
+    return refvlm.fit(x, method=method, **given)
+
+
+def everything(found):
+    arrays = [*found.model.parameters().values(), *found.posterior.parameters().values()]
+    return b"".join(value.tobytes() for value in arrays), found.history
+
+
+@pytest.mark.parametrize("method", RUNS)
+def test_resuming_gives_the_bits_of_an_uninterrupted_run(x, method, tmp_path):
+    whole = learn(x, method)
+    path = tmp_path / "run.checkpoint"
+    stops = [2, 3, 5] if method in ("em", "vlb") else [1, 7, 9]
+
+    def interrupt_at(step):
+        def progress(done, total):
+            if done == step:
+                raise Stop
+
+        return progress
+
+    for i, step in enumerate(stops):
+        with pytest.raises(Stop):
+            learn(x, method, checkpoint=path, resume=i > 0, progress=interrupt_at(step))
+    assert everything(learn(x, method, checkpoint=path, resume=True)) == everything(whole)
+
+
+def test_resuming_a_run_that_is_over_gives_it_again(x, tmp_path):
+    path = tmp_path / "run.checkpoint"
+    first = learn(x, "vlb", checkpoint=path)
+    assert everything(learn(x, "vlb", checkpoint=path, resume=True)) == everything(first)
+
+
+def test_patience_and_the_best_model_survive_an_interruption(x, tmp_path):
+    options = {"learning_rate": 0.3, "patience": 3, "epochs": 40}
+    whole = learn(x, "maximum-likelihood", **options)
+    path = tmp_path / "run.checkpoint"
+
+    def progress(done, total):
+        if done == 9:
+            raise Stop
+
+    with pytest.raises(Stop):
+        learn(x, "maximum-likelihood", checkpoint=path, progress=progress, **options)
+    found = learn(x, "maximum-likelihood", checkpoint=path, resume=True, **options)
+    assert everything(found) == everything(whole)
+    assert found.history[-2].epoch < 40
+
+
+def test_checkpoints_come_at_their_interval(x, tmp_path, monkeypatch):
+    path, sizes = tmp_path / "run.checkpoint", []
+    now = iter(range(10_000))
+    monkeypatch.setattr("refvlm.learning.fit.time.monotonic", lambda: next(now))
+    learn(
+        x, "vlb", checkpoint=path, checkpoint_every=4,
+        progress=lambda done, total: sizes.append(path.stat().st_mtime_ns if path.exists() else 0),
+    )  # fmt: skip
+    assert sizes[0] == 0
+    assert len(set(sizes)) >= 2
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"method": "vlb"}, "method"),
+        ({"epochs": 7}, "epochs"),
+        ({"latents": 4}, "shapes"),
+        ({"seed": 4}, "seed"),
+        ({"learning_rate": 0.01}, "learning_rate"),
+        ({"validation": None}, "validation"),
+        ({"batch_size": 18}, "batch_size"),
+        ({"data": True}, "data"),
+    ],
+)
+def test_a_checkpoint_of_another_configuration_is_refused_and_kept(x, tmp_path, change, what):
+    path = tmp_path / "run.checkpoint"
+    learn(x, "maximum-likelihood", checkpoint=path)
+    before = path.read_bytes()
+    rows = x.copy()
+    if change.pop("data", False):
+        rows[5, 5] ^= 1
+    method = change.pop("method", "maximum-likelihood")
+    options = RUNS["maximum-likelihood"] | {"latents": 3, "hidden": (5,), "epochs": 6, "validation": x[:7], "seed": 3}
+    with pytest.raises(ValueError, match=f"another run: its {what} is"):
+        refvlm.fit(rows, method=method, checkpoint=path, resume=True, **(options | change))
+    assert path.read_bytes() == before
+
+
+def rewritten(path, header=None, **arrays):
+    """The checkpoint at `path` with another header or other arrays."""
+    with np.load(path) as file:
+        held = dict(file)
+    if header is not None:
+        old = json.loads(held["header"].tobytes())
+        held["header"] = np.frombuffer(json.dumps(old | header).encode(), np.uint8)
+    held |= arrays
+    with open(path, "wb") as file:
+        np.savez(file, **{name: value for name, value in held.items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"header": {"steps": -1}},
+        {"header": {"steps": 10**9}},
+        {"header": {"steps": "7"}},
+        {"header": {"best_score": "high"}},
+        {"header": {"best_score": None}},
+        {"header": {"generator": {}}},
+        {"header": {"generator": None}},
+        {"header": {"sums": 3}},
+        {"header": {"version": 2}},
+        {"header": {"extra": 0}},
+        {"header": {"format": "refvlm"}},
+        {"vector": np.zeros(3)},
+        {"vector": None},
+        {"history": np.zeros((2, 3))},
+        {"states.0.0": np.full(92, np.nan)},
+        {"more": np.zeros(2)},
+    ],
+    ids=lambda damage: str(next(iter(damage))),
+)
+def test_a_damaged_checkpoint_is_refused(x, tmp_path, damage):
+    path = tmp_path / "run.checkpoint"
+    learn(x, "maximum-likelihood", checkpoint=path, epochs=1, posterior="none")
+    rewritten(path, **damage)
+    with pytest.raises(refvlm.FileFormatError, match="checkpoint"):
+        learn(x, "maximum-likelihood", checkpoint=path, epochs=1, posterior="none", resume=True)
+
+
+def test_truncated_pickled_and_foreign_checkpoints_are_refused(x, tmp_path):
+    path = tmp_path / "run.checkpoint"
+    learn(x, "vlb", checkpoint=path)
+    whole = path.read_bytes()
+    pickled = io.BytesIO()
+    np.savez(pickled, header=np.array([{}], dtype=object))
+    with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
+        pass
+    for content in (whole[:-30], whole[: len(whole) // 2], b"", b"\x80\x04.", pickled.getvalue(), b"PK\x03\x04junk"):
+        path.write_bytes(content)
+        with pytest.raises(refvlm.FileFormatError):
+            learn(x, "vlb", checkpoint=path, resume=True)
+    with pytest.raises(FileNotFoundError):
+        learn(x, "vlb", checkpoint=tmp_path / "none", resume=True)
+
+
+def test_an_unwritable_checkpoint_is_refused_before_any_work(x, tmp_path):
+    with pytest.raises(OSError, match="cannot be written"):
+        learn(x, "vlb", checkpoint=tmp_path / "no" / "such", progress=lambda *done: pytest.fail("worked"))
+
+
+# On the command line.
+
+
+def run(capsys, *arguments):
+    code = main(["fit", *map(str, arguments)])
+    return code, *capsys.readouterr()
+
+
+SMALL = ("--latents", "3", "--hidden", "4", "--epochs", "4", "--batch-size", "600")
+
+
+def test_fit_writes_a_model_that_evaluate_reads(capsys, tmp_path):
+    model = tmp_path / "m.npz"
+    code, out, err = run(capsys, "digits", "-o", model, *SMALL)
+    assert code == 0, err
+    assert "an encoder" in out
+    assert not (tmp_path / "m.npz.checkpoint").exists()
+    assert main(["evaluate", str(model), "digits", "--json", "--rows", "0:2"]) == 0
+    found, _ = refvlm.load(model)
+    assert found.latents == 3
+    assert f"{refvlm.log_marginal(found, refvlm.digits()).mean():.4f}" in out
+
+
+def test_fit_json_lines_are_the_history(capsys, tmp_path):
+    path, held_out = tmp_path / "x.csv", tmp_path / "v.npy"
+    x = refvlm.digits()[:90, 20:31]
+    np.savetxt(path, x, fmt="%d", delimiter=",")
+    np.save(held_out, x[:9])
+    code, out, err = run(
+        capsys, path, "-o", tmp_path / "m.npz", "--validation", held_out, "--latents", "4,2", "--hidden", "none",
+        "--method", "wake-sleep", "--epochs", "3", "--json",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    *lines, last = map(json.loads, out.splitlines())
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert lines[-1]["log_px"] == pytest.approx(lines[-1]["vlb"] + lines[-1]["kl"], rel=1e-12)
+    assert last["summary"]["validation_log_px"] == lines[-1]["validation_log_px"]
+    again = refvlm.fit(x, (4, 2), (), "wake-sleep", validation=x[:9], epochs=3)
+    assert [record._asdict() for record in again.history] == lines
+
+
+def test_the_worlds_come_with_their_probabilities(capsys, tmp_path):
+    code, out, _ = run(
+        capsys, "bars", "-o", tmp_path / "m.npz", "--latents", "5", "--hidden", "none", "--epochs", "3", "--json"
+    )
+    assert code == 0
+    world = refvlm.bars()
+    found, _ = refvlm.load(tmp_path / "m.npz")
+    last = json.loads(out.splitlines()[-1])["summary"]
+    assert last["log_px"] == pytest.approx(world.probabilities @ refvlm.log_marginal(found, world.images), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--latents", "eight"], 2, "argument --latents: got 'eight', wanted an integer"),
+        (["--learning-rate", "nan"], 2, "wanted a finite number"),
+        (["--learning-rate", "1e9"], 65, "learning diverged at step 1 of"),
+        (["--latents", "40"], 65, "'wake-sleep'"),
+        (["--batch-size", "1798"], 65, "wanted at most the 1797 rows"),
+        (["--resume"], 66, "there is no checkpoint"),
+        (["--validation", "bars"], 65, "bars: has 16 columns, wanted 64"),
+        (["--checkpoint", "/no/such/place"], 73, "cannot be written"),
+    ],
+)
+def test_errors_are_one_line(capsys, tmp_path, arguments, code, message):
+    try:
+        found, _, err = run(capsys, "digits", "-o", tmp_path / "m.npz", *SMALL, *arguments)
+    except SystemExit as stop:  # argparse
+        found, (_, err) = stop.code, capsys.readouterr()
+    assert found == code
+    assert message in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    assert not (tmp_path / "m.npz").exists()
+
+
+def test_a_checkpoint_that_is_there_is_not_overwritten(capsys, tmp_path):
+    checkpoint = tmp_path / "m.npz.checkpoint"
+    checkpoint.write_text("precious")
+    code, _, err = run(capsys, "digits", "-o", tmp_path / "m.npz", *SMALL)
+    assert code == 65
+    assert "--resume" in err
+    assert checkpoint.read_text() == "precious"
+
+
+LONG = ("--latents", "4", "--hidden", "5", "--method", "wake-sleep", "--epochs", "60", "--json")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path, number, capsys):
+    model = tmp_path / "m.npz"
+    command = [sys.executable, "-m", "refvlm", "fit", "digits", "-o", str(model), *LONG, "--checkpoint-every", "0"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for _ in range(3):  # epochs
+        child.stdout.readline()
+    child.send_signal(number)
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)
+    assert not model.exists()
+    if number == signal.SIGINT:
+        assert "--resume" in err
+        assert "Traceback" not in err
+    code, resumed, err = run(capsys, "digits", "-o", model, *LONG, "--resume")
+    assert code == 0, err
+    assert json.loads(resumed.splitlines()[0])["epoch"] > 1
+    assert run(capsys, "digits", "-o", tmp_path / "w.npz", *LONG)[0] == 0
+    first, second = (refvlm.load(path) for path in (model, tmp_path / "w.npz"))
+    for one, other in zip(first, second, strict=True):
+        assert all((value == other.parameters()[name]).all() for name, value in one.parameters().items())
+
+
+def test_a_second_interrupt_ends_at_once(tmp_path, monkeypatch):
+    """The handler of the first sets a flag; the second raises, wherever the program is."""
+    from refvlm.cli.fit import _interrupts, _Watcher
+
+    watcher = _Watcher(True, 3, False)
+    with _interrupts(watcher):
+        handler = signal.getsignal(signal.SIGINT)
+        handler(signal.SIGINT, None)
+        assert watcher.stop
+        with pytest.raises(KeyboardInterrupt):
+            handler(signal.SIGINT, None)
+        with pytest.raises(KeyboardInterrupt):
+            watcher.progress(1, 9)
+    assert signal.getsignal(signal.SIGINT) is not handler

@@ -1,0 +1,314 @@
+"""Every sampled update, in exact expectation, follows what it claims to follow: all samples are enumerated.
+
+A generator that yields chosen uniforms makes an update draw any bits; the sum over all of them, weighted with their
+probabilities under the oracle's own formulas, is the expectation, without any averaging.
+"""
+
+import itertools
+import math
+
+import numpy as np
+import oracle
+import pytest
+from problems import network, shallow
+
+import refvlm
+from refvlm.learning.machine import Machine
+from refvlm.learning.reweighted import reweighted_wake
+from refvlm.learning.score_function import score_function
+from refvlm.learning.variational import climb_posterior
+from refvlm.learning.wake_sleep import sleep, wake
+
+STEP = 1e-5
+
+
+class Scripted(np.random.Generator):
+    """A generator whose random() makes `u < p` come out as scripted, bit by bit, wherever 0 < p < 1."""
+
+    def __init__(self, bits):
+        super().__init__(np.random.PCG64(0))
+        self.bits = list(bits)
+
+    def random(self, shape):
+        count = math.prod(shape)
+        drawn, self.bits = self.bits[:count], self.bits[count:]
+        assert len(drawn) == count
+        return np.where(np.array(drawn) == 1, 0.0, 1.0 - 2.0**-53).reshape(shape)
+
+
+def scripts(count):
+    return itertools.product((0, 1), repeat=count)
+
+
+def shallow_machine(seed, hidden=(4,)):
+    """K = 2 latents, L = 3 observed bits; its rows, N = 1 or more, are the caller's."""
+    rng = np.random.default_rng(seed)
+    return Machine(shallow(2, hidden, 3, rng), refvlm.AmortisedPosterior(network([3, *hidden, 2], rng)))
+
+
+def deep_machine(seed):
+    """z2 of 1 bit, z1 of 2, x of 3: a Helmholtz machine without hidden units."""
+    rng = np.random.default_rng(seed)
+    top = refvlm.BernoulliLVM(refvlm.Bernoulli(rng.normal(size=1)), network([1, 2], rng))
+    model = refvlm.BernoulliLVM(top, network([2, 3], rng))
+    stages = [refvlm.AmortisedPosterior(network(sizes, rng)) for sizes in ([3, 2], [2, 1])]
+    return Machine(model, refvlm.ChainPosterior(stages))
+
+
+def logits_of(network, inputs):
+    return oracle.forward(oracle.as_network(network), inputs)
+
+
+def sigmoid(a):
+    return 1.0 / (1.0 + math.exp(-a))
+
+
+def probability(logits, bits):
+    return math.prod(sigmoid(a) if bit else sigmoid(-a) for a, bit in zip(logits, bits, strict=True))
+
+
+def up_probability(machine, x, layers):
+    """q(z1, z2, ... | x), by the oracle's networks."""
+    product, below = 1.0, x
+    for encoder, above in zip(machine.encoders, layers, strict=True):
+        product *= probability(logits_of(encoder, below), above)
+        below = above
+    return product
+
+
+def down_probability(machine, layers):
+    """p(x, z1, z2, ...), layers from x upwards."""
+    product = probability(machine.top, layers[-1])
+    for decoder, below, above in zip(machine.decoders, layers, layers[1:], strict=False):
+        product *= probability(logits_of(decoder, above), below)
+    return product
+
+
+def cut(bits, sizes):
+    """Consecutive parts of these sizes."""
+    ends = np.cumsum(sizes)
+    return [bits[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+
+
+def expected(update, machine, x, sizes, weigh):
+    """The sum over all draws of `sum(sizes)` bits of probability times update."""
+    total = 0.0
+    for bits in scripts(sum(sizes)):
+        rng = Scripted(bits)
+        total = total + weigh(cut(bits, sizes)) * np.asarray(update(rng))
+        assert rng.bits == []
+    return total
+
+
+def slope(machine, part, function):
+    """Central differences of function() in each parameter of a part of the vector."""
+    gradient = np.zeros(part.stop - part.start)
+    for i in range(len(gradient)):
+        values = []
+        for sign in (1.0, -1.0):
+            before = machine.vector[part.start + i]
+            machine.vector[part.start + i] += sign * STEP
+            values.append(function())
+            machine.vector[part.start + i] = before
+        gradient[i] = (values[0] - values[1]) / (2 * STEP)
+    return gradient
+
+
+MACHINES = {
+    "one sigmoid layer": lambda: (shallow_machine(0, ()), [2]),
+    "a hidden layer": lambda: (shallow_machine(1), [2]),
+    "deep": lambda: (deep_machine(2), [2, 1]),
+}
+
+
+@pytest.fixture(params=MACHINES)
+def case(request):
+    return MACHINES[request.param]()
+
+
+def test_wake_follows_the_gradient_of_the_vlb_in_theta_and_beta(case):
+    machine, sizes = case
+    x = np.array([1, 0, 1])
+    found = expected(
+        lambda rng: wake(machine, x[None].astype(float), rng), machine, x, sizes,
+        lambda layers: up_probability(machine, x, layers),
+    )  # fmt: skip
+    exact = refvlm.grad_vlb(machine.model, machine.posterior, x[None])
+    assert np.allclose(found, flat(exact, "model."), rtol=1e-12, atol=1e-13)
+
+
+def test_sleep_follows_minus_the_gradient_of_the_inclusive_divergence_over_the_models_own_data(case):
+    machine, sizes = case
+    order = [*sizes[::-1], 3]  # the draws come from the top downwards
+
+    def divergence():
+        """E over p(x) of KL(p(z | x) || q), by enumeration."""
+        total = 0.0
+        for x in scripts(3):
+            joint = {z: down_probability(machine, [x, *cut(z, sizes)]) for z in scripts(sum(sizes))}
+            p_x = math.fsum(joint.values())
+            for z, p in joint.items():
+                total += p * math.log(p / p_x / up_probability(machine, x, cut(z, sizes)))
+        return total
+
+    found = expected(
+        lambda rng: sleep(machine, 1, rng), machine, None, order,
+        lambda layers: down_probability(machine, layers[::-1]),
+    )  # fmt: skip
+    assert np.allclose(found, -slope(machine, machine.recognition, divergence), rtol=1e-7, atol=1e-9)
+
+
+def test_sleeps_target_is_not_the_vlbs():
+    """At the optimum of the VLB in phi for the data, sleep still pulls: the bias that the notes mention."""
+    rng = np.random.default_rng(5)
+    model = refvlm.BernoulliLVM(refvlm.Bernoulli([0.3, -0.5]), network([2, 4, 3], rng, scale=3.0))
+    x = np.array([[1, 0, 1], [0, 1, 1]])
+    q = refvlm.AmortisedPosterior(network([3, 5, 2], rng))
+    best = climb_posterior(model, q, x, 500)
+    machine = Machine(model, best)
+    at_rest = np.concatenate(
+        [g.ravel() for name, g in refvlm.grad_vlb(model, best, x).items() if name.startswith("posterior.")]
+    )
+    pull = expected(
+        lambda rng: sleep(machine, 1, rng), machine, None, [2, 3],
+        lambda layers: down_probability(machine, layers[::-1]),
+    )  # fmt: skip
+    assert np.abs(at_rest).max() < 1e-4
+    assert np.abs(pull).max() > 1e-2
+
+
+@pytest.mark.parametrize("samples", [2, 3])
+def test_the_score_function_has_no_bias(samples):
+    machine, x = shallow_machine(3), np.array([0, 1, 1])
+    sizes = [2] * samples
+
+    def update(rng):
+        found = score_function(machine, x[None].astype(float), rng, samples)
+        return np.concatenate([found.generative, found.recognition, [found.vlb]])
+
+    found = expected(
+        update, machine, x, sizes,
+        lambda draws: math.prod(up_probability(machine, x, [z]) for z in draws),
+    )  # fmt: skip
+    exact = refvlm.grad_vlb(machine.model, machine.posterior, x[None])
+    bound = refvlm.vlb(machine.model, machine.posterior, x[None])
+    assert np.allclose(found, [*flat(exact, ""), *bound], rtol=1e-11, atol=1e-12)
+
+
+def test_the_score_function_has_no_bias_in_a_deep_machine():
+    machine, x = deep_machine(7), np.array([1, 1, 0])
+
+    def update(rng):
+        found = score_function(machine, x[None].astype(float), rng, 2)
+        return np.concatenate([found.generative, found.recognition])
+
+    found = expected(
+        update, machine, x, [4, 2],  # z1 of both draws, then z2 of both
+        lambda drawn: math.prod(
+            up_probability(machine, x, [drawn[0][2 * s : 2 * s + 2], drawn[1][s : s + 1]]) for s in range(2)
+        ),
+    )  # fmt: skip
+    exact = refvlm.grad_vlb(machine.model, machine.posterior, x[None])
+    assert np.allclose(found, flat(exact, ""), rtol=1e-11, atol=1e-12)
+
+
+def test_the_reported_variance_is_that_of_the_gradient_in_the_logits_on_average():
+    """Its expectation over all pairs of draws is the exact variance of the mean of two slopes with their baseline."""
+    machine, x = shallow_machine(4), np.array([1, 1, 0])
+
+    def weigh(draws):
+        return math.prod(up_probability(machine, x, [z]) for z in draws)
+
+    def plain(rng):
+        return score_function(machine, x[None].astype(float), rng, 2).plain_variance
+
+    found = expected(plain, machine, x, [2, 2], weigh)
+    phi = np.array([sigmoid(a) for a in logits_of(machine.encoders[0], x)])
+    q = {z: up_probability(machine, x, [z]) for z in scripts(2)}
+    slopes = {
+        z: (np.array(z) - phi) * (math.log(down_probability(machine, [x, z])) - math.log(q[z])) for z in scripts(2)
+    }
+    mean = sum(q[z] * slopes[z] for z in q)
+    variance = sum(q[z] * ((slopes[z] - mean) ** 2).sum() for z in q)
+    assert found == pytest.approx(variance / 2, rel=1e-12)
+
+
+def test_the_baseline_lowers_the_variance_where_the_bound_is_far_from_zero():
+    machine, rng = shallow_machine(6), np.random.default_rng(0)
+    machine.parameters["model.decoder.biases.1"][:] = 8.0  # so that f(z) is large and nearly the same for every z
+    x = np.zeros((50, 3))
+    found = score_function(machine, x, rng, 5)
+    assert found.variance < 0.1 * found.plain_variance
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3])
+def test_reweighted_wake_follows_the_gradient_of_its_own_bound_in_theta(samples):
+    """E of log (1/S) sum of p(x, z_s) / q(z_s), differentiated in theta and beta with q held."""
+    machine, x = shallow_machine(8), np.array([0, 0, 1])
+    sizes = [2] * samples
+
+    def weigh(draws):
+        return math.prod(up_probability(machine, x, [z]) for z in draws)
+
+    found = expected(
+        lambda rng: reweighted_wake(machine, x[None].astype(float), rng, samples)[0], machine, x, sizes, weigh
+    )
+    chances = {bits: weigh(cut(bits, sizes)) for bits in scripts(2 * samples)}
+    q = {z: up_probability(machine, x, [z]) for z in scripts(2)}
+
+    def bound():
+        p = {z: down_probability(machine, [x, z]) for z in scripts(2)}
+        return sum(
+            chance * math.log(sum(p[tuple(z)] / q[tuple(z)] for z in cut(bits, sizes)) / samples)
+            for bits, chance in chances.items()
+        )
+
+    assert np.allclose(found, slope(machine, machine.generative, bound), rtol=1e-7, atol=1e-9)
+
+
+def test_reweighted_wake_phi_is_nought_with_one_draw_and_tends_to_the_inclusive_divergence_with_many():
+    """-d/d phi KL(p(z | x) || q) = E over p(z | x) of d log q / d phi; the bias falls with S."""
+    machine, x = shallow_machine(9, ()), np.array([1, 0, 0])
+
+    def phi_after(samples):
+        return expected(
+            lambda rng: reweighted_wake(machine, x[None].astype(float), rng, samples)[1], machine, x, [2] * samples,
+            lambda draws: math.prod(up_probability(machine, x, [z]) for z in draws),
+        )  # fmt: skip
+
+    posterior = refvlm.posterior_mean(machine.model, x[None])[0]
+    phi = np.array([sigmoid(a) for a in logits_of(machine.encoders[0], x)])
+    limit = np.concatenate([np.outer(x, posterior - phi).ravel(), posterior - phi])
+    errors = [np.abs(phi_after(samples) - limit).max() for samples in (1, 2, 4, 6)]
+    assert np.abs(phi_after(1)).max() < 1e-14
+    assert errors[3] < errors[2] < errors[1] < errors[0]
+    assert errors[3] < 0.5 * errors[0]
+
+
+def test_one_sigmoid_layer_learns_by_the_delta_rule():
+    """Wake: z_k (x_i - sigmoid(a_i)); sleep: x_i (z_k - phi_k); written out by hand."""
+    machine = shallow_machine(10, ())
+    x, z = np.array([1, 0, 1]), (0, 1)
+    found = wake(machine, x[None].astype(float), Scripted(z))
+    a = np.array([sigmoid(v) for v in logits_of(machine.decoders[0], z)])
+    beta = np.array([sigmoid(v) for v in machine.top])
+    assert np.allclose(found, [*(z - beta), *np.outer(z, x - a).ravel(), *(x - a)], rtol=1e-13)
+    dream = (1, 0, 0, 1, 1)  # z, then x
+    phi = np.array([sigmoid(v) for v in logits_of(machine.encoders[0], dream[2:])])
+    found = sleep(machine, 1, Scripted(dream))
+    delta = np.array(dream[:2]) - phi
+    assert np.allclose(found, [*np.outer(dream[2:], delta).ravel(), *delta], rtol=1e-13)
+
+
+def test_directions_are_means_over_the_rows():
+    machine = shallow_machine(11)
+    x = np.array([[1, 0, 1], [0, 0, 1]])
+    both = wake(machine, x.astype(float), Scripted((0, 1, 1, 1)))
+    one, other = (
+        wake(machine, row[None].astype(float), Scripted(z)) for row, z in zip(x, [(0, 1), (1, 1)], strict=True)
+    )
+    assert np.allclose(both, (one + other) / 2, rtol=1e-13)
+
+
+def flat(gradient, prefix):
+    return np.concatenate([value.ravel() for name, value in gradient.items() if name.startswith(prefix)])
