@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..checks import as_binary
+from ..checks import as_binary, as_weights
 from ..inference.exact import log_marginal_and_grad
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import Parameters
@@ -31,15 +31,21 @@ def climb(
     model: BernoulliLVM,
     x: ArrayLike,
     steps: int,
+    weights: ArrayLike | None = None,
     *,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> BernoulliLVM:
-    """The model after at most `steps` full-batch L-BFGS steps on the mean of log p(x_n), x (N, L)."""
+    """The model after at most `steps` full-batch L-BFGS steps on the mean of log p(x_n), x (N, L).
+
+    weights: (N,) of that mean, None for equal ones.
+    """
     rows = as_binary("x", x, model.observed)
+    shares = as_weights(weights, len(rows))
+    shares = shares / shares.sum()
 
     def objective(parameters: Parameters) -> tuple[float, Parameters]:
-        values, slopes = log_marginal_and_grad(model.with_parameters(parameters), rows, workers=workers)
-        return float(values.mean()), {name: value / len(rows) for name, value in slopes.items()}
+        values, slopes = log_marginal_and_grad(model.with_parameters(parameters), rows, shares, workers=workers)
+        return float(shares @ values), slopes
 
     return model.with_parameters(ascend(model.parameters(), objective, steps, progress))
