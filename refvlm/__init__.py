@@ -28,6 +28,7 @@ from .model.mlp import MLP
 from .model.recognition import AmortisedPosterior, ChainPosterior, PerDatumPosterior
 
 if TYPE_CHECKING:
+    from .learning.estimator import BernoulliLVMEstimator
     from .learning.fit import Fit, fit
 
 __version__ = "0.1.0"
@@ -37,6 +38,7 @@ __all__ = [
     "AmortisedPosterior",
     "Bernoulli",
     "BernoulliLVM",
+    "BernoulliLVMEstimator",
     "ChainPosterior",
     "Decomposition",
     "Estimate",
@@ -75,8 +77,12 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """Learning on first use: it needs SciPy, which takes a moment to load."""
-    if name in ("Fit", "fit"):
-        from .learning import fit
+    if name in ("BernoulliLVMEstimator", "Fit", "fit"):
+        from .learning import estimator, fit
 
-        return getattr(fit, name)
+        return getattr(estimator if name == "BernoulliLVMEstimator" else fit, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,274 @@
+"""`refvlm.fit` with the manners of scikit-learn, which it does not need: for pipelines, grid searches, pickles."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..checks import as_binary, check_count, describe
+from ..inference.exact import log_marginal, posterior_mean
+from ..model.latent_variable import BernoulliLVM
+from ..model.recognition import Posterior
+from .fit import fit
+from .history import Record, enumerable
+from .methods import Method
+
+__all__ = ["BernoulliLVMEstimator", "NotFittedError"]
+
+Floats = NDArray[np.float64]
+
+
+class NotFittedError(ValueError, AttributeError):
+    """Used before `fit`; where scikit-learn is loaded, its own error of this name is raised instead."""
+
+
+class BernoulliLVMEstimator:
+    """A Bernoulli latent variable model as a density estimator and transformer.
+
+    binarize: None, X has to be exactly 0 or 1; or a threshold, a bit is then X > binarize. random_state: the seed of
+    `fit`; None for a new one every time, or a NumPy RandomState or Generator, which is drawn from. All other
+    parameters as in `refvlm.fit`.
+
+    After fit: model_; posterior_, the q that learnt with the model, None with "maximum-likelihood" and "em", which
+    need none; history_; n_features_in_, and feature_names_in_ where X has names of columns.
+
+    >>> import refvlm
+    >>> x = refvlm.bars().sample(200, np.random.default_rng(0))
+    >>> estimator = refvlm.BernoulliLVMEstimator(latents=3, hidden=(), epochs=20).fit(x)
+    >>> estimator.transform(x[:5]).shape, estimator.score(x) > -11.1
+    ((5, 3), True)
+    """
+
+    model_: BernoulliLVM
+    posterior_: Posterior | None
+    history_: tuple[Record, ...]
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
+
+    def __init__(
+        self,
+        latents: int | Sequence[int] = 8,
+        hidden: Sequence[int] = (64,),
+        method: str = "maximum-likelihood",
+        *,
+        binarize: float | None = None,
+        encoder_hidden: Sequence[int] | None = None,
+        activation: str = "tanh",
+        epochs: int = 100,
+        batch_size: int | None = None,
+        optimiser: str = "adam",
+        learning_rate: float | None = None,
+        momentum: float = 0.0,
+        schedule: str = "constant",
+        weight_decay: float = 0.0,
+        gradient: str = "exact",
+        samples: int = 10,
+        wake_phi: float = 0.5,
+        random_state: int | np.random.RandomState | np.random.Generator | None = 0,
+        workers: int | None = None,
+    ) -> None:
+        self.latents = latents
+        self.hidden = hidden
+        self.method = method
+        self.binarize = binarize
+        self.encoder_hidden = encoder_hidden
+        self.activation = activation
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.optimiser = optimiser
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.schedule = schedule
+        self.weight_decay = weight_decay
+        self.gradient = gradient
+        self.samples = samples
+        self.wake_phi = wake_phi
+        self.random_state = random_state
+        self.workers = workers
+
+    @classmethod
+    def _parameters(cls) -> list[str]:
+        return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's parameters by name; deep changes nothing, since none of them is an estimator."""
+        return {name: getattr(self, name) for name in self._parameters()}
+
+    def set_params(self, **params: Any) -> Self:
+        """Set constructor parameters. Raises ValueError for a name that is none."""
+        for name, value in params.items():
+            if name not in self._parameters():
+                raise ValueError(f"set_params: got {name!r}, wanted one of {', '.join(self._parameters())}")
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        defaults = inspect.signature(type(self).__init__).parameters
+        changed = [f"{k}={v!r}" for k, v in self.get_params().items() if repr(v) != repr(defaults[k].default)]
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn asks of an estimator; only it calls this."""
+        from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
+
+        return Tags(
+            estimator_type="density_estimator",
+            target_tags=TargetTags(required=False),
+            transformer_tags=TransformerTags(preserves_dtype=[]),
+            input_tags=InputTags(),
+        )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether there is a model."""
+        return hasattr(self, "model_")
+
+    def fit(self, X: object, y: object = None) -> Self:
+        """Learn from X (N, L) afresh; y is not looked at. Errors as of `refvlm.fit`."""
+        rows = self._rows(X, reset=True)
+        self._learn(rows, epochs=self.epochs, batch_size=self.batch_size, start=None, seed=_seed(self.random_state))
+        self.calls_ = 0
+        return self
+
+    def partial_fit(self, X: object, y: object = None) -> Self:
+        """Go on from the present parameters, at first random ones, for one epoch over X; the optimiser starts anew."""
+        begun = hasattr(self, "model_")
+        rows = self._rows(X, reset=not begun)
+        size = None if self.batch_size is None else min(check_count("batch_size", self.batch_size, 1), len(rows))
+        calls = self.calls_ + 1 if begun else 0
+        history = self.history_ if begun else ()
+        start = (self.model_, self.posterior_) if begun else None
+        self._learn(rows, epochs=1, batch_size=size, start=start, seed=_seed(self.random_state) + calls)
+        self.history_ = (*history, *self.history_)
+        self.calls_ = calls
+        return self
+
+    def _learn(self, rows: NDArray[np.uint8], **options: Any) -> None:
+        same = ("encoder_hidden", "activation", "optimiser", "learning_rate", "momentum", "schedule", "weight_decay",
+                "gradient", "samples", "wake_phi", "workers")  # fmt: skip
+        learnt = Method(self.method, self.gradient, self.samples, self.wake_phi).recognises
+        found = fit(
+            rows, self.latents, self.hidden, self.method, posterior="amortised" if learnt else "none",
+            **{name: getattr(self, name) for name in same}, **options,
+        )  # fmt: skip
+        self.model_, self.posterior_, self.history_ = found
+
+    def score_samples(self, X: object) -> Floats:
+        """Exact log p(x) of every row, (N,) nats."""
+        return log_marginal(self._exact("score_samples"), self._rows(X), workers=self.workers)
+
+    def score(self, X: object, y: object = None) -> float:
+        """The mean of log p(x) over the rows, nats: higher is better."""
+        return float(self.score_samples(X).mean())
+
+    def transform(self, X: object) -> Floats:
+        """The exact posterior means E[z | x], (N, K); of a deep model, of the layer next to x."""
+        return posterior_mean(self._exact("transform"), self._rows(X), workers=self.workers)
+
+    def fit_transform(self, X: object, y: object = None) -> Floats:
+        """`fit`, then `transform` of the same rows."""
+        return self.fit(X, y).transform(X)
+
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray[np.uint8]:
+        """Rows drawn from the model, (n_samples, L) of 0 and 1; random_state as in the constructor."""
+        model = self._fitted()
+        return model.sample(check_count("n_samples", n_samples, 1), np.random.default_rng(_seed(random_state)))[0]
+
+    def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
+        """Names of what `transform` returns: z0, z1, ..."""
+        return np.array([f"z{k}" for k in range(self._fitted().latents)], dtype=object)
+
+    def _fitted(self) -> BernoulliLVM:
+        if not hasattr(self, "model_"):
+            message = f"{type(self).__name__}: not fitted yet; call fit first"
+            if "sklearn" in sys.modules:
+                from sklearn.exceptions import NotFittedError as theirs
+
+                raise theirs(message)
+            raise NotFittedError(message)
+        return self.model_
+
+    def _exact(self, name: str) -> BernoulliLVM:
+        model = self._fitted()
+        if not enumerable(model):
+            raise ValueError(
+                f"{name}: the sum over 2**{model.latents} latents is too long; wanted fewer latents, or "
+                "refvlm.log_marginal_estimate with model_ and posterior_"
+            )
+        return model
+
+    def _rows(self, X: Any, reset: bool = False) -> NDArray[np.uint8]:
+        """X as zeros and ones, its columns checked against those of fit, or remembered."""
+        if not reset:
+            self._fitted()
+        names = _names(X)
+        array = _numbers(X)
+        if array.ndim != 2:
+            raise ValueError(
+                f"X: expected 2D array, got {array.ndim}D array instead, shape {array.shape}. Reshape your data: "
+                "X[None] for one row, X[:, None] for one column"
+            )
+        for axis, what in enumerate(("sample", "feature")):
+            if array.shape[axis] == 0:
+                raise ValueError(
+                    f"X: found array with 0 {what}(s) (shape={array.shape}) while a minimum of 1 is required."
+                )
+        if reset:
+            self.n_features_in_ = array.shape[1]
+            if names is not None:
+                self.feature_names_in_ = names
+            elif hasattr(self, "feature_names_in_"):
+                del self.feature_names_in_
+        elif array.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X has {array.shape[1]} features, but {type(self).__name__} is expecting {self.n_features_in_} "
+                "features as input"
+            )
+        if self.binarize is None:
+            return as_binary("X", array, None)
+        if isinstance(self.binarize, bool) or not isinstance(self.binarize, (int, float, np.integer, np.floating)):
+            raise TypeError(f"binarize: got {describe(self.binarize)}, wanted None or a threshold")
+        return (array > self.binarize).astype(np.uint8)
+
+
+def _numbers(X: Any) -> NDArray[Any]:
+    """X as an array of finite real numbers."""
+    if hasattr(X, "toarray") and hasattr(X, "nnz"):
+        raise TypeError("X: got a sparse matrix, wanted a dense array; pass X.toarray()")
+    array = np.asarray(X)
+    if array.dtype.kind == "c":
+        raise ValueError("X: Complex data not supported; wanted real numbers")
+    if array.dtype.kind not in "buif":
+        try:
+            array = array.astype(np.float64)
+        except TypeError as error:
+            raise TypeError(f"X: argument must be a string or a real number, all through ({error})") from None
+        except ValueError as error:
+            raise ValueError(f"X: wanted numbers ({error})") from None
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError("X: contains NaN or inf (infinity), wanted finite numbers; drop or fill such rows first")
+    return array
+
+
+def _names(X: Any) -> NDArray[np.object_] | None:
+    """The names of the columns of a data frame, if all are strings."""
+    columns = getattr(X, "columns", None)
+    if columns is None:
+        return None
+    names = np.asarray(columns, dtype=object)
+    return names if len(names) > 0 and all(isinstance(name, str) for name in names) else None
+
+
+def _seed(state: Any) -> int:
+    """A seed for `refvlm.fit` from whatever scikit-learn users pass."""
+    if state is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    if isinstance(state, np.random.RandomState):
+        return int(state.randint(1 << 31))
+    if isinstance(state, np.random.Generator):
+        return int(state.integers(1 << 31))
+    return check_count("random_state", state, 0)
