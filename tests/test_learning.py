@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from problems import binary, network, shallow
+from problems import binary, deep, network, shallow
 
 import refvlm
 from refvlm.learning.ascent import ascend
+from refvlm.learning.inclusive import cover
 from refvlm.learning.maximum_likelihood import climb
 from refvlm.learning.variational import climb_posterior
 
@@ -57,3 +58,27 @@ def test_steps_are_counted_and_validated():
     assert ascend(start, bowl, 0) is start
     with pytest.raises(ValueError, match="steps: got -1"):
         ascend(start, bowl, -1)
+
+
+def test_covering_the_posterior_ends_where_the_inclusive_divergence_is_stationary():
+    """For an encoder without hidden layer: sum of x_i (mean_k - phi_k) = 0, the likelihood equations."""
+    rng = np.random.default_rng(4)
+    model, x, weights = shallow(3, (5,), 7, rng, scale=2.0), binary(40, 7, rng), rng.random(40)
+    q = cover(model, refvlm.AmortisedPosterior(network([7, 3], rng)), x, 500, weights)
+    logits = q.forward(x)[0]
+    residual = (refvlm.posterior_mean(model, x) - 1 / (1 + np.exp(-logits))) * weights[:, None]
+    assert np.abs(x.T @ residual).max() < 1e-3 * weights.sum()
+    assert np.abs(residual.sum(axis=0)).max() < 1e-3 * weights.sum()
+
+
+def test_covering_fits_a_chain_stage_by_stage():
+    """With one code of z1 for each x the chain rule is exact: what is left is the factorisation's own gap."""
+    rng = np.random.default_rng(5)
+    model, x = deep(2, 3, 6, rng, scale=2.0), binary(30, 6, rng)
+    stages = [refvlm.AmortisedPosterior(network(sizes, rng)) for sizes in ([6, 9, 3], [3, 7, 2])]
+    start = refvlm.ChainPosterior(stages)
+    found = cover(model, start, x, 300)
+    assert refvlm.kl(model, found, x).mean() < refvlm.kl(model, start, x).mean()
+    upper = cover(model.prior, stages[1], refvlm.bits.table(3), 300, refvlm.posterior(model, x).sum(axis=0))
+    for name, value in upper.parameters().items():
+        np.testing.assert_allclose(found.stages[1].parameters()[name], value, rtol=1e-3, atol=1e-3)

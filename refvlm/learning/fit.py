@@ -19,6 +19,7 @@ from ..storage import check_writable
 from .batches import Data
 from .checkpoints import load_checkpoint, save_checkpoint
 from .history import Record, enumerable, work
+from .inclusive import cover
 from .machine import Machine
 from .methods import Method
 from .optimisers import OPTIMISERS, SCHEDULES, check_rate
@@ -42,7 +43,7 @@ __all__ = ["Fit", "fit"]
 LEARNING_RATES = {"adam": 0.01, "sgd": 0.1}
 
 POSTERIOR_STEPS = 100
-"""L-BFGS steps of the posterior at the end, where it does not learn with the model."""
+"""L-BFGS steps of the posterior at the end, where it does not learn with the model: to cover, then on the VLB."""
 
 AFFORDABLE = 2_000_000_000
 """Multiplications of an evaluation beyond which, by default, there is one every few epochs only."""
@@ -200,8 +201,9 @@ def fit(
         q = mean_field(model, data.distinct, workers=workers, progress=progress)
     else:
         merged = data.merged()
-        guess = encoders(data.x.shape[1], model, shape, rng)
-        q = climb_posterior(model, guess, merged.x, POSTERIOR_STEPS, merged.weights, workers=workers, progress=progress)
+        q = encoders(data.x.shape[1], model, shape, rng)
+        for improve in (cover, climb_posterior):
+            q = improve(model, q, merged.x, POSTERIOR_STEPS, merged.weights, workers=workers, progress=progress)
     last = training.judged(model, q)
     if watch is not None:
         watch(last)

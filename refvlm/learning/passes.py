@@ -62,7 +62,7 @@ def recognise(machine: Machine, x: Floats, rng: np.random.Generator) -> tuple[li
 
 def dream(machine: Machine, rows: int, rng: np.random.Generator) -> list[Floats]:
     """Layers [x, z1, z2, ...] of as many rows, drawn from the model from the top downwards."""
-    layers = [_draw(np.tile(machine.top, (rows, 1)), rng)]
+    layers = [_draw(np.broadcast_to(machine.top, (rows, len(machine.top))), rng)]
     for decoder in reversed(machine.decoders):
         layers.append(_draw(decoder.forward(layers[-1])[0], rng))
     return layers[::-1]
@@ -79,7 +79,9 @@ def up(machine: Machine, layers: list[Floats]) -> Pass:
 def down(machine: Machine, layers: list[Floats]) -> Pass:
     """How p sees these layers."""
     top = layers[-1]
-    passed = Pass([top], [np.tile(machine.top, (len(top), 1))], [lambda slopes: {"logits": slopes.sum(axis=0)}])
+    passed = Pass(
+        [top], [np.broadcast_to(machine.top, top.shape)], [lambda slopes: {"logits": np.add.reduce(slopes, axis=0)}]
+    )
     for decoder, (above, below) in zip(reversed(machine.decoders), pairwise(reversed(layers)), strict=True):
         _append(passed, below, *decoder.forward(above))
     return passed

@@ -138,7 +138,7 @@ class MLP:
         The pullback takes d/d logits (N, fan_out) to the sum over rows of d/d parameters, by name.
         """
         h = np.asarray(inputs, dtype=np.float64)
-        if h.ndim != 2 or h.shape[1] != self.fan_in:
+        if h.ndim != 2 or h.shape[1] != len(self.weights[0]):
             raise ValueError(f"inputs: got shape {h.shape}, wanted (rows, {self.fan_in})")
         layers = list(zip(self.weights, self.biases, strict=True))
         below = [h]
@@ -148,13 +148,14 @@ class MLP:
         logits = h @ self.weights[-1] + self.biases[-1]
 
         def pullback(slopes: Floats) -> Parameters:
-            gradient: Parameters = {}
+            weights: Parameters = {}
+            biases: Parameters = {}
             for d in reversed(range(len(layers))):
-                gradient[f"weights.{d}"] = below[d].T @ slopes
-                gradient[f"biases.{d}"] = slopes.sum(axis=0)
+                weights[f"weights.{d}"] = below[d].T @ slopes
+                biases[f"biases.{d}"] = np.add.reduce(slopes, axis=0)
                 if d > 0:
                     slopes = (slopes @ self.weights[d].T) * _derivative(below[d], self.activation)
-            return {name: gradient[name] for name in self.parameters()}
+            return dict(reversed(weights.items())) | dict(reversed(biases.items()))
 
         return logits, pullback
 

@@ -1,0 +1,65 @@
+"""Fitting q to cover the exact posterior: phi uphill on the mean of -KL(p(z | x) || q) over the data.
+
+With a factorised q only the posterior means enter, -KL = sum_k mean_k logit_k - log(1 + e^logit_k) + const: logistic
+regression on them, concave for an encoder without hidden layer. It is where reweighted wake-sleep's wake phi tends as
+its draws grow in number, and where ascent on the VLB starts well: q then has mass wherever the posterior has.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import expit as sigmoid
+
+from .. import bits
+from ..checks import as_binary, as_weights
+from ..inference.arrays import recognition_gradient, recognition_logits
+from ..inference.exact import posterior_mean
+from ..model.latent_variable import BernoulliLVM
+from ..model.mlp import Parameters
+from ..model.recognition import ChainPosterior, Posterior
+from .ascent import ascend
+from .expectation_maximisation import expect
+
+if TYPE_CHECKING:
+    from ..enumeration.engine import Progress
+
+__all__ = ["cover"]
+
+
+def cover(
+    model: BernoulliLVM,
+    q: Posterior,
+    x: ArrayLike,
+    steps: int,
+    weights: ArrayLike | None = None,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Posterior:
+    """q after at most `steps` L-BFGS steps on the mean of -KL(p(z | x) || q) over x (N, L), the model held fixed.
+
+    weights: (N,), not negative, of that mean, None for equal ones. The stages of a chain are fitted one by one, each
+    to the codes of the layer below with the mass that the posterior gives them.
+    """
+    rows = as_binary("x", x, model.observed)
+    shares = as_weights(weights, len(rows))
+    shares = shares / shares.sum()
+    first = q.stages[0] if isinstance(q, ChainPosterior) else q
+    mean = posterior_mean(model, rows, workers=workers, progress=progress)
+
+    def objective(parameters: Parameters) -> tuple[float, Parameters]:
+        moved = first.with_parameters(parameters)
+        logits = recognition_logits(moved, rows)
+        value = float((shares @ (mean * logits - np.logaddexp(0.0, logits))).sum())
+        return value, recognition_gradient(moved, rows, shares[:, None] * (mean - sigmoid(logits)))
+
+    first = first.with_parameters(ascend(first.parameters(), objective, steps, progress))
+    if not isinstance(q, ChainPosterior):
+        return first
+    assert isinstance(model.prior, BernoulliLVM)
+    codes, mass = bits.table(model.latents), expect(model, rows, shares, workers).mass
+    above = cover(model.prior, q.above, codes, steps, mass, workers=workers, progress=progress)
+    return ChainPosterior([first, *(above.stages if isinstance(above, ChainPosterior) else [above])])
