@@ -48,8 +48,6 @@ BATCH, SAMPLES = 10, 5
 WAKE_SLEEP_EXAMPLES, REWEIGHTED_EXAMPLES, EXACT_STEPS = 2_000_000, 500_000, 3000
 NEAR_INPUTS = ("model.decoder.", "posterior.0.")
 POINTS = 40
-REPRODUCTION = 203.0
-"""Microseconds per example of a public NumPy reproduction of this experiment, batch 1, on a two-core AMD EPYC."""
 
 
 class Outcome(NamedTuple):
@@ -181,20 +179,6 @@ def check_split(report: common.Report) -> None:
     report.check("misfit + gap", distance, misfit_bits(machine.model) + gap_bits(machine), 1e-11)
 
 
-def microseconds(batch: int, steps: int) -> float:
-    """Per example of one wake and one sleep step, in this process."""
-    machine, rng = machine_of(0), np.random.default_rng(0)
-    x = WORLD.sample(batch, rng).astype(np.float64)
-    best = math.inf
-    for _ in range(5):
-        begun = time.perf_counter()
-        for _ in range(steps):
-            machine.vector[machine.generative] += 0.01 * wake(machine, x, rng)
-            machine.vector[machine.recognition] += 0.01 * sleep(machine, batch, rng)
-        best = min(best, (time.perf_counter() - begun) / (steps * batch) * 1e6)
-    return best
-
-
 METHODS = ("wake-sleep", "reweighted wake-sleep", "exact VLB", "exact VLB after wake-sleep", "exact ML")
 
 
@@ -211,10 +195,6 @@ def main() -> int:
     seeds, share = (3, 0.05) if arguments.quick else (arguments.seeds, 1.0)
     report = common.Report()
     check_split(report)
-    one, hundred = microseconds(1, 3000), microseconds(100, 500)
-    ratios = f"{REPRODUCTION / one:.1f} and {REPRODUCTION / hundred:.0f} times that"
-    print(f"wake-sleep, microseconds per example: {one:.1f} one at a time, {hundred:.2f} in batches of 100")
-    print(f"the reproduction's {REPRODUCTION:.0f} are {ratios}")
     jobs = [(method, seed, share) for method in METHODS for seed in range(seeds)]
     with ProcessPoolExecutor(arguments.workers) as pool:
         outcomes = list(pool.map(learn, *zip(*jobs, strict=True)))
@@ -235,8 +215,6 @@ def main() -> int:
         report.check("reweighted, median at most 0.15 bits", zero, np.median(found["reweighted wake-sleep"]), 0.15)
         report.check("exact ML, median at most 0.05 bits", zero, np.median(found["exact ML"]), 0.05)
         report.check("exact ML, best at most 0.01 bits", zero, found["exact ML"][0], 0.01)
-        report.check("batch 1: a third of the reproduction's time", zero, one, REPRODUCTION / 3)
-        report.check("batch 100: a fiftieth of it", zero, hundred, REPRODUCTION / 50)
     if arguments.picture:
         draw(outcomes, arguments.picture)
     return report.finish()

@@ -3,8 +3,8 @@
 A row of pixels above its copy, shifted left or right. To know the direction is to know a bit that no pixel shows alone.
 Nine latent bits can hold all there is to know, eight pixels and the direction, so the infimum of the misfit is 0. Four
 ways to learn the same net from the world's own distribution; what is reported is exact and in bits: the generative
-misfit KL(world || model), and the recognition gap E[KL(q || p(z | x))] over the world. With the world's entropy they add
-up to the mean of -VLB.
+misfit KL(world || model), and the recognition gap E[KL(q || p(z | x))] over the world. With the world's entropy they
+add up to the mean of -VLB.
 """
 
 from __future__ import annotations
@@ -81,9 +81,8 @@ def main() -> int:
         outcomes = list(pool.map(learn, *zip(*jobs, strict=True)))
     baseline, report = independent_pixels(), common.Report()
     print(f"entropy of the world: {WORLD.entropy_bits:.6f} bits; {seeds} seeds")
-    print(
-        f"{'bits':24}{'misfit: best':>13}{'median':>9}{'worst':>9}{'gap: best':>12}{'median':>9}{'worst':>9}{'seconds':>9}"
-    )
+    rest = f"{'median':>9}{'worst':>9}"
+    print(f"{'bits':24}{'misfit: best':>13}{rest}{'gap: best':>12}{rest}{'seconds':>9}")
     for method in METHODS:
         runs = [run for run in outcomes if run.method == method]
         misfits, gaps = np.array([run.misfit for run in runs]), np.array([run.gap for run in runs])
