@@ -16,7 +16,7 @@ PATIENCE = 2.0
 
 _REDRAW = 0.1
 _TRUSTED = 0.25  # seconds of work before which a prediction means nothing
-_WIDTH = 30
+_WIDTH, _NARROWEST = 30, 5
 
 
 class ProgressBar:
@@ -80,12 +80,14 @@ class ProgressBar:
         if total <= 0:
             return f"{label}{done} done, {duration(passed)}"
         share = min(max(done / total, 0.0), 1.0)
-        bar = "#" * int(share * _WIDTH)
         left = duration(_time_left(done, total, passed)) if done > 0 else "?"
-        return f"{label}[{bar:-<{_WIDTH}}] {share:4.0%}, {left} left"
+        rest = f"] {share:4.0%}, {left} left"
+        width = min(_WIDTH, max(_room() - len(label) - 1 - len(rest), _NARROWEST))
+        bar = "#" * int(share * width)
+        return f"{label}[{bar:-<{width}}{rest}"
 
     def _draw(self, line: str) -> None:
-        line = line[: shutil.get_terminal_size().columns - 1]
+        line = line[: _room()]
         self._write("\r" + line.ljust(self._drawn))
         self._drawn = len(line)
 
@@ -95,6 +97,11 @@ class ProgressBar:
             self._stream.flush()
         except (OSError, ValueError):  # closed, or gone
             self._alive = False
+
+
+def _room() -> int:
+    """Characters that fit on the line."""
+    return shutil.get_terminal_size().columns - 1
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

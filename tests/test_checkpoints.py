@@ -312,3 +312,21 @@ def test_a_second_interrupt_ends_at_once(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             watcher.progress(1, 9)
     assert signal.getsignal(signal.SIGINT) is not handler
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX pipes")
+def test_a_reader_who_leaves_does_not_stop_learning(tmp_path):
+    command = f"{sys.executable} -m refvlm fit digits -o {tmp_path}/m.npz {' '.join(LONG)} | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert json.loads(done.stdout)["epoch"] == 1
+    assert done.stderr == ""
+    assert refvlm.load(tmp_path / "m.npz")[0].latents == 4
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_a_full_standard_output_is_told_from_a_full_checkpoint(tmp_path):
+    command = f"{sys.executable} -m refvlm fit digits -o {tmp_path}/m.npz {' '.join(LONG)} > /dev/full"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert done.returncode == 73
+    assert "standard output cannot be written" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import NoReturn
 
 from .. import __version__
 from . import bench, demo, evaluate, fit, sample
-from .failure import BAD_INPUT, INTERRUPTED, NO_OUTPUT, OK, Failure, one_line
+from .failure import BAD_INPUT, INTERRUPTED, NO_OUTPUT, OK, Failure, one_line, silence_stdout
 from .messages import say
 
 __all__ = ["main"]
@@ -43,12 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         say("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        _silence_stdout()
+        silence_stdout()
         return OK
     except Failure as error:
         return _fail(error, error.code)
     except OSError as error:  # whatever concerns a file has become a Failure by now
-        _silence_stdout()
+        silence_stdout()
         return _fail(OSError(f"standard output cannot be written: {error.strerror or error}"), NO_OUTPUT)
     except (ValueError, TypeError, MemoryError) as error:
         return _fail(error, BAD_INPUT)
@@ -79,9 +77,3 @@ def _parser() -> argparse.ArgumentParser:
 def _fail(error: Exception, code: int) -> int:
     say(f"error: {one_line(error)}")
     return code
-
-
-def _silence_stdout() -> None:
-    """Keep the interpreter from complaining, at exit, about what can no longer be written."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 __all__ = [
     "BAD_INPUT",
@@ -14,8 +16,10 @@ __all__ = [
     "OK",
     "PEER_DISAGREES",
     "Failure",
+    "listening",
     "one_line",
     "reading",
+    "silence_stdout",
     "writing",
 ]
 
@@ -52,6 +56,25 @@ def writing(name: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise Failure(_about(name, "cannot be written", error), NO_OUTPUT) from None
+
+
+@contextmanager
+def listening() -> Iterator[None]:
+    """Print in the block; a reader of standard output who has left is no reason to stop, where it is not the point."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence_stdout()
+    except OSError as error:
+        silence_stdout()
+        raise Failure(f"standard output cannot be written: {error.strerror or error}", NO_OUTPUT) from None
+
+
+def silence_stdout() -> None:
+    """Keep the interpreter from complaining, at exit, about what can no longer be written."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def one_line(error: BaseException) -> str:

@@ -9,22 +9,24 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from ..learning.fit import Fit, fit
-from ..learning.history import Record
-from ..learning.methods import METHODS
+from ..learning.choices import GRADIENTS, METHODS, POSTERIORS
 from ..learning.optimisers import OPTIMISERS, SCHEDULES
-from ..learning.setup import POSTERIORS
 from ..model.files import save
 from ..model.mlp import ACTIVATIONS
 from ..model.recognition import PerDatumPosterior
 from ..progress import PATIENCE, ProgressBar, duration
 from ..storage import check_writable
 from .arguments import add_json, add_workers, count, number, positive, widths
-from .failure import BAD_INPUT, NO_INPUT, OK, Failure, writing
+from .failure import BAD_INPUT, NO_INPUT, OK, Failure, listening, writing
 from .inputs import DATA_HELP, read_data
 from .messages import say, say_cache_problem, say_if_cold
 from .report import print_json
+
+if TYPE_CHECKING:
+    from ..learning.fit import Fit
+    from ..learning.history import Record
 
 __all__ = ["add_parser"]
 
@@ -85,7 +87,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--weight-decay", type=number, default=0.0, metavar="D", help="(default: %(default)s)")
     add("--patience", type=positive, metavar="N", help="end after N evaluations without a better held-out log p(x)")
     add("--evaluate-every", type=positive, metavar="N", help="epochs between evaluations (default: 1, more if costly)")
-    add("--gradient", choices=("exact", "score-function"), default="exact", help="of vlb (default: %(default)s)")
+    add("--gradient", choices=GRADIENTS, default="exact", help="of vlb (default: %(default)s)")
     add(
         "--samples", type=positive, default=10, metavar="S", help="draws of z a row, where drawn (default: %(default)s)"
     )
@@ -103,6 +105,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, learn, write."""
+    from ..learning.fit import fit  # it loads SciPy
+
     output, checkpoint = arguments.output, arguments.checkpoint or f"{arguments.output}.checkpoint"
     for path in (output, checkpoint):
         with writing(path):
@@ -143,7 +147,8 @@ def run(arguments: argparse.Namespace) -> int:
     with suppress(OSError):
         os.unlink(checkpoint)
     say_cache_problem()
-    _summarise(arguments, found, len(x), time.monotonic() - begun)
+    with listening():
+        _summarise(arguments, found, len(x), time.monotonic() - begun)
     return OK
 
 
@@ -176,16 +181,18 @@ class _Watcher:
 
     def watch(self, record: Record) -> None:
         """An evaluation: every one as JSON; for people those of epochs 1, 2, 5, 10, 20, 50, ... and the last."""
-        shown = [f"log p {_say(record.log_px, record.log_px_estimate)}"]
-        shown += [f"VLB {record.vlb:.4f}", f"KL {record.kl:.4f}"] if record.vlb is not None else []
-        held_out = _say(record.validation_log_px, record.validation_log_px_estimate)
+        shown = [f"log p {_say(record.log_px, record.log_px_estimate, 3)}"]
+        shown += [f"VLB {record.vlb:.3f} KL {record.kl:.3f}"] if record.vlb is not None else []
+        held_out = _say(record.validation_log_px, record.validation_log_px_estimate, 3)
         shown += [f"held-out {held_out}"] if held_out else []
-        self._bar.label = "  ".join(shown)
+        self._bar.label = " ".join(shown)
         if self._json:
-            print_json(record._asdict())
+            with listening():
+                print_json(record._asdict())
         elif str(record.epoch).rstrip("0") in ("1", "2", "5") or record.epoch == self._epochs:
             self.wipe()
-            self._line(record)
+            with listening():
+                self._line(record)
 
     def _line(self, record: Record) -> None:
         if not self._headed:
@@ -231,9 +238,9 @@ def _interrupts(watcher: _Watcher) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _say(exact: float | None, estimate: float | None) -> str:
+def _say(exact: float | None, estimate: float | None, places: int = 4) -> str:
     """An exact number, or an estimate marked as one, or nothing."""
-    return f"{exact:.4f}" if exact is not None else f"~{estimate:.3f}" if estimate is not None else ""
+    return f"{exact:.{places}f}" if exact is not None else f"~{estimate:.{places}f}" if estimate is not None else ""
 
 
 def _columns(log_px: str, vlb: float | None, kl: float | None, width: int) -> str:
@@ -252,6 +259,9 @@ def _summarise(arguments: argparse.Namespace, found: Fit, rows: int, seconds: fl
         return
     print(f"\n{arguments.output}: {found.model.latents} latent bits, {found.model.observed} observed, by "
           f"{arguments.method} from {rows} rows in {duration(seconds)}")  # fmt: skip
+    kept = max((r for r in found.history if r.score is not None), key=lambda r: r.score or 0.0, default=None)
+    if kept is not None:
+        print(f"kept: the model of epoch {kept.epoch}, the best on the held-out rows")
     if isinstance(found.posterior, PerDatumPosterior):
         print(f"posterior: one phi per row, {stored} numbers for {rows} rows; it grows with the data")
     elif found.posterior is not None:

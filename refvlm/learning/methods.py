@@ -12,21 +12,18 @@ from numpy.typing import NDArray
 from ..checks import check_choice, check_count
 from . import expectation_maximisation, maximum_likelihood, variational, wake_sleep
 from .batches import Batch
+from .choices import GRADIENTS, METHODS
 from .machine import Machine, flat
 from .optimisers import check_rate
 from .reweighted import reweighted_wake
 from .score_function import score_function
 
-__all__ = ["EXACT", "METHODS", "Method", "Phase"]
+__all__ = ["Method", "Phase"]
 
 Floats = NDArray[np.float64]
 Notes = dict[str, float]
 Direction = Callable[[Batch, np.random.Generator], tuple[Floats, Notes]]
 
-METHODS = ("maximum-likelihood", "em", "vlb", "wake-sleep", "reweighted-wake-sleep")
-
-EXACT = ("maximum-likelihood", "em", "vlb")
-"""Methods that enumerate {0,1}^K at every step; vlb only with its exact gradient."""
 
 _SURE = 700.0
 """In place of a prior logit that EM sends to infinity, so that it can come back."""
@@ -58,7 +55,7 @@ class Method:
 
     def __post_init__(self) -> None:
         check_choice("method", self.name, METHODS)
-        check_choice("gradient", self.gradient, ("exact", "score-function"))
+        check_choice("gradient", self.gradient, GRADIENTS)
         check_count("samples", self.samples, 2 if self.gradient == "score-function" else 1)
         if not 0.0 <= check_rate("wake_phi", self.wake_phi) <= 1.0:
             raise ValueError(f"wake_phi: got {self.wake_phi}, wanted a share from 0 to 1")
@@ -66,7 +63,7 @@ class Method:
     @property
     def enumerates(self) -> bool:
         """Whether a step costs 2**K."""
-        return self.name in EXACT and not (self.name == "vlb" and self.gradient == "score-function")
+        return self.name in ("maximum-likelihood", "em") or (self.name == "vlb" and self.gradient == "exact")
 
     @property
     def recognises(self) -> bool:

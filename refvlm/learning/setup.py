@@ -15,11 +15,11 @@ from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
 from ..model.recognition import AmortisedPosterior, ChainPosterior, PerDatumPosterior, Posterior
 from .batches import Data
+from .choices import POSTERIORS
 from .history import ENUMERABLE, enumerable
 from .methods import Method
 
 __all__ = [
-    "POSTERIORS",
     "Shape",
     "batch_rows",
     "check_enumerable",
@@ -30,8 +30,6 @@ __all__ = [
     "start_posterior",
     "widths",
 ]
-
-POSTERIORS = ("amortised", "per-datum", "none")
 
 BATCH = 100
 """Rows in a minibatch by default."""
