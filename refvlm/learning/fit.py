@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from ..checks import check_choice, check_count
 from ..enumeration.engine import Progress
+from ..inference.arrays import check_posterior
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import ACTIVATIONS
 from ..model.recognition import PerDatumPosterior, Posterior
@@ -108,7 +109,8 @@ def fit(
                                  and 1 - wake_phi of sleep phi
     posterior: "amortised" (an encoder), "per-datum" (one phi for each row; with "maximum-likelihood" and "em", and with
     "vlb" all rows at once), or "none" (with "maximum-likelihood" and "em").
-    start: (model, posterior) to go on from, instead of random parameters; latents, hidden, activation are then theirs.
+    start: (model, posterior or None) to go on from, instead of random parameters; latents, hidden and activation are
+    then theirs.
     epochs; batch_size: rows in a minibatch, N for all; by default 100, but all with "em", with one phi for each row of
     "vlb", and where a method is exact and the rows come with weights.
     optimiser: "adam" (learning_rate 0.01) or "sgd" (0.1), with momentum (Adam's is beta1, 0.9 unless given); schedule:
@@ -201,7 +203,9 @@ def fit(
         q = mean_field(model, data.distinct, workers=workers, progress=progress)
     else:
         merged = data.merged()
-        q = encoders(data.x.shape[1], model, shape, rng)
+        given = None if origin is None else origin[1]
+        usable = given is not None and not isinstance(given, PerDatumPosterior)
+        q = check_posterior(model, given) if usable else encoders(data.x.shape[1], model, shape, rng)
         for improve in (cover, climb_posterior):
             q = improve(model, q, merged.x, POSTERIOR_STEPS, merged.weights, workers=workers, progress=progress)
     last = training.judged(model, q)
