@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "validation"
@@ -53,3 +54,38 @@ def test_a_bound_a_thousand_times_too_small_is_found_broken(name):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stdout[-2000:] + done.stderr[-2000:]
     assert "BROKEN" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["learn_bars", "learn_digits", "learn_shifter"])
+def test_quick_learning_agrees(name):
+    script = FOLDER / f"{name}.py"
+    done = subprocess.run([sys.executable, str(script), "--quick"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert ", 0 disagree" in done.stdout
+
+
+def test_density_estimation_reads_its_folder_and_judges(tmp_path):
+    """Data of five columns: far above what dna has to reach, and nltcs' own mark is out of reach for coin tosses."""
+    rng = np.random.default_rng(0)
+    for data, columns in (("dna", 5), ("nltcs", 16)):
+        (tmp_path / data).mkdir()
+        for part, rows in (("train", 60), ("valid", 20), ("test", 30)):
+            x = (rng.random((rows, columns)) < 0.5).astype(int)
+            np.savetxt(tmp_path / data / f"{data}.{part}.data", x, fmt="%d", delimiter=",")
+    for data, code in (("dna", 0), ("nltcs, best", 1)):
+        call = [sys.executable, str(FOLDER / "learn_density.py"), str(tmp_path), data]
+        done = subprocess.run(call, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+def test_a_wrong_bound_makes_the_bars_disagree():
+    program = (
+        "import runpy, sys, refvlm; exact = refvlm.vlb\n"
+        "refvlm.vlb = lambda *a, **k: exact(*a, **k) + 1e-9\n"
+        f"sys.argv = ['learn_bars.py', '--quick', '--workers', '1']; sys.path.insert(0, {str(FOLDER)!r})\n"
+        f"runpy.run_path({str(FOLDER / 'learn_bars.py')!r}, run_name='bars')['check_split'](report := "
+        "__import__('common').Report()); sys.exit(report.finish())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "DISAGREES" in done.stdout
