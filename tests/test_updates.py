@@ -10,10 +10,12 @@ import math
 import numpy as np
 import oracle
 import pytest
-from problems import network, shallow
+from problems import binary, network, shallow
 
 import refvlm
+from refvlm.learning.batches import Batch
 from refvlm.learning.machine import Machine
+from refvlm.learning.methods import Method
 from refvlm.learning.passes import dream, recognise
 from refvlm.learning.reweighted import reweighted_wake
 from refvlm.learning.score_function import score_function
@@ -284,6 +286,18 @@ def test_reweighted_wake_phi_is_nought_with_one_draw_and_tends_to_the_inclusive_
     assert np.abs(phi_after(1)).max() < 1e-14
     assert errors[3] < errors[2] < errors[1] < errors[0]
     assert errors[3] < 0.5 * errors[0]
+
+
+@pytest.mark.parametrize("wake_phi", [0.0, 0.25, 1.0])
+def test_reweighted_phi_is_a_mixture_of_wake_and_sleep(wake_phi):
+    machine, x = shallow_machine(14), binary(5, 3, np.random.default_rng(0))
+    method = Method("reweighted-wake-sleep", samples=4, wake_phi=wake_phi)
+    (phase,) = method.phases(machine, 1)
+    found, _ = phase.direction(Batch(x, np.full(5, 0.2)), np.random.default_rng(1))
+    rng = np.random.default_rng(1)
+    theta, awake = reweighted_wake(machine, x.astype(float), rng, 4)
+    asleep = sleep(machine, 5, rng) if wake_phi < 1 else np.zeros_like(awake)
+    assert np.allclose(found, [*theta, *(wake_phi * awake + (1 - wake_phi) * asleep)], rtol=1e-13)
 
 
 def test_one_sigmoid_layer_learns_by_the_delta_rule():

@@ -28,7 +28,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "wake-sleep": {"method": "wake-sleep"},
     "reweighted wake-sleep": {"method": "reweighted-wake-sleep", "samples": 10},
 }
-RATES = (0.001, 0.003, 0.01, 0.03)
+RATES = (0.003, 0.01, 0.03, 0.1)
 LEARN, CHOOSE = 1200, 200
 """Rows to learn from, then rows to choose the learning rate by; the 397 others are held out."""
 
@@ -71,7 +71,8 @@ def learn(name: str, parts: list[NDArray[np.uint8]], epochs: int, seed: int, rat
 def table(outcomes: dict[str, list[Outcome]], baseline: float) -> None:
     """Means over rows and seeds, and the spread over seeds."""
     heads = f"{'log p(x)':>10}{'+-':>7}{'VLB':>10}{'+-':>7}{'KL':>9}{'+-':>7}"
-    print(f"{'held-out rows, nats':24}{heads}{'rate':>8}{'seconds':>9}")
+    print(f"{'':24}{'learnt from':>12}   held-out rows")
+    print(f"{'nats per row':24}{'log p(x)':>12}{heads}{'rate':>8}{'seconds':>9}")
     for name, runs in outcomes.items():
         columns = [[getattr(run.held_out, part).mean() for run in runs] for part in ("log_px", "vlb", "kl")]
         numbers = "".join(
@@ -79,8 +80,9 @@ def table(outcomes: dict[str, list[Outcome]], baseline: float) -> None:
             for c, w in zip(columns, (10, 10, 9), strict=True)
         )
         seconds = np.mean([run.seconds for run in runs])
-        print(f"{name:24}{numbers}{np.median([run.rate for run in runs]):8g}{seconds:9.1f}")
-    print(f"{'independent pixels':24}{baseline:10.3f}")
+        own = np.mean([run.found.history[-1].log_px for run in runs])
+        print(f"{name:24}{own:12.3f}{numbers}{np.median([run.rate for run in runs]):8g}{seconds:9.1f}")
+    print(f"{'independent pixels':24}{'':12}{baseline:10.3f}")
 
 
 def mean(outcomes: dict[str, list[Outcome]], name: str, part: str) -> float:
@@ -99,8 +101,16 @@ def statements(outcomes: dict[str, list[Outcome]]) -> None:
     bound = max(METHODS, key=lambda name: of(name, "vlb"))
     print(f"\nhighest log p(x): {best}; highest VLB: {bound}; smallest gap KL: {tightest}")
     ml, vlb, ws, rws = ("exact ML", "exact VLB", "wake-sleep", "reweighted wake-sleep")
-    print(f"{ml} looks at log p(x) alone: {of(ml, 'log_px') - of(vlb, 'log_px'):+.3f} nats from the {vlb}'s model;")
-    print(f"  the best encoder of this shape leaves it a gap of {of(ml, 'kl'):.3f} nats, against {of(vlb, 'kl'):.3f}")
+    own = {name: np.mean([run.found.history[-1].log_px for run in outcomes[name]]) for name in (ml, vlb)}
+    print(
+        f"{ml} looks at log p(x) alone: {own[ml] - own[vlb]:+.3f} nats from the {vlb}'s model on the rows learnt from,"
+    )
+    print(
+        f"  {of(ml, 'log_px') - of(vlb, 'log_px'):+.3f} on held-out ones. An encoder fitted to it afterwards leaves a gap of"
+    )
+    print(
+        f"  {of(ml, 'kl'):.3f} nats there, against {of(vlb, 'kl'):.3f}: nothing asked for a posterior that factorises"
+    )
     print(f"{ws} fits q to dreams, KL(p(z|x) || q): on data KL(q || p(z|x)) is {of(ws, 'kl'):.3f} nats, and the model,")
     print(
         f"  which follows the bound with that q, is {of(ws, 'log_px') - of(vlb, 'log_px'):+.3f} nats from the {vlb}'s"
@@ -154,8 +164,10 @@ def main() -> int:
             report.check(f"{name}: VLB above log p(x) by", 0.0, np.maximum(d.vlb - d.log_px, 0.0).max(), 1e-12)
             report.check(f"{name}: short of independent pixels by", 0.0, max(0.0, baseline - d.log_px.mean()), 0.0)
     if not arguments.quick:
-        highest = max(mean(outcomes, name, "log_px") for name in METHODS)
-        report.check("exact ML has the highest log p(x)", highest, mean(outcomes, "exact ML", "log_px"), 0.0)
+        own = {name: np.mean([run.found.history[-1].log_px for run in runs]) for name, runs in outcomes.items()}
+        report.check(
+            "exact ML has the highest log p(x) of the rows learnt from", max(own.values()), own["exact ML"], 0.0
+        )
         others = max(mean(outcomes, name, "vlb") for name in ("wake-sleep", "reweighted wake-sleep"))
         short = max(0.0, others - mean(outcomes, "exact VLB", "vlb"))
         report.check("exact VLB: short of wake-sleep's VLB by", 0.0, short, 0.0)
@@ -185,7 +197,7 @@ def draw(outcomes: dict[str, Outcome], path: str) -> None:
                 [r.epoch for r in bounded], [r.vlb for r in bounded], [r.log_px for r in bounded],
                 color="C1", alpha=0.2, label="KL",
             )  # fmt: skip
-        panel.set(title=name, xlabel="epoch", ylim=(-30, -16))
+        panel.set(title=name, xlabel="epoch", ylim=(-26, -15))
         drawn = outcome.found.model.sample(12, np.random.default_rng(0))[0]
         for image, pixels in zip(below.subplots(3, 4).ravel(), drawn, strict=True):
             image.imshow(pixels.reshape(8, 8), cmap="gray_r")
