@@ -106,7 +106,7 @@ def statements(outcomes: dict[str, list[Outcome]]) -> None:
         f"{ml} looks at log p(x) alone: {own[ml] - own[vlb]:+.3f} nats from the {vlb}'s model on the rows learnt from,"
     )
     print(
-        f"  {of(ml, 'log_px') - of(vlb, 'log_px'):+.3f} on held-out ones. An encoder fitted to it afterwards leaves a gap of"
+        f"  {of(ml, 'log_px') - of(vlb, 'log_px'):+.3f} on held-out ones. An encoder fitted to it later leaves a gap of"
     )
     print(
         f"  {of(ml, 'kl'):.3f} nats there, against {of(vlb, 'kl'):.3f}: nothing asked for a posterior that factorises"
