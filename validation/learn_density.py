@@ -35,17 +35,26 @@ class Recipe(NamedTuple):
     options: dict[str, Any]
 
 
+SIGMOID = {"activation": "sigmoid", "learning_rate": 0.02}
 RECIPES = {
-    "nltcs": Recipe("nltcs", -6.00, 4, 5, 60.0, {"latents": 8, "hidden": (64,), "batch_size": 200, "epochs": 100}),
+    "nltcs": Recipe(
+        "nltcs", -6.00, 4, 5, 60.0,
+        {"latents": 8, "hidden": (64,), "batch_size": 200, "epochs": 100, "learning_rate": 0.005},
+    ),
     "nltcs, best": Recipe(
-        "nltcs", -5.98, 1, 1, None, {"latents": 12, "hidden": (64,), "batch_size": 200, "epochs": 60}
+        "nltcs", -5.99, 1, 1, None, SIGMOID | {"latents": 12, "hidden": (64,), "batch_size": 200, "epochs": 60}
     ),
-    "plants": Recipe("plants", -13.2, 1, 1, None, {"latents": 12, "hidden": (128,), "batch_size": 500, "epochs": 60}),
-    "dna": Recipe("dna", -97.0, 1, 1, None, {"latents": 10, "hidden": (128,), "batch_size": 50, "epochs": 60}),
+    "plants": Recipe("plants", -12.5, 1, 1, None, {"latents": 14, "hidden": (128,), "batch_size": 500, "epochs": 60}),
+    "dna": Recipe(
+        "dna", -96.0, 1, 1, None,
+        SIGMOID | {"latents": 12, "hidden": (128,), "batch_size": 50, "epochs": 100, "weight_decay": 0.1},
+    ),
     "mushrooms": Recipe(
-        "mushrooms", -13.5, 1, 1, None, {"latents": 12, "hidden": (128,), "batch_size": 50, "epochs": 60}
+        "mushrooms", -12.0, 1, 1, None,
+        SIGMOID | {"latents": 12, "hidden": (128,), "batch_size": 50, "epochs": 200, "learning_rate": 0.05,
+                   "weight_decay": 0.03},
     ),
-}
+}  # fmt: skip
 
 
 def rows(folder: Path, name: str, part: str) -> NDArray[np.uint8]:
