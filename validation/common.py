@@ -1,4 +1,4 @@
-"""What the three scripts share: random problems, and the table of what was expected and what came.
+"""What the scripts share: random problems, and the table of what was expected and what came.
 
 Importing this module puts the tree it lies in first on the path, so that the refvlm beside it is the one checked.
 """
@@ -41,6 +41,16 @@ def random_arrays(
 def binary(rows: int, columns: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Uniform bits."""
     return (rng.random((rows, columns)) < 0.5).astype(np.uint8)
+
+
+def pyplot() -> Any:
+    """matplotlib.pyplot; None, and a word on stderr, where it is not installed."""
+    try:
+        from matplotlib import pyplot
+    except ImportError:
+        print("no picture: matplotlib is not installed", file=sys.stderr)
+        return None
+    return pyplot
 
 
 class Row:

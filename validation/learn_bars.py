@@ -222,10 +222,7 @@ def main() -> int:
 
 def draw(outcomes: list[Outcome], path: str) -> None:
     """Courses of the misfit, one panel for each method, above the best run's weights from each hidden unit."""
-    try:
-        from matplotlib import pyplot
-    except ImportError:
-        print("no picture: matplotlib is not installed", file=sys.stderr)
+    if (pyplot := common.pyplot()) is None:
         return
     figure = pyplot.figure(figsize=(13, 6), layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=[2, 1])

@@ -178,10 +178,7 @@ def main() -> int:
 
 def draw(outcomes: dict[str, Outcome], path: str) -> None:
     """log p(x), VLB and KL of the rows learnt from, epoch by epoch, above digits drawn from each model."""
-    try:
-        from matplotlib import pyplot
-    except ImportError:
-        print("no picture: matplotlib is not installed", file=sys.stderr)
+    if (pyplot := common.pyplot()) is None:
         return
     figure = pyplot.figure(figsize=(13, 6), layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=[3, 2])

@@ -103,18 +103,16 @@ def main() -> int:
 
 def draw(outcomes: list[Outcome], path: str) -> None:
     """Eight images drawn from the best model of each method."""
-    try:
-        from matplotlib import pyplot
-    except ImportError:
-        print("no picture: matplotlib is not installed", file=sys.stderr)
+    if (pyplot := common.pyplot()) is None:
         return
     figure, rows = pyplot.subplots(len(METHODS), 8, figsize=(12, 5), layout="constrained")
+    figure.get_layout_engine().set(hspace=0.3)
     for panels, method in zip(rows, METHODS, strict=True):
         best = min((run for run in outcomes if run.method == method), key=lambda run: run.misfit)
         for panel, image in zip(panels, best.samples, strict=True):
             panel.imshow(image.reshape(WORLD.shape), cmap="gray_r", vmin=0, vmax=1)
             panel.set(xticks=[], yticks=[])
-        panels[0].set_title(f"{method}: misfit {best.misfit:.3f} bits", loc="left")
+        panels[0].set_title(f"{method}: misfit {best.misfit:.3f} bits", loc="left").set_in_layout(False)
     figure.savefig(path, dpi=120)
 
 
