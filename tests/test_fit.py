@@ -237,6 +237,7 @@ REFUSED = [
     ({"momentum": 1.0}, ValueError, "momentum: got 1.0"),
     ({"weight_decay": -1}, ValueError, "weight_decay: got -1"),
     ({"weight_decay": 0.1, "method": "em"}, ValueError, "weight_decay: got 0.1 with method 'em'"),
+    ({"learning_rate": 0.1, "method": "em"}, ValueError, "learning_rate: got 0.1 with method 'em'"),
     ({"epochs": -1}, ValueError, "epochs: got -1"),
     ({"seed": -1}, ValueError, "seed: got -1"),
     ({"weights": np.zeros(12)}, ValueError, "weights: got"),

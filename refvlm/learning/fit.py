@@ -137,8 +137,10 @@ def fit(
     held_out = None if validation is None else Data("validation", validation, None, data.x.shape[1])
     if patience is not None and held_out is None:
         raise ValueError(f"patience: got {patience} without validation rows, which it goes by; wanted both")
-    if learner.name == "em" and weight_decay != 0:
-        raise ValueError(f"weight_decay: got {weight_decay} with method 'em', whose steps are no gradients; wanted 0")
+    if learner.name == "em":
+        for name, value, wanted in (("weight_decay", weight_decay, 0.0), ("learning_rate", learning_rate, None)):
+            if value != wanted:
+                raise ValueError(f"{name}: got {value} with method 'em', whose steps follow no rate; wanted {wanted}")
     check_posterior_kind(posterior, learner)
     rows = batch_rows(batch_size, learner, posterior, data)
     shape = Shape(
