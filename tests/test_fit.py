@@ -298,3 +298,15 @@ def test_watch_sees_every_record_and_progress_every_step(x):
     assert tuple(records) == found.history
     assert steps[:9] == [(i, 9) for i in range(1, 10)]
     assert all(isinstance(record, Record) for record in records)
+
+
+def test_a_decoder_that_is_no_mlp_is_refused(x):
+    class Anonymous:
+        def __init__(self, mlp):
+            self.fan_in, self.fan_out = mlp.fan_in, mlp.fan_out
+            self.forward, self.parameters = mlp.forward, mlp.parameters
+
+    known = shallow(3, (), 21, np.random.default_rng(9))
+    foreign = refvlm.BernoulliLVM(known.prior, Anonymous(known.decoder))
+    with pytest.raises(TypeError, match="wanted an MLP; only those learn here"):
+        refvlm.fit(x, start=(foreign, None))
