@@ -59,8 +59,8 @@ RECIPES = {
         SIGMOID | {"latents": 12, "hidden": (128,), "batch_size": 50, "epochs": 100, "weight_decay": 0.1},
     ),
     "mushrooms": Recipe(
-        "mushrooms", -12.0, 1, 1, None,
-        SIGMOID | {"latents": 12, "hidden": (128,), "batch_size": 50, "epochs": 200, "learning_rate": 0.05,
+        "mushrooms", -11.0, 1, 1, None,
+        SIGMOID | {"latents": 14, "hidden": (128,), "batch_size": 50, "epochs": 200, "learning_rate": 0.1,
                    "weight_decay": 0.03},
     ),
 }  # fmt: skip
