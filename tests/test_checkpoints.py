@@ -13,6 +13,7 @@ import pytest
 
 import refvlm
 from refvlm.cli import main
+from refvlm.cli.fit import _interrupts, _Watcher
 
 RUNS = {
     "maximum-likelihood": {"batch_size": 17, "momentum": 0.5, "optimiser": "sgd", "learning_rate": 0.05},
@@ -299,10 +300,18 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path, number, capsys):
         assert all((value == other.parameters()[name]).all() for name, value in one.parameters().items())
 
 
+def test_the_prediction_survives_a_pass_that_counts_anew(monkeypatch, capsys):
+    """Steps of one second each; then the posterior's, which begin where the first step was, or below."""
+    now = iter(range(100))
+    monkeypatch.setattr("refvlm.cli.fit.time.monotonic", lambda: next(now))
+    watcher = _Watcher(True, 3, False)
+    for done in (10, 10, 3, 3, 4):
+        watcher.progress(done, 1000)
+    assert "about 16:36 min for the 996 steps that are left" in capsys.readouterr().err
+
+
 def test_a_second_interrupt_ends_at_once(tmp_path, monkeypatch):
     """The handler of the first sets a flag; the second raises, wherever the program is."""
-    from refvlm.cli.fit import _interrupts, _Watcher
-
     watcher = _Watcher(True, 3, False)
     with _interrupts(watcher):
         handler = signal.getsignal(signal.SIGINT)

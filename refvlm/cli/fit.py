@@ -208,7 +208,7 @@ class _Watcher:
     def _predict(self, done: int, total: int) -> None:
         """Say once how long it is going to take, from the second step on, if long."""
         now = time.monotonic()
-        if self._first is None:
+        if self._first is None or done <= self._first[1]:  # the fit of the posterior counts anew
             self._first = now, done
         elif not self._predicted and now - self._first[0] >= 0.5:
             self._predicted = True
