@@ -228,6 +228,23 @@ def test_fit_json_lines_are_the_history(capsys, tmp_path):
     assert [record._asdict() for record in again.history] == lines
 
 
+def test_the_last_line_is_that_of_the_last_evaluation(capsys, tmp_path):
+    """Ended by patience in an epoch that would not be shown otherwise; a rate at which held-out rows get worse."""
+    x = (np.random.default_rng(0).random((60, 7)) < 0.5).astype(int)
+    for name, rows in (("x.npy", x[:40]), ("v.npy", x[40:])):
+        np.save(tmp_path / name, rows)
+    code, out, err = run(
+        capsys, tmp_path / "x.npy", "-o", tmp_path / "m.npz", "--validation", tmp_path / "v.npy", "--latents", "3",
+        "--hidden", "9", "--patience", "2", "--learning-rate", "0.1", "--epochs", "400",
+    )  # fmt: skip
+    assert code == 0, err
+    model, q = refvlm.load(tmp_path / "m.npz")
+    last = next(line for line in reversed(out.splitlines()) if line[:7].strip().isdigit())
+    assert f"{refvlm.log_marginal(model, x[:40]).mean():.4f}" in last
+    assert f"{refvlm.kl(model, q, x[:40]).mean():.4f}" in last
+    assert "kept: the model of epoch" in out
+
+
 def test_the_worlds_come_with_their_probabilities(capsys, tmp_path):
     code, out, _ = run(
         capsys, "bars", "-o", tmp_path / "m.npz", "--latents", "5", "--hidden", "none", "--epochs", "3", "--json"

@@ -148,6 +148,8 @@ def run(arguments: argparse.Namespace) -> int:
         os.unlink(checkpoint)
     say_cache_problem()
     with listening():
+        if found.history:
+            watcher.end(found.history[-1])
         _summarise(arguments, found, len(x), time.monotonic() - begun)
     return OK
 
@@ -159,6 +161,7 @@ class _Watcher:
         self._json, self._epochs, self._validated = as_json, epochs, validated
         self._bar = ProgressBar("learning")
         self._first: tuple[float, int] | None = None
+        self._shown: Record | None = None
         self._predicted = self._headed = False
         self.stop = False
 
@@ -194,12 +197,18 @@ class _Watcher:
             with listening():
                 self._line(record)
 
+    def end(self, record: Record) -> None:
+        """The last record, wherever it ended."""
+        if not self._json and record != self._shown:
+            self._line(record)
+
     def _line(self, record: Record) -> None:
         if not self._headed:
             bound = f"{'VLB':>12} {'KL':>10}"
             held_out = f"   {'held-out log p(x)':>17} {bound}" if self._validated else ""
             print(f"{'epoch':>7} {'log p(x)':>14} {bound}{held_out}")
             self._headed = True
+        self._shown = record
         own = _columns(_say(record.log_px, record.log_px_estimate), record.vlb, record.kl, 14)
         held_out = _say(record.validation_log_px, record.validation_log_px_estimate)
         others = _columns(held_out, record.validation_vlb, record.validation_kl, 17)
