@@ -688,7 +688,10 @@ def test_the_demo_learns_and_speaks_json(tmp_path, monkeypatch, run):
     assert os.listdir(tmp_path) == ["refvlm-demo.npz"]
 
 
-@pytest.mark.parametrize("arguments", ["--help", "--version", "evaluate --help", "demo -h", "sample -h", "bench -h"])
+@pytest.mark.parametrize(
+    "arguments",
+    ["--help", "--version", "evaluate --help", "demo -h", "sample -h", "bench -h", "conform -h", "answer -h"],
+)
 def test_help_loads_neither_numba_nor_scipy(arguments):
     script = (
         "import sys\nfrom refvlm.cli import main\n"
@@ -707,7 +710,7 @@ def test_help_documents_every_exit_code(run):
     code, out, _ = run("--help")
     assert code == 0
     codes = [line.split()[0] for line in out.splitlines() if line[2:3].isdigit()]
-    assert codes == ["0", "1", "2", "65", "66", "73", "130"]
+    assert codes == ["0", "1", "2", "3", "4", "65", "66", "73", "130"]
 
 
 def test_help_documents_every_json_key(folder, run):

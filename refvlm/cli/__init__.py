@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from .. import __version__
-from . import bench, demo, evaluate, fit, sample
+from . import answer, bench, check, conform, demo, evaluate, fit, sample, smoke, vectors
 from .failure import BAD_INPUT, INTERRUPTED, NO_OUTPUT, OK, Failure, one_line, silence_stdout
 from .messages import say
 
@@ -17,8 +17,10 @@ __all__ = ["main"]
 _EPILOG = """\
 exit codes:
   0    done (also where the reader of standard output stopped early)
-  1    done, and log p(x) = VLB + KL did not hold, or in bench another framework disagreed
-  2    the command line is wrong
+  1    done, and log p(x) = VLB + KL did not hold, or another framework (bench) or program (conform, check) disagreed
+  2    the command line is wrong; in check, the file of answers is
+  3    in conform and check: nothing was checked
+  4    in conform and smoke: the other program crashed or hung
   65   the contents of MODEL or DATA are wrong, do not fit together, or are too large to compute
   66   MODEL or DATA cannot be found or read
   73   the output cannot be written
@@ -69,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"refvlm {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (demo, fit, evaluate, sample, bench):
+    for command in (demo, fit, evaluate, sample, bench, vectors, conform, check, smoke, answer):
         command.add_parser(commands)
     return parser
 

@@ -9,12 +9,16 @@ from contextlib import contextmanager, suppress
 
 __all__ = [
     "BAD_INPUT",
+    "BROKEN",
+    "DIFFERS",
     "IDENTITY_BROKEN",
+    "INCONCLUSIVE",
     "INTERRUPTED",
     "NO_INPUT",
     "NO_OUTPUT",
     "OK",
     "PEER_DISAGREES",
+    "USAGE",
     "Failure",
     "listening",
     "one_line",
@@ -26,6 +30,10 @@ __all__ = [
 OK = 0
 IDENTITY_BROKEN = 1
 PEER_DISAGREES = 1
+DIFFERS = 1
+USAGE = 2
+INCONCLUSIVE = 3
+BROKEN = 4
 BAD_INPUT = 65
 NO_INPUT = 66
 NO_OUTPUT = 73

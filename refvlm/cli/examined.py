@@ -1,0 +1,81 @@
+"""What the commands about other implementations share: their arguments, their reports, their ends."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..conformance.examination import Report
+from ..conformance.reports import as_html, as_json, as_junit, as_text
+from ..storage import atomic_write, check_writable
+from .arguments import add_json, number
+from .failure import BROKEN, DIFFERS, INCONCLUSIVE, OK, USAGE, Failure, writing
+
+__all__ = ["EXIT_CODES", "add_command", "add_reports", "check_reports", "ended_by_signals", "finish", "time_limit"]
+
+EXIT_CODES = """\
+exit codes: 0 conforms; 1 does not; 2 the command line is wrong, or the answers cannot be read; 3 inconclusive: nothing
+was checked; 4 the program crashed or hung.
+"""
+_EXIT = {"conforms": OK, "differs": DIFFERS, "inconclusive": INCONCLUSIVE, "broken": BROKEN}
+
+
+def add_command(parser: argparse.ArgumentParser) -> None:
+    """COMMAND and --time-limit."""
+    parser.add_argument("command", nargs="+", metavar="COMMAND", help="the program and its arguments, after --")
+    parser.add_argument(
+        "--time-limit", type=number, default=10.0, metavar="S", help="seconds for each answer (default: %(default)g)"
+    )
+
+
+def time_limit(arguments: argparse.Namespace) -> float:
+    """--time-limit, checked."""
+    limit = float(arguments.time_limit)
+    if limit <= 0:
+        raise Failure(f"--time-limit: got {limit:g}, wanted more than 0 seconds", USAGE)
+    return limit
+
+
+def add_reports(parser: argparse.ArgumentParser) -> None:
+    """--json, --junit and --html."""
+    add_json(parser)
+    parser.add_argument("--junit", metavar="FILE", help="write a JUnit XML report as well")
+    parser.add_argument("--html", metavar="FILE", help="write a report as one HTML page as well")
+
+
+def check_reports(arguments: argparse.Namespace) -> None:
+    """Refuse now what could not be written later."""
+    for path in (arguments.junit, arguments.html):
+        if path is not None:
+            with writing(path):
+                check_writable(path)
+
+
+def finish(arguments: argparse.Namespace, report: Report) -> int:
+    """Write and print the report; the exit code."""
+    for path, text in ((arguments.junit, as_junit), (arguments.html, as_html)):
+        if path is not None:
+            made = text(report)
+            with writing(path), atomic_write(path) as file:
+                file.write(made if isinstance(made, bytes) else made.encode("utf-8"))
+    print(json.dumps(as_json(report), allow_nan=False) if arguments.json else as_text(report))
+    return _EXIT[report.verdict]
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end us as an interrupt does, so that the child ends with us."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {name: signal.signal(getattr(signal, name), stop) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)

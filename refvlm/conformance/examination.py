@@ -1,0 +1,255 @@
+"""All checks of one implementation: asked in a conversation or read from a file, judged, and explained."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from .comparison import Mismatch, compare
+from .conversation import BrokenError, Conversation
+from .fingerprints import Explanation, Suspect, as_parts, explain, suspects
+from .messages import (
+    LONGEST_LINE,
+    PROTOCOL,
+    Answer,
+    Implementation,
+    OutOfStepError,
+    Refused,
+    Skipped,
+    parse,
+    read_answer,
+    read_header,
+    read_introduction,
+    read_outcome,
+)
+from .quantities import QUANTITIES
+from .tensors import MalformedError, encode
+from .vectors import Check, Network, cases, checks
+
+__all__ = ["Outcome", "Report", "answers_in", "converse", "examine", "judge", "request"]
+
+Progress = Callable[[int, int], None]
+
+PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
+
+
+class Outcome(NamedTuple):
+    """What came of one check. root: the check of the same case that went wrong first, where that is another one."""
+
+    check: Check
+    status: str
+    message: str = ""
+    mismatch: Mismatch | None = None
+    suspects: Sequence[Suspect] = ()
+    root: str | None = None
+
+
+@dataclass
+class Report:
+    """What came of all of them. broken: how the conversation ended, if not well."""
+
+    implementation: Implementation
+    outcomes: list[Outcome] = field(default_factory=list)
+    broken: BrokenError | None = None
+    explanations: list[Explanation] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def count(self, status: str) -> int:
+        """How many have this status."""
+        return sum(outcome.status == status for outcome in self.outcomes)
+
+    @property
+    def checked(self) -> int:
+        """How many were answered: passed or failed."""
+        return self.count(PASSED) + self.count(FAILED)
+
+    @property
+    def verdict(self) -> str:
+        """ "conforms", "differs", "inconclusive" (nothing was checked), "broken" (it crashed or hung)."""
+        if self.broken is not None:
+            return "differs" if self.broken.kind == "garbage" else "broken"
+        if self.count(FAILED):
+            return "differs"
+        return "conforms" if self.checked else "inconclusive"
+
+
+def request(check: Check, seq: int) -> dict[str, Any]:
+    """The message that asks for a check."""
+    case = check.case
+    message: dict[str, Any] = {
+        "seq": seq,
+        "op": "evaluate",
+        "case": case.id,
+        "quantity": check.quantity,
+        "model": _network(case.model),
+        "inputs": {name: encode(case.inputs[name]) for name in check.inputs},
+    }
+    if QUANTITIES[check.quantity].posterior:
+        message["posterior"] = _network(case.posterior)
+    return message
+
+
+def _network(network: Network) -> dict[str, Any]:
+    parameters = {name: encode(value) for name, value in network.parameters.items()}
+    return {"activation": network.activation, "parameters": parameters}
+
+
+def converse(command: Sequence[str], limit: float, progress: Progress | None = None) -> Report:
+    """Start a program, ask it everything it offers, and judge. BrokenError only where it does not introduce itself."""
+    with Conversation(command, limit) as talk:
+        implementation, offered = introduce(talk)
+        numbered = {check.id: seq for seq, check in enumerate(checks(offered), start=2)}
+
+        def ask(check: Check) -> Answer:
+            seq = numbered[check.id]
+            return read_answer(talk.ask(request(check, seq)), seq)
+
+        report = examine(implementation, offered, ask, progress)
+        if report.broken is None:
+            try:
+                talk.stop()
+            except BrokenError as error:
+                report.broken = error
+    return report
+
+
+def introduce(talk: Conversation) -> tuple[Implementation, tuple[str, ...]]:
+    """Say start; who answers, and what it offers."""
+    message = talk.ask({"seq": 1, "op": "start", "protocol": PROTOCOL})
+    try:
+        return read_introduction(message, 1)
+    except MalformedError as error:
+        raise BrokenError("garbage", f"the answer to start: {error}") from None
+
+
+def answers_in(lines: Iterable[bytes]) -> tuple[Implementation, tuple[str, ...], Mapping[str, Answer]]:
+    """A file of answers: who answers, what is offered, and the answers by check id.
+
+    Raises MalformedError, naming the line.
+    """
+    found: dict[str, Answer] = {}
+    header: tuple[Implementation, tuple[str, ...]] | None = None
+    for number, line in enumerate(lines, start=1):
+        try:
+            if len(line) > LONGEST_LINE:
+                raise MalformedError("longer than any answer")
+            message = parse(line)
+            if header is None:
+                header = read_header(message)
+                continue
+            identity, answer = _read_line(message, header[1])
+        except MalformedError as error:
+            raise MalformedError(f"line {number}: {error}") from None
+        if identity in found:
+            raise MalformedError(f"line {number}: {identity} was answered before; one line for each check")
+        found[identity] = answer
+    if header is None:
+        raise MalformedError('no lines; the first is {"implementation":{...},"quantities":[...]}')
+    return *header, found
+
+
+def _read_line(message: dict[str, Any], offered: tuple[str, ...]) -> tuple[str, Answer]:
+    case, quantity = message.pop("case", None), message.pop("quantity", None)
+    if not isinstance(case, str) or case not in cases():
+        raise MalformedError(f"case: got {str(case)[:60]!r}, wanted the id of a case, such as 'linear'")
+    if not isinstance(quantity, str) or quantity not in offered:
+        raise MalformedError(f"quantity: got {str(quantity)[:60]!r}, wanted one that the first line offers")
+    if quantity not in cases()[case].checks:
+        raise MalformedError(f"quantity: case {case} does not ask for {quantity}")
+    return f"{case}/{quantity}", read_outcome(message)
+
+
+def examine(
+    implementation: Implementation,
+    offered: tuple[str, ...],
+    ask: Callable[[Check], Answer],
+    progress: Progress | None = None,
+) -> Report:
+    """Ask for every check of what is offered; the others count as skipped.
+
+    ask may raise MalformedError (the check has failed) and BrokenError or OutOfStepError (it is over).
+    """
+    start = time.perf_counter()
+    report = Report(implementation)
+    asked = checks(offered)
+    for done, check in enumerate(asked):
+        try:
+            outcome = judge(check, ask(check), implementation.precision)
+        except OutOfStepError as error:
+            report.broken = BrokenError("garbage", f"{check.id}: {error}")
+        except MalformedError as error:
+            outcome = Outcome(check, FAILED, f"not an answer: {error}")
+        except BrokenError as error:
+            report.broken = BrokenError(error.kind, f"{check.id}: {error}")
+        if report.broken is not None:
+            report.outcomes += [Outcome(check, FAILED, str(report.broken).removeprefix(f"{check.id}: "))]
+            report.outcomes += [Outcome(later, SKIPPED, "not asked: it was over") for later in asked[done + 1 :]]
+            break
+        report.outcomes.append(outcome)
+        if progress is not None:
+            progress(done + 1, len(asked))
+    report.outcomes += [Outcome(check, SKIPPED, "not offered") for check in checks() if check.quantity not in offered]
+    _explain(report)
+    report.seconds = time.perf_counter() - start
+    return report
+
+
+def judge(check: Check, answer: Answer, precision: str) -> Outcome:
+    """Right, wrong or left out."""
+    if isinstance(answer, Skipped):
+        return Outcome(check, SKIPPED, answer.reason)
+    if check.expected is None:
+        if not isinstance(answer, Refused):
+            return Outcome(check, FAILED, f"gave a result where the error {check.error!r} must come")
+        if answer.code != check.error:
+            return Outcome(check, FAILED, f"gave the error {answer.code!r} ({answer.message}), wanted {check.error!r}")
+        return Outcome(check, PASSED)
+    if isinstance(answer, Refused):
+        if answer.code == "unsupported":
+            return Outcome(check, SKIPPED, f"unsupported: {answer.message}")
+        return Outcome(check, FAILED, f"refused a sound question: {answer.code}: {answer.message}")
+    mismatch = compare(check.expected, answer.value, precision)
+    if mismatch is None:
+        return Outcome(check, PASSED)
+    fitting = suspects(check, as_parts(answer.value), precision)
+    return Outcome(check, FAILED, in_words(mismatch), mismatch, fitting)
+
+
+def in_words(mismatch: Mismatch) -> str:
+    """One line about the worst entry."""
+    part = f"{mismatch.part}: " if mismatch.part else ""
+    if mismatch.index is None:
+        return part + mismatch.what
+    where = ", ".join(map(str, mismatch.index))
+    ulps = f"{mismatch.ulps:.2g} ulps, " if mismatch.ulps < 1e300 else ""
+    return (
+        f"{part}entry [{where}]: got {mismatch.got:.17g}, wanted {mismatch.expected:.17g}; off by "
+        f"{mismatch.difference:.2g} ({ulps}allowed {mismatch.allowed:.2g}); {mismatch.wrong} of {mismatch.count} wrong"
+    )
+
+
+def _explain(report: Report) -> None:
+    """Where each case went wrong first, and which mistakes explain it all."""
+    failed = {outcome.check.id for outcome in report.outcomes if outcome.status == FAILED}
+    report.outcomes = [
+        outcome._replace(root=_root(outcome.check, failed)) if outcome.status == FAILED else outcome
+        for outcome in report.outcomes
+    ]
+    wrong = {o.check.id: list(o.suspects) for o in report.outcomes if o.mismatch is not None}
+    right = [o.check for o in report.outcomes if o.status == PASSED and o.check.expected is not None]
+    report.explanations = explain(wrong, right, report.implementation.precision) if wrong else []
+
+
+def _root(check: Check, failed: set[str]) -> str | None:
+    """The first failed check among those that this one's quantity is made of."""
+    above = {check.quantity}
+    for quantity in reversed(QUANTITIES):
+        if quantity in above:
+            above.update(QUANTITIES[quantity].after)
+    for quantity in QUANTITIES:
+        identity = f"{check.case.id}/{quantity}"
+        if quantity in above and identity in failed:
+            return None if quantity == check.quantity else identity
+    return None

@@ -1,0 +1,135 @@
+"""A question as it is asked, read into layers; what is wrong with it is refused by code, shape before domain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .quantities import QUANTITIES
+from .vectors import Check, Network
+
+__all__ = ["Layers", "Problem", "RefusedError", "problem_of", "read_problem"]
+
+Floats = NDArray[np.float64]
+
+
+class RefusedError(ValueError):
+    """A question that has no answer. code: "shape" or "domain"."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Layers(NamedTuple):
+    """One MLP: weights (fan_in, fan_out) and biases, and the prefix of their names."""
+
+    prefix: str
+    weights: list[Floats]
+    biases: list[Floats]
+    activation: str
+
+
+class Problem(NamedTuple):
+    """decoders, encoders: from x upwards, no encoders without a posterior. top: the highest prior's logits."""
+
+    quantity: str
+    decoders: list[Layers]
+    top: Floats
+    encoders: list[Layers]
+    inputs: dict[str, Floats]
+
+
+def problem_of(check: Check) -> Problem:
+    """A check's question, as it is."""
+    asks = QUANTITIES[check.quantity]
+    case = check.case
+    inputs = {name: case.inputs[name] for name in check.inputs}
+    return _read(check.quantity, case.model, case.posterior if asks.posterior else None, inputs)
+
+
+def read_problem(quantity: str, model: Network, posterior: Network | None, inputs: Mapping[str, Floats]) -> Problem:
+    """The question, if its shapes fit together and its numbers are what they should be.
+
+    Raises RefusedError.
+    """
+    problem = _read(quantity, model, posterior, dict(inputs))
+    _check_shapes(problem)
+    _check_domain(problem)
+    return problem
+
+
+def _read(quantity: str, model: Network, posterior: Network | None, inputs: dict[str, Floats]) -> Problem:
+    decoders, prefix = [], ""
+    while f"{prefix}decoder.weights.0" in model.parameters:
+        decoders.append(_layers(f"{prefix}decoder.", model))
+        prefix += "prior."
+    encoders = []
+    if posterior is not None:
+        chain = "0.encoder.weights.0" in posterior.parameters
+        prefixes = [f"{depth}.encoder." for depth in range(len(decoders))] if chain else ["encoder."]
+        encoders = [_layers(name, posterior) for name in prefixes]
+    return Problem(quantity, decoders, model.parameters[f"{prefix}logits"], encoders, inputs)
+
+
+def _layers(prefix: str, network: Network) -> Layers:
+    depth = sum(name.startswith(f"{prefix}weights.") for name in network.parameters)
+    weights = [network.parameters[f"{prefix}weights.{d}"] for d in range(depth)]
+    biases = [network.parameters[f"{prefix}biases.{d}"] for d in range(depth)]
+    return Layers(prefix, weights, biases, network.activation)
+
+
+def _check_shapes(problem: Problem) -> None:
+    widths: list[int] = []
+    for layers in problem.decoders:
+        fan_in, fan_out = _fans(layers)
+        if widths and fan_out != widths[-1]:
+            raise RefusedError("shape", f"{layers.prefix}: got {fan_out} logits, wanted {widths[-1]}")
+        widths += [fan_out, fan_in] if not widths else [fan_in]
+    if problem.top.shape != (widths[-1],):
+        raise RefusedError("shape", f"prior logits: got shape {problem.top.shape}, wanted ({widths[-1]},)")
+    for depth, layers in enumerate(problem.encoders):
+        if _fans(layers) != (widths[depth], widths[depth + 1]):
+            raise RefusedError(
+                "shape", f"{layers.prefix}: got {_fans(layers)}, wanted {tuple(widths[depth : depth + 2])}"
+            )
+    rows: dict[str, int] = {}
+    for name, value in problem.inputs.items():
+        if name == "learning_rate":
+            continue
+        kind, _, layer = name.rpartition("_")
+        columns = widths[0 if layer == "x" else int(layer[1:] or 1)]
+        if value.ndim != 2 or value.shape[1] != columns:
+            raise RefusedError("shape", f"{name}: got shape {value.shape}, wanted (rows, {columns})")
+        expected = rows.setdefault("wake" if name in ("x", "z") or kind.startswith("wake") else "dream", len(value))
+        if len(value) != expected:
+            raise RefusedError("shape", f"{name}: got {len(value)} rows, wanted {expected}")
+
+
+def _fans(layers: Layers) -> tuple[int, int]:
+    """(fan_in, fan_out) of layers that follow on from each other."""
+    width = len(layers.weights[0])
+    for d, (weights, biases) in enumerate(zip(layers.weights, layers.biases, strict=True)):
+        if weights.ndim != 2 or len(weights) != width or biases.shape != weights.shape[1:]:
+            raise RefusedError(
+                "shape",
+                f"{layers.prefix}weights.{d}: got shapes {weights.shape} and {biases.shape}, wanted ({width}, m), (m,)",
+            )
+        width = weights.shape[1]
+    return len(layers.weights[0]), width
+
+
+def _check_domain(problem: Problem) -> None:
+    if np.isnan(problem.top).any():
+        raise RefusedError("domain", "prior logits: got NaN")
+    for layers in (*problem.decoders, *problem.encoders):
+        if not all(np.isfinite(value).all() for value in (*layers.weights, *layers.biases)):
+            raise RefusedError("domain", f"{layers.prefix}: got NaN or infinity among the parameters")
+    for name, value in problem.inputs.items():
+        if name in ("x", "z") and not np.isin(value, (0.0, 1.0)).all():
+            raise RefusedError("domain", f"{name}: wanted exactly 0 or 1")
+        if "uniforms" in name and not ((0.0 <= value) & (value < 1.0)).all():
+            raise RefusedError("domain", f"{name}: wanted numbers in [0, 1)")

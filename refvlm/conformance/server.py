@@ -1,0 +1,58 @@
+"""refvlm at the other end of the conversation: answers questions, for trying a harness, and for programs that ask.
+
+answer_lines(sys.stdin.buffer, write)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from . import ourselves
+from .messages import check_request, parse
+from .problems import RefusedError, read_problem
+from .quantities import QUANTITIES
+from .tensors import MalformedError, decode, encode
+from .vectors import Network
+
+__all__ = ["answer_lines"]
+
+
+def answer_lines(lines: Iterable[bytes], write: Callable[[dict[str, Any]], None]) -> None:
+    """Answer requests until stop, or the end of the lines.
+
+    Raises MalformedError for a line that is no request.
+    """
+    for line in lines:
+        message = parse(line)
+        check_request(message)
+        if message["op"] == "stop":
+            return
+        if message["op"] == "start":
+            who = ourselves.INTRODUCTION._asdict()
+            write({"seq": message["seq"], "implementation": who, "quantities": list(QUANTITIES)})
+        else:
+            write({"seq": message["seq"], **_outcome(message)})
+
+
+def _outcome(message: dict[str, Any]) -> dict[str, Any]:
+    """result or error."""
+    posterior = _network(message["posterior"]) if "posterior" in message else None
+    inputs = {name: decode(name, value) for name, value in message["inputs"].items()}
+    try:
+        problem = read_problem(message["quantity"], _network(message["model"]), posterior, inputs)
+        found = ourselves.answer(problem)
+    except RefusedError as error:
+        return {"error": {"code": error.code, "message": str(error)}}
+    except ValueError as error:  # what refvlm itself does not take: too large, or VLB = -inf under a gradient
+        return {"error": {"code": "unsupported", "message": str(error)}}
+    if isinstance(found, dict):
+        return {"result": {name: encode(value) for name, value in found.items()}}
+    return {"result": encode(found)}
+
+
+def _network(value: dict[str, Any]) -> Network:
+    parameters = {name: decode(name, part) for name, part in value["parameters"].items()}
+    if not isinstance(value["activation"], str):
+        raise MalformedError("activation: wanted tanh, relu or sigmoid")
+    return Network(value["activation"], parameters)

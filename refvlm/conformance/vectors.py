@@ -1,0 +1,145 @@
+"""The published cases: `vectors.zip` as it is downloaded, made by validation/vectors.py in sixty digits."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..storage import atomic_write
+from .quantities import QUANTITIES
+from .tensors import decode
+
+__all__ = ["Case", "Check", "Expected", "Network", "archive", "cases", "checks", "write_vectors"]
+
+Floats = NDArray[np.float64]
+
+
+class Network(NamedTuple):
+    """An activation, and parameters by name."""
+
+    activation: str
+    parameters: dict[str, Floats]
+
+
+class Expected(NamedTuple):
+    """Values rounded once, and what is allowed for each: scale times the unit roundoff of the precision claimed."""
+
+    value: Floats
+    scale: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A model, a posterior and inputs; why the case exists, and the mistakes that it is known to catch."""
+
+    id: str
+    why: str
+    catches: tuple[str, ...]
+    model: Network
+    posterior: Network
+    inputs: dict[str, Floats]
+    checks: dict[str, Check]
+
+
+@dataclass(frozen=True, eq=False)
+class Check:
+    """One question about a case. expected: under "" where the answer is one array; None where an error must come."""
+
+    case: Case
+    quantity: str
+    inputs: tuple[str, ...]
+    expected: dict[str, Expected] | None
+    error: str | None
+
+    @property
+    def id(self) -> str:
+        """CASE/QUANTITY."""
+        return f"{self.case.id}/{self.quantity}"
+
+
+def archive() -> bytes:
+    """The zip file: protocol, schemas, cases as JSON and as plain text, under one folder."""
+    return resources.files(__package__).joinpath("vectors.zip").read_bytes()
+
+
+@functools.cache
+def cases() -> dict[str, Case]:
+    """All cases by id, in the order in which an implementation is best built."""
+    found = (_read(json.loads(text)) for name, text in _entries() if name.parent.name == "cases")
+    return {case.id: case for case in found}
+
+
+def checks(offered: tuple[str, ...] = tuple(QUANTITIES)) -> list[Check]:
+    """All checks of these quantities, case by case, and in a case what others are made of first."""
+    return [
+        case.checks[quantity]
+        for case in cases().values()
+        for quantity in QUANTITIES
+        if quantity in offered and quantity in case.checks
+    ]
+
+
+def write_vectors(folder: str | os.PathLike[str]) -> list[Path]:
+    """Unpack the archive into a folder, which is made if it is not there; the files written.
+
+    Files of the same names are replaced, others left alone. Raises OSError where it cannot write.
+    """
+    written = []
+    for name, text in _entries():
+        path = Path(folder, *name.parts[1:])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
+            file.write(text)
+        written.append(path)
+    return written
+
+
+def _entries() -> Iterator[tuple[PurePosixPath, bytes]]:
+    with zipfile.ZipFile(BytesIO(archive())) as stored:
+        for name in stored.namelist():
+            yield PurePosixPath(name), stored.read(name)
+
+
+def _read(stored: dict[str, Any]) -> Case:
+    case = Case(
+        stored["id"],
+        stored["why"],
+        tuple(stored["catches"]),
+        _network(stored["model"]),
+        _network(stored["posterior"]),
+        _arrays(stored["inputs"]),
+        {},
+    )
+    for quantity, check in stored["checks"].items():
+        expected = None
+        if "result" in check:
+            result, scale = check["result"], check["scale"]
+            if "shape" in result:
+                result, scale = {"": result}, {"": scale}
+            expected = {name: _expected(tensor, scale[name]) for name, tensor in result.items()}
+        case.checks[quantity] = Check(case, quantity, tuple(check["inputs"]), expected, check.get("error"))
+    return case
+
+
+def _expected(tensor: dict[str, Any], scale: list[float]) -> Expected:
+    value = decode("value", tensor)
+    return Expected(value, np.array(scale, dtype=np.float64).reshape(value.shape))
+
+
+def _network(stored: dict[str, Any]) -> Network:
+    return Network(stored["activation"], _arrays(stored["parameters"]))
+
+
+def _arrays(stored: dict[str, Any]) -> dict[str, Floats]:
+    return {name: decode(name, tensor) for name, tensor in stored.items()}

@@ -1,0 +1,364 @@
+"""The conformance vectors, made and checked: `python validation/vectors.py [--write]`.
+
+Without --write every case is computed again in sixty digits, by `exact_quantities.py`, which imports nothing of refvlm,
+and compared with what `refvlm/conformance/vectors.zip` holds; a case that differs in one bit is named. With --write the
+archive is made: the cases as JSON and as plain text, with the schemas and the protocol beside it. Either way every
+gradient and every step is held against central differences in a hundred digits, one random direction per tensor, and
+no case may have two dimensions alike.
+
+Prints one line for each case; exit code 1 if anything disagrees.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import io
+import itertools
+import json
+import math
+import random
+import struct
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from common import AGREES, DISAGREES
+from exact_quantities import QUANTITIES, Problem
+from mpmath import mp, mpf
+from running_error import SAFETY, Number, exact, nearest, total
+from vector_cases import Case, dimensions, negative_cases, positive_cases
+
+HOUSE = Path(__file__).resolve().parent.parent / "refvlm" / "conformance"
+ARCHIVE = HOUSE / "vectors.zip"
+DOCUMENTS = ("protocol.md", "case.schema.json", "message.schema.json")
+ROOT = "refvlm-vectors-1"
+FORMAT = "refvlm-case-1"
+
+INPUTS = {
+    "log_prior": ["z"],
+    "log_likelihood": ["x", "z"],
+    "log_joint": ["x", "z"],
+    "wake_step": ["x", "wake_uniforms_*", "learning_rate"],
+    "sleep_step": ["uniforms_*", "learning_rate"],
+    "sample": ["uniforms_*"],
+}
+"""Of every quantity; x alone where it is not listed."""
+
+WITH_POSTERIOR = ("vlb", "vlb_terms", "kl", "grad_vlb", "wake_step", "sleep_step")
+
+
+# Numbers as text -------------------------------------------------------------------------------------------------
+
+
+def flatten(value: Any) -> list[Any]:
+    """The leaves, row by row."""
+    if isinstance(value, list):
+        return [leaf for part in value for leaf in flatten(part)]
+    return [value]
+
+
+def shape_of(value: Any, empty: tuple[int, ...] = ()) -> list[int]:
+    """The shape of nested lists; `empty` says what lies behind an axis of length 0."""
+    if not isinstance(value, list):
+        return []
+    return [len(value), *(shape_of(value[0]) if value else empty)]
+
+
+def bits_of(value: float) -> str:
+    """16 hexadecimal digits of the IEEE double, most significant first; NaN is the quiet one."""
+    return "7FF8000000000000" if math.isnan(value) else struct.pack(">d", value).hex().upper()
+
+
+def tensor(value: Any, empty: tuple[int, ...] = ()) -> dict[str, Any]:
+    """shape, bits and approximations of nested lists of floats or Numbers."""
+    leaves = [nearest(leaf.v) if isinstance(leaf, Number) else float(leaf) for leaf in flatten(value)]
+    return {
+        "shape": shape_of(value, empty),
+        "f64": [bits_of(leaf) for leaf in leaves],
+        "approx": [float(f"{leaf:.6g}") if math.isfinite(leaf) else None for leaf in leaves],
+    }
+
+
+def scale(value: Any) -> list[float]:
+    """SAFETY times the running errors, rounded up to three digits."""
+    return [upwards(SAFETY * leaf.e) for leaf in flatten(value)]
+
+
+def upwards(value: float) -> float:
+    """The next number of three digits."""
+    if value < 1e-300:
+        return 0.0
+    exponent = math.floor(math.log10(value)) - 2
+    found = float(f"{math.ceil(value / 10.0**exponent)}e{exponent}")
+    return found if found >= value else float(f"{math.ceil(value / 10.0**exponent) + 1}e{exponent}")
+
+
+# A case as it is published ---------------------------------------------------------------------------------------
+
+
+def published(case: Case) -> dict[str, Any]:
+    """The case with everything computed."""
+    columns = len(case["inputs"]["x"][0]) if case["inputs"].get("x") and isinstance(case["inputs"]["x"][0], list) else 5
+    empty = {"x": (columns,), "z": (3,)}
+    found: dict[str, Any] = {
+        "format": FORMAT,
+        "id": case["id"],
+        "why": case["why"],
+        "catches": case["catches"],
+        "model": with_tensors(case["model"]),
+        "posterior": with_tensors(case["posterior"]),
+        "inputs": {name: tensor(value, empty.get(name, ())) for name, value in case["inputs"].items()},
+        "intermediates": {} if "error" in case else intermediates(Problem(case)),
+        "checks": {},
+    }
+    problem = None if "error" in case else Problem(case)
+    for quantity in case["quantities"]:
+        check: dict[str, Any] = {
+            "inputs": [name for name in case["inputs"] if takes(quantity, name)],
+            "posterior": quantity in WITH_POSTERIOR,
+        }
+        if problem is None:
+            check["error"] = case["error"]
+        else:
+            result = QUANTITIES[quantity](problem)
+            named = isinstance(result, dict)
+            tail = {"posterior": (8,), "posterior_mean": (3,)}.get(quantity, ())
+            check["result"] = {name: tensor(value) for name, value in result.items()} if named else tensor(result, tail)
+            check["scale"] = {name: scale(value) for name, value in result.items()} if named else scale(result)
+        found["checks"][quantity] = check
+    return found
+
+
+def takes(quantity: str, name: str) -> bool:
+    """Whether the quantity needs the input of that name."""
+    patterns = INPUTS.get(quantity, ["x"])
+    return any(name == pattern or (pattern[-1] == "*" and name.startswith(pattern[:-1])) for pattern in patterns)
+
+
+def with_tensors(network: dict[str, Any]) -> dict[str, Any]:
+    return network | {"parameters": {name: tensor(value) for name, value in network["parameters"].items()}}
+
+
+def intermediates(problem: Problem) -> dict[str, Any]:
+    """What lies between the parameters and the answers: for every code, and for every row and code."""
+    found: dict[str, Any] = {}
+    for layer in problem.model.layers():
+        for depth in range(len(layer.decoder.layers) - 1):
+            found[f"{layer.prefix}decoder.affine.{depth}"] = tensor([given[depth] for given in layer.steps])
+        found[f"{layer.prefix}decoder.logits"] = tensor([given[-1] for given in layer.steps])
+    found["log_prior"] = tensor([problem.model.log_priors[z] for z in problem.model.codes])
+    columns = len(problem.model.codes)
+    found["log_likelihood"] = tensor(
+        [[problem.model.log_likelihood(x, z) for z in problem.model.codes] for x in problem.x], (columns,)
+    )
+    found["log_joint"] = tensor([problem.model.log_joints(x) for x in problem.x], (columns,))
+    if problem.q is not None:
+        below: list[list[Any]] = [problem.x, *(layer.codes for layer in problem.model.layers())]
+        for prefix, encoder, inputs in zip(problem.q.prefixes, problem.q.encoders, below, strict=False):
+            found[f"{prefix}logits"] = tensor([encoder.logits(row) for row in inputs], (len(encoder.layers[-1][1]),))
+    return found
+
+
+def as_text(case: dict[str, Any]) -> str:
+    """The same for readers without a JSON parser: words and numbers, split at white space, one number a line."""
+    lines = [f"refvlm-case-text-1 {case['id']}", f"# {case['why']}"]
+    for part in ("model", "posterior"):
+        lines.append(f"activation {part} {case[part]['activation']}")
+        for name, value in case[part]["parameters"].items():
+            lines += text_tensor(f"{part}.{name}", value)
+    for kind in ("inputs", "intermediates"):
+        for name, value in case[kind].items():
+            lines += text_tensor(f"{kind}.{name}", value)
+    for quantity, check in case["checks"].items():
+        if "error" in check:
+            lines.append(f"error {quantity} {check['error']}")
+        elif "shape" in check["result"]:
+            lines += text_tensor(f"checks.{quantity}", check["result"], check["scale"])
+        else:
+            for name, value in check["result"].items():
+                lines += text_tensor(f"checks.{quantity}.{name}", value, check["scale"][name])
+    return "\n".join([*lines, "end", ""])
+
+
+def text_tensor(name: str, value: dict[str, Any], scales: list[float] | None = None) -> list[str]:
+    """`tensor NAME AXES LENGTH...`, then a line for every number: bits, approximation and, of a result, its scale."""
+    lines = [" ".join(["tensor", name, str(len(value["shape"])), *map(str, value["shape"])])]
+    for i, (bits, approx) in enumerate(zip(value["f64"], value["approx"], strict=True)):
+        shown = "-" if approx is None else f"{approx:.6g}"
+        lines.append(f"{bits} {shown}" + ("" if scales is None else f" {scales[i]:.3g}"))
+    return lines
+
+
+# The archive -----------------------------------------------------------------------------------------------------
+
+
+def files(cases: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """(name, text) of everything in the archive."""
+    for name in DOCUMENTS:
+        yield name, (HOUSE / name).read_text(encoding="utf-8")
+    yield "text/INDEX", "".join(f"{case['id']}\n" for case in cases)
+    for case in cases:
+        yield f"cases/{case['id']}.json", json.dumps(case, separators=(",", ":"), allow_nan=False) + "\n"
+        yield f"text/{case['id']}.txt", as_text(case)
+
+
+def archive(cases: list[dict[str, Any]]) -> bytes:
+    """A zip file whose entries carry no date."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as out:
+        for name, text in files(cases):
+            entry = zipfile.ZipInfo(f"{ROOT}/{name}", (1980, 1, 1, 0, 0, 0))
+            entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            out.writestr(entry, text.encode("utf-8"))
+    return buffer.getvalue()
+
+
+def differing(cases: list[dict[str, Any]]) -> list[str]:
+    """Names of entries that the archive lacks, has too many, or has otherwise."""
+    wanted = {f"{ROOT}/{name}": text for name, text in files(cases)}
+    with zipfile.ZipFile(ARCHIVE) as stored:
+        present = {name: stored.read(name).decode("utf-8") for name in stored.namelist()}
+    return sorted(name for name in wanted.keys() | present.keys() if wanted.get(name) != present.get(name))
+
+
+# Central differences ---------------------------------------------------------------------------------------------
+
+DIGITS, STEP, AGREEMENT = 100, mpf(10) ** -30, 1e-40
+"""A central difference with this step is off by about STEP**2 of the third derivative."""
+
+
+def largest_disagreement(case: Case) -> float:
+    """Over all derivatives and tensors: |difference quotient - <gradient, direction>|, relative."""
+    derivatives = set(case["quantities"]) & {"grad_log_marginal", "grad_vlb", "wake_step", "sleep_step"}
+    worst = 0.0
+    for quantity in sorted(derivatives):
+        result = QUANTITIES[quantity](Problem(case))
+        for name, gradient in result.items():
+            if "zero" in case["id"] and name.endswith(".0"):
+                continue  # relu has no derivative there; 0 is a convention
+            worst = max(worst, disagreement(case, quantity, name, gradient))
+    return worst
+
+
+def disagreement(case: Case, quantity: str, name: str, gradient: Any) -> float:
+    if quantity == "grad_vlb":
+        part, bare = name.split(".", 1)
+    else:
+        part, bare = "posterior" if quantity == "sleep_step" else "model", name
+    value = case[part]["parameters"][bare]
+    source = random.Random(f"{case['id']} {quantity} {name}")
+    direction = [mpf(source.uniform(-1, 1)) if math.isfinite(leaf) else mpf(0) for leaf in flatten(value)]
+    with mp.workdps(DIGITS):
+        ahead, behind = (objective(moved(case, part, bare, direction, sign * STEP), quantity, case) for sign in (1, -1))
+        slope = (ahead - behind) / (2 * STEP)
+    leaves = [leaf.v for leaf in flatten(gradient)]
+    if quantity.endswith("step"):
+        rate = mpf(case["inputs"]["learning_rate"])
+        leaves = [(leaf - mpf(old)) / rate for leaf, old in zip(leaves, flatten(value), strict=True)]
+    products = [leaf * d for leaf, d in zip(leaves, direction, strict=True) if d != 0]
+    size = mp.fsum(abs(p) for p in products) + 1
+    return float(abs(slope - mp.fsum(products)) / size)
+
+
+def moved(case: Case, part: str, name: str, direction: list[Any], by: Any) -> Case:
+    """The case with one tensor moved along a direction."""
+    rest = iter(direction)
+
+    def along(value: Any) -> Any:
+        return [along(p) for p in value] if isinstance(value, list) else mpf(value) + by * next(rest)
+
+    network = case[part]
+    return case | {part: network | {"parameters": network["parameters"] | {name: along(network["parameters"][name])}}}
+
+
+def objective(case: Case, quantity: str, origin: Case) -> Any:
+    """What the quantity is the gradient of; bits that were drawn stay those that `origin` draws."""
+    problem = Problem(case)
+    if quantity == "grad_log_marginal":
+        return mp.fsum(a.v for a in problem.log_marginal())
+    if quantity == "grad_vlb":
+        return mp.fsum(a.v for a in problem.vlb())
+    if quantity == "wake_step":
+        rows = [(x, *z) for x, z in zip(problem.x, drawn(origin, "recognised"), strict=True)]
+        layers = problem.model.layers()[: len(rows[0]) - 1]
+        logs = [
+            total([
+                *(layer.log_likelihood(row[d], row[d + 1]) for d, layer in enumerate(layers)),
+                layers[-1].log_priors[row[-1]],
+            ])
+            for row in rows
+        ]  # fmt: skip
+        return mp.fsum(a.v for a in logs) / len(rows)
+    assert problem.q is not None
+    dreams = drawn(origin, "dreams")
+    logs = [
+        next(t.log_q for t in problem.q.terms(problem.model, layers[0]) if t.z == tuple(layers[1:]))
+        for layers in dreams
+    ]
+    return mp.fsum(a.v for a in logs) / len(dreams)
+
+
+def drawn(case: Case, method: str) -> Any:
+    """What the case's own parameters draw."""
+    return getattr(Problem(case), method)()
+
+
+# The command -----------------------------------------------------------------------------------------------------
+
+
+def work(number: int) -> tuple[dict[str, Any], float, float]:
+    """(the published case, the largest disagreement with central differences, seconds)."""
+    start = time.perf_counter()
+    case = every_case()[number]
+    assert isinstance(exact(0).v, mpf)
+    worst = 0.0 if "error" in case else largest_disagreement(case)
+    return published(case), worst, time.perf_counter() - start
+
+
+@functools.cache
+def every_case() -> list[Case]:
+    return list(itertools.chain(positive_cases(), negative_cases()))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", action="store_true", help=f"make {ARCHIVE.name} instead of comparing with it")
+    arguments = parser.parse_args()
+    bad = False
+    for case in every_case():
+        lengths = dimensions(case)
+        if "error" not in case and len(set(lengths)) < len(lengths):
+            print(f"{case['id']}: DISAGREES: dimensions {lengths} are not all different")
+            bad = True
+    cases = []
+    with ProcessPoolExecutor() as pool:
+        for case, worst, seconds in pool.map(work, range(len(every_case()))):
+            agrees = worst <= AGREEMENT
+            bad |= not agrees
+            cases.append(case)
+            verdict = "agrees" if agrees else "DISAGREES"
+            print(f"{case['id']:22} {len(case['checks']):3} checks, derivatives: expected 0, got {worst:.1e}, "
+                  f"allowed {AGREEMENT:.0e}: {verdict} ({seconds:.1f} s)", flush=True)  # fmt: skip
+    if len({case["id"] for case in cases}) < len(cases):
+        print("DISAGREES: an id occurs twice")
+        bad = True
+    if arguments.write and not bad:
+        ARCHIVE.write_bytes(archive(cases))
+        print(f"wrote {ARCHIVE.name}: {len(cases)} cases, {ARCHIVE.stat().st_size} bytes")
+    elif not arguments.write:
+        names = differing(cases)
+        for name in names:
+            print(f"DISAGREES: {name} in {ARCHIVE.name} is not what comes out")
+        print(f"{len(cases)} cases, {sum(len(case['checks']) for case in cases)} checks: "
+              f"{'DISAGREES' if names or bad else 'agrees'}")  # fmt: skip
+        bad |= bool(names)
+    return DISAGREES if bad else AGREES
+
+
+if __name__ == "__main__":
+    sys.exit(main())
