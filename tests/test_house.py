@@ -14,7 +14,7 @@ FLOORS = {
     "inference": 2,
     "learning": 3, "bench": 3,
     "conformance": 4,
-    "cli": 5, "__main__": 5, "__init__": 5,
+    "cli": 5, "testing": 5, "pytest_plugin": 5, "__main__": 5, "__init__": 5,
 }  # fmt: skip
 
 

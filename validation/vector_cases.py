@@ -34,7 +34,7 @@ CATCHES = {
     "score-sign detached-z",
     "prior-strong": "missing-prior uniform-prior prior-probabilities-as-logits prior-logits-as-probabilities "
     "prior-twice prior-mass-only gradient-in-probabilities priors-expectation prior-held-fixed",
-    "tanh-one": "column-major-weights activation-on-output missing-slope slope-at-value biases-twice",
+    "tanh-one": "column-major-weights activation-on-output missing-slope slope-at-value biases-twice negated-gradient",
     "relu-one": "always-tanh missing-slope",
     "sigmoid-one": "always-tanh slope-at-value",
     "mixed-activations": "decoders-activation",
@@ -50,7 +50,7 @@ CATCHES = {
     "more-codes": "reversed-codes reversed-latents reversed-bits-of-q",
     "wide": "mean-over-pixels summed-step divided-twice",
     "full-mantissas": "single-precision epsilon-in-logarithm",
-    "flat-decoder": "kl-to-prior kl-added",
+    "flat-decoder": "kl-added",
     "tight-bound": "phi-as-logits missing-entropy",
     "softplus-tails": "softplus-cut-off rounded-probability clipped-probability",
     "near-deterministic": "rounded-probability clipped-probability",

@@ -1,4 +1,4 @@
-"""The conformance vectors, made and checked: `python validation/vectors.py [--write]`.
+"""The conformance vectors, made and checked: `python validation/vectors.py [--case ID] [--write]`.
 
 Without --write every case is computed again in sixty digits, by `exact_quantities.py`, which imports nothing of refvlm,
 and compared with what `refvlm/conformance/vectors.zip` holds; a case that differs in one bit is named. With --write the
@@ -218,12 +218,13 @@ def archive(cases: list[dict[str, Any]]) -> bytes:
     return buffer.getvalue()
 
 
-def differing(cases: list[dict[str, Any]]) -> list[str]:
-    """Names of entries that the archive lacks, has too many, or has otherwise."""
+def differing(cases: list[dict[str, Any]], complete: bool) -> list[str]:
+    """Names of entries that the archive lacks, has too many (if the cases are complete), or has otherwise."""
     wanted = {f"{ROOT}/{name}": text for name, text in files(cases)}
     with zipfile.ZipFile(ARCHIVE) as stored:
         present = {name: stored.read(name).decode("utf-8") for name in stored.namelist()}
-    return sorted(name for name in wanted.keys() | present.keys() if wanted.get(name) != present.get(name))
+    names = wanted.keys() | present.keys() if complete else {n for n in wanted if not n.endswith("INDEX")}
+    return sorted(name for name in names if wanted.get(name) != present.get(name))
 
 
 # Central differences ---------------------------------------------------------------------------------------------
@@ -328,6 +329,7 @@ def every_case() -> list[Case]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", action="store_true", help=f"make {ARCHIVE.name} instead of comparing with it")
+    parser.add_argument("--case", action="append", metavar="ID", help="compare this case alone; may be repeated")
     arguments = parser.parse_args()
     bad = False
     for case in every_case():
@@ -337,7 +339,8 @@ def main() -> int:
             bad = True
     cases = []
     with ProcessPoolExecutor() as pool:
-        for case, worst, seconds in pool.map(work, range(len(every_case()))):
+        numbers = [i for i, case in enumerate(every_case()) if not arguments.case or case["id"] in arguments.case]
+        for case, worst, seconds in pool.map(work, numbers):
             agrees = worst <= AGREEMENT
             bad |= not agrees
             cases.append(case)
@@ -347,11 +350,11 @@ def main() -> int:
     if len({case["id"] for case in cases}) < len(cases):
         print("DISAGREES: an id occurs twice")
         bad = True
-    if arguments.write and not bad:
+    if arguments.write and not bad and not arguments.case:
         ARCHIVE.write_bytes(archive(cases))
         print(f"wrote {ARCHIVE.name}: {len(cases)} cases, {ARCHIVE.stat().st_size} bytes")
-    elif not arguments.write:
-        names = differing(cases)
+    else:
+        names = differing(cases, not arguments.case)
         for name in names:
             print(f"DISAGREES: {name} in {ARCHIVE.name} is not what comes out")
         print(f"{len(cases)} cases, {sum(len(case['checks']) for case in cases)} checks: "

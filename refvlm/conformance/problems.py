@@ -8,10 +8,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..model.bernoulli import Bernoulli
+from ..model.latent_variable import BernoulliLVM
+from ..model.mlp import MLP, Network
+from ..model.recognition import AmortisedPosterior, ChainPosterior, Posterior
 from .quantities import QUANTITIES
-from .vectors import Check, Network
+from .vectors import Check
+from .vectors import Network as Stored
 
-__all__ = ["Layers", "Problem", "RefusedError", "problem_of", "read_problem"]
+__all__ = ["Layers", "Problem", "RefusedError", "from_model", "problem_of", "read_problem"]
 
 Floats = NDArray[np.float64]
 
@@ -51,7 +56,29 @@ def problem_of(check: Check) -> Problem:
     return _read(check.quantity, case.model, case.posterior if asks.posterior else None, inputs)
 
 
-def read_problem(quantity: str, model: Network, posterior: Network | None, inputs: Mapping[str, Floats]) -> Problem:
+def from_model(quantity: str, model: BernoulliLVM, q: Posterior | None, inputs: dict[str, Floats]) -> Problem:
+    """The question about objects of refvlm, whose networks are MLPs; posteriors are amortised."""
+    decoders, prefix = [], ""
+    prior: Bernoulli | BernoulliLVM = model
+    while isinstance(prior, BernoulliLVM):
+        decoders.append(_of_mlp(f"{prefix}decoder.", prior.decoder))
+        prior, prefix = prior.prior, f"{prefix}prior."
+    stages = () if q is None else q.stages if isinstance(q, ChainPosterior) else (q,)
+    chain = isinstance(q, ChainPosterior)
+    encoders = [
+        _of_mlp(f"{depth}.encoder." if chain else "encoder.", stage.encoder)
+        for depth, stage in enumerate(stages)
+        if isinstance(stage, AmortisedPosterior)
+    ]
+    return Problem(quantity, decoders, prior.logits, encoders, inputs)
+
+
+def _of_mlp(prefix: str, network: Network) -> Layers:
+    assert isinstance(network, MLP)
+    return Layers(prefix, list(network.weights), list(network.biases), network.activation)
+
+
+def read_problem(quantity: str, model: Stored, posterior: Stored | None, inputs: Mapping[str, Floats]) -> Problem:
     """The question, if its shapes fit together and its numbers are what they should be.
 
     Raises RefusedError.
@@ -62,7 +89,7 @@ def read_problem(quantity: str, model: Network, posterior: Network | None, input
     return problem
 
 
-def _read(quantity: str, model: Network, posterior: Network | None, inputs: dict[str, Floats]) -> Problem:
+def _read(quantity: str, model: Stored, posterior: Stored | None, inputs: dict[str, Floats]) -> Problem:
     decoders, prefix = [], ""
     while f"{prefix}decoder.weights.0" in model.parameters:
         decoders.append(_layers(f"{prefix}decoder.", model))
@@ -75,7 +102,7 @@ def _read(quantity: str, model: Network, posterior: Network | None, inputs: dict
     return Problem(quantity, decoders, model.parameters[f"{prefix}logits"], encoders, inputs)
 
 
-def _layers(prefix: str, network: Network) -> Layers:
+def _layers(prefix: str, network: Stored) -> Layers:
     depth = sum(name.startswith(f"{prefix}weights.") for name in network.parameters)
     weights = [network.parameters[f"{prefix}weights.{d}"] for d in range(depth)]
     biases = [network.parameters[f"{prefix}biases.{d}"] for d in range(depth)]

@@ -231,11 +231,10 @@ def _equals(suspect: Suspect) -> str:
 
 
 def _likely(report: Report) -> Iterator[str]:
-    """The mistake that explains most, if it explains more right than wrong."""
-    best = report.explanations[:1]
-    for e in best:
-        if e.explained > e.spoiled:
-            numbers = sum(outcome.mismatch is not None for outcome in report.outcomes)
+    """The mistake that explains most, if that is at least half of what is wrong and more than it would spoil."""
+    numbers = sum(outcome.mismatch is not None for outcome in report.outcomes)
+    for e in report.explanations[:1]:
+        if e.explained > e.spoiled and 2 * e.explained >= numbers:
             yield (
                 f"Most likely: {e.mistake.title}. It explains {e.explained} of {numbers} wrong answers"
                 + (f", but would have spoiled {e.spoiled} right ones" if e.spoiled else " and spoils no right one")

@@ -1,0 +1,105 @@
+"""The published cases one by one, for a test of any kind: pytest's fixture is made of these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..checks import check_choice, describe
+from ..conformance.comparison import PRECISIONS
+from ..conformance.examination import judge
+from ..conformance.fingerprints import as_parts
+from ..conformance.messages import Result
+from ..conformance.quantities import QUANTITIES
+from ..conformance.vectors import Check, Network, checks
+from ..conformance.vectors import cases as every_case
+
+__all__ = ["PublishedCase", "published_cases"]
+
+Floats = NDArray[np.float64]
+Answerer = Callable[[str, Network, Network | None, dict[str, Floats]], Any]
+
+
+@dataclass(frozen=True, eq=False)
+class PublishedCase:
+    """One check: a quantity of a case. model, posterior: .activation and .parameters, arrays by name.
+
+    posterior is None where the quantity needs none. error: "shape" or "domain" where the question must be refused.
+    """
+
+    check: Check
+    precision: str
+
+    @property
+    def id(self) -> str:
+        """CASE/QUANTITY."""
+        return self.check.id
+
+    @property
+    def quantity(self) -> str:
+        """What is asked for; protocol.md of `refvlm vectors DIR` says what each is."""
+        return self.check.quantity
+
+    @property
+    def model(self) -> Network:
+        """Prior and decoder."""
+        return self.check.case.model
+
+    @property
+    def posterior(self) -> Network | None:
+        """The encoder, where the quantity needs it."""
+        return self.check.case.posterior if QUANTITIES[self.quantity].posterior else None
+
+    @property
+    def inputs(self) -> dict[str, Floats]:
+        """x, z, uniforms_x, ..., those that the quantity needs."""
+        return {name: self.check.case.inputs[name] for name in self.check.inputs}
+
+    @property
+    def error(self) -> str | None:
+        """The error that must come."""
+        return self.check.error
+
+    def assert_answer(self, actual: Any) -> None:
+        """AssertionError unless `actual`, an array or arrays by name, is right; the message names a known mistake."""
+        if self.error is not None:
+            raise AssertionError(f"{self.id}: got {describe(actual)} where an error ({self.error}) must come")
+        parts = as_parts(actual)
+        outcome = judge(self.check, Result(parts[""] if parts.keys() == {""} else parts), self.precision)
+        if outcome.status == "failed":
+            said = [f"{self.id}: {outcome.message}"]
+            said += [f"  it equals that with {s.mistake.title}: {s.mistake.remedy}" for s in outcome.suspects[:2]]
+            raise AssertionError("\n".join([*said, f"  the case: {self.check.case.why}"]))
+
+    def run(self, answer: Answerer, refused: type[Exception] | tuple[type[Exception], ...] = ValueError) -> None:
+        """Call answer(quantity, model, posterior, inputs): right, or where an error must come one of `refused`."""
+        try:
+            found = answer(self.quantity, self.model, self.posterior, self.inputs)
+        except refused:
+            if self.error is None:
+                raise
+            return
+        self.assert_answer(found)
+
+
+def published_cases(
+    quantities: Sequence[str] | None = None,
+    cases: Sequence[str] | None = None,
+    errors: bool = False,
+    precision: str = "float64",
+) -> list[PublishedCase]:
+    """The checks of these quantities and cases, by default all; with `errors` also those that must be refused."""
+    check_choice("precision", precision, tuple(PRECISIONS))
+    for name in quantities or ():
+        check_choice("quantities", name, tuple(QUANTITIES))
+    for name in cases or ():
+        check_choice("cases", name, tuple(every_case()))
+    return [
+        PublishedCase(check, precision)
+        for check in checks(tuple(quantities or QUANTITIES))
+        if (cases is None or check.case.id in cases) and (errors or check.error is None)
+    ]

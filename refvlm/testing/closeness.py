@@ -1,0 +1,205 @@
+"""Deterministic numbers of other implementations against the exact ones, within what rounding explains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..checks import as_array, as_binary, as_weights
+from ..conformance.comparison import ulps_between
+from ..conformance.mistakes import MISTAKES, SinglePrecision
+from ..conformance.problems import from_model
+from ..inference.bounds import grad_vlb, vlb
+from ..inference.exact import grad_log_marginal, log_marginal
+from ..model.latent_variable import BernoulliLVM
+from ..model.mlp import MLP
+from ..model.recognition import AmortisedPosterior, ChainPosterior, PerDatumPosterior, Posterior
+from .rounding import model_sizes, q_sizes, slopes, unit
+
+__all__ = ["assert_grad_close", "assert_log_marginal_close", "assert_vlb_close"]
+
+Floats = NDArray[np.float64]
+
+_MOST_NAMED = 8
+"""Latent bits up to which a wrong number is compared with those of known mistakes."""
+
+
+def assert_log_marginal_close(
+    actual: ArrayLike,
+    model: BernoulliLVM,
+    x: ArrayLike,
+    *,
+    precision: str = "float64",
+    tolerance: float | None = None,
+) -> None:
+    """AssertionError unless `actual` (N,) is log p(x), eq. (3), of the rows of x, nats.
+
+    precision: of the program that made it, "float64" or "float32"; what its rounding may amount to follows from the
+    weights (`refvlm.testing.rounding`), and `tolerance`, absolute, replaces it. The message names the worst row, and
+    the mistake, where it is a known one.
+    """
+    sizes = model_sizes(model)
+    allowed = (sizes.error + (model.latents + 8) * (sizes.magnitude + 1)) * unit(precision)
+    desired = log_marginal(model, x)
+    _compare("log p(x)", actual, desired, tolerance or allowed, precision, model, None, x, "log_marginal")
+
+
+def assert_vlb_close(
+    actual: ArrayLike,
+    model: BernoulliLVM,
+    q: Posterior,
+    x: ArrayLike,
+    *,
+    precision: str = "float64",
+    tolerance: float | None = None,
+) -> None:
+    """AssertionError unless `actual` (N,) is the exact VLB, eq. (10), of the rows of x, nats; -inf must be met.
+
+    The rest as in `assert_log_marginal_close`.
+    """
+    p, log_q = model_sizes(model), q_sizes(q, model.latents)
+    moved = p.error + log_q.error * (1 + p.magnitude + log_q.magnitude)
+    allowed = (moved + (model.latents + 8) * (p.magnitude + log_q.magnitude)) * unit(precision)
+    desired = vlb(model, q, x)
+    _compare("VLB", actual, desired, tolerance or allowed, precision, model, q, x, "vlb")
+
+
+def assert_grad_close(
+    actual: Mapping[str, ArrayLike],
+    model: BernoulliLVM,
+    x: ArrayLike,
+    *,
+    posterior: Posterior | None = None,
+    weights: ArrayLike | None = None,
+    precision: str = "float64",
+    tolerance: float | None = None,
+) -> None:
+    """AssertionError unless `actual` is the gradient of sum_n weights_n log p(x_n), or with `posterior` of the VLB.
+
+    actual: arrays by name, "prior.logits", "decoder.weights.0", ..., with a posterior after "model." and "posterior.";
+    all of them, uphill. weights (N,): ones by default. The rest as in `assert_log_marginal_close`.
+    """
+    if not isinstance(actual, Mapping):
+        raise TypeError(f"actual: got {type(actual).__name__}, wanted arrays by the parameters' names")
+    rows = as_binary("x", x, model.observed)
+    desired: dict[str, Any]
+    if posterior is None:
+        desired, quantity = grad_log_marginal(model, rows, weights), "grad_log_marginal"
+    else:
+        desired, quantity = grad_vlb(model, posterior, rows, weights), "grad_vlb"
+    missing, unknown = sorted(desired.keys() - actual.keys()), sorted(actual.keys() - desired.keys())
+    if missing or unknown:
+        said = f"no {missing[0]!r}" if missing else f"the unknown {unknown[0]!r}"
+        raise AssertionError(f"gradient: got {said}, wanted exactly {', '.join(desired)}")
+    total = float(np.abs(as_weights(weights, len(rows))).sum())
+    allowed = _gradient_tolerances(model, posterior, total, unit(precision))
+    for name, value in desired.items():
+        _compare(
+            f"gradient of {'log p(x)' if posterior is None else 'the VLB'} by {name}",
+            actual[name],
+            value,
+            tolerance or allowed[name],
+            precision,
+            model,
+            posterior,
+            rows if weights is None else None,
+            quantity,
+            whole=actual,
+        )
+
+
+def _gradient_tolerances(model: BernoulliLVM, q: Posterior | None, weight: float, roundoff: float) -> dict[str, float]:
+    """For every parameter: what the posterior's, or q's, shares and the backward pass may be off, times the rows."""
+    sizes = model_sizes(model)
+    error = 2 * sizes.error + (model.latents + 8) * (sizes.magnitude + 1)
+    found: dict[str, float] = {}
+    if q is not None:
+        log_q = q_sizes(q, model.latents)
+        signal = sizes.magnitude + log_q.magnitude + 1
+        error += 2 * log_q.error
+        stages = q.stages if isinstance(q, ChainPosterior) else (q,)
+        for depth, stage in enumerate(stages):
+            prefix = f"posterior.{depth}." if isinstance(q, ChainPosterior) else "posterior."
+            if isinstance(stage, PerDatumPosterior):
+                found[f"{prefix}logits"] = error * signal
+            else:
+                found |= _by_name(f"{prefix}encoder.", stage.encoder, error * signal)
+    layer, prefix = model, "" if q is None else "model."
+    while isinstance(layer, BernoulliLVM):
+        found |= _by_name(f"{prefix}decoder.", layer.decoder, error)
+        prefix += "prior."
+        if not isinstance(layer.prior, BernoulliLVM):
+            break
+        layer = layer.prior
+    found[f"{prefix}logits"] = error
+    return {name: value * weight * roundoff for name, value in found.items()}
+
+
+def _by_name(prefix: str, network: Any, error: float) -> dict[str, float]:
+    known = slopes(network)
+    wide = 1.0 if not isinstance(network, MLP) else float(sum(network.sizes))
+    return {f"{prefix}{name}": (error + wide) * known.get(name, 100.0) for name in network.parameters()}
+
+
+def _compare(
+    what: str,
+    actual: ArrayLike,
+    desired: Floats,
+    allowed: float,
+    precision: str,
+    model: BernoulliLVM,
+    q: Posterior | None,
+    x: ArrayLike | None,
+    quantity: str,
+    *,
+    whole: Mapping[str, ArrayLike] | None = None,
+) -> None:
+    got = as_array("actual", actual).astype(np.float64)
+    if got.shape != desired.shape:
+        raise AssertionError(f"{what}: got shape {got.shape}, wanted {desired.shape}")
+    with np.errstate(invalid="ignore"):
+        off = np.where(got == desired, 0.0, np.abs(got - desired))
+    wrong = ~(off <= allowed)
+    if not wrong.any():
+        return
+    index = tuple(int(i) for i in np.unravel_index(int(np.argmax(np.where(np.isnan(off), np.inf, off))), off.shape))
+    here, there = float(got[index]), float(desired[index])
+    ulps = ulps_between(there, here, precision)
+    said = (
+        f"{what}: entry {list(index)}: got {here:.17g}, wanted {there:.17g}; off by {abs(here - there):.3g} "
+        f"({ulps:.2g} ulps), rounding in {precision} explains {allowed:.2g}; {int(wrong.sum())} of {wrong.size} wrong"
+    )
+    if precision == "float64" and (off <= allowed * 2.0**29).all():
+        raise AssertionError(f"{said}\n  float32 explains it: find where single precision enters, or claim 'float32'")
+    named = [] if x is None else _named(model, q, x, quantity, whole if whole is not None else {"": got})
+    raise AssertionError(
+        "\n".join([said, *(f"  it equals that with {title}: {remedy}" for title, remedy in named[:2])])
+    )
+
+
+def _named(
+    model: BernoulliLVM, q: Posterior | None, x: ArrayLike, quantity: str, got: Mapping[str, ArrayLike]
+) -> list[tuple[str, str]]:
+    """Titles and remedies of the known mistakes that give these numbers."""
+    stages = q.stages if isinstance(q, ChainPosterior) else (q,)
+    mlps = isinstance(model.decoder, MLP) and all(s is None or isinstance(s, AmortisedPosterior) for s in stages)
+    if model.latents > _MOST_NAMED or not mlps:
+        return []
+    problem = from_model(quantity, model, q, {"x": np.asarray(x, dtype=np.float64)})
+    found = []
+    for mistake in MISTAKES:
+        if mistake is SinglePrecision:
+            continue
+        answer = mistake(problem).answer()
+        parts = answer if isinstance(answer, dict) else {"": answer}
+        if parts.keys() == got.keys() and all(_same(got[name], parts[name]) for name in parts):
+            found.append((mistake.title, mistake.remedy))
+    return found
+
+
+def _same(got: ArrayLike, predicted: ArrayLike) -> bool:
+    a, b = np.asarray(got, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
+    return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True))

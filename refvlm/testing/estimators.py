@@ -1,0 +1,120 @@
+"""What an estimator gives for every z, by enumeration: the whole distribution of a draw.
+
+For one row x and z ~ q(z | x), the usual estimators are functions of z alone:
+
+    "vlb"             log p(x, z) - log q(z)                              mean: the VLB, eq. (8)
+    "marginal"        p(x, z) / q(z)                                      mean: p(x)
+    "score-function"  (log p(x, z) - log q(z) - b) d log q(z) / d phi     mean: d VLB / d phi, for any constant b
+                      d log p(x, z) / d theta                             mean: d VLB / d theta, eq. (9)
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import bits
+from ..checks import as_binary, check_fits, describe
+from ..inference.exact import grad_log_marginal
+from ..inference.joint import log_likelihood, log_prior, log_q
+from ..model.bernoulli import Bernoulli, sigmoid
+from ..model.latent_variable import BernoulliLVM, prefixed
+from ..model.recognition import AmortisedPosterior, PerDatumPosterior
+
+__all__ = ["FactorisedPosterior", "OneRow", "one_row"]
+
+Floats = NDArray[np.float64]
+FactorisedPosterior = AmortisedPosterior | PerDatumPosterior
+
+_MOST_LATENTS = 16
+
+
+class OneRow(NamedTuple):
+    """One x, and for every code z, (2**K,): log p(z), log p(x | z), log q(z | x)."""
+
+    model: BernoulliLVM
+    q: FactorisedPosterior
+    x: NDArray[np.uint8]
+    log_prior: Floats
+    log_likelihood: Floats
+    log_q: Floats
+
+    @property
+    def shares(self) -> Floats:
+        """q(z | x)."""
+        unnormalised = np.exp(self.log_q)
+        found: Floats = unnormalised / unnormalised.sum()
+        return found
+
+    @property
+    def signal(self) -> Floats:
+        """log p(x, z) - log q(z): the draw of the VLB, and what multiplies the score."""
+        return self.log_likelihood + self.log_prior - self.log_q
+
+    def confusions(self) -> dict[str, Floats]:
+        """What a draw of the VLB is where something is forgotten: by name."""
+        return {
+            "log p(z) left out": self.log_likelihood - self.log_q,
+            "the entropy term -log q(z|x) left out": self.log_likelihood + self.log_prior,
+            "the entropy term with the wrong sign": self.log_likelihood + self.log_prior + self.log_q,
+            "log p(x|z) left out": self.log_prior - self.log_q,
+            "the mean over the observed bits instead of the sum": (
+                self.log_likelihood / self.x.shape[1] + self.log_prior - self.log_q
+            ),
+            "a uniform prior": self.log_likelihood - np.log(float(len(self.log_q))) - self.log_q,
+            "logarithms to base 2": self.signal / np.log(2.0),
+            "the opposite sign, that of the loss": -self.signal,
+        }
+
+    def gradients(self, baseline: float) -> dict[str, Floats]:
+        """The score-function estimator of grad_vlb for every code, by name: (2**K, *shape of the parameter)."""
+        z = bits.table(self.model.latents)
+        size = sum(v.size for v in (*self.model.parameters().values(), *self.q.parameters().values()))
+        check_fits(f"the gradients of all {len(z)} codes", 32 * size * len(z), "test a smaller model")
+        found = prefixed("model.", self._of_model(z))
+        logits, pullback = self.q.forward(self.x)
+        per_bit = [pullback(np.eye(self.model.latents)[k][None]) for k in range(self.model.latents)]
+        deltas = (z - sigmoid(logits)) * (self.signal - baseline)[:, None]
+        for name in self.q.parameters():
+            jacobian = np.stack([part[name] for part in per_bit])
+            found[f"posterior.{name}"] = np.tensordot(deltas, jacobian, axes=1)
+        return found
+
+    def _of_model(self, z: NDArray[np.uint8]) -> dict[str, Floats]:
+        """d log p(x, z) for every code."""
+        rows = []
+        for code in z[:, None, :]:
+            logits, pullback = self.model.decoder.forward(code.astype(np.float64))
+            decoder = prefixed("decoder.", pullback(self.x - sigmoid(logits)))
+            prior = self.model.prior
+            if isinstance(prior, Bernoulli):
+                above = {"logits": np.where(np.isinf(prior.logits), 0.0, code[0] - sigmoid(prior.logits))}
+            else:
+                above = grad_log_marginal(prior, code)
+            rows.append(prefixed("prior.", above) | decoder)
+        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def one_row(model: BernoulliLVM, q: FactorisedPosterior, x: ArrayLike) -> OneRow:
+    """Everything about the draws for one row x, (1, L).
+
+    Raises TypeError for a chain, ValueError for more than one row or too many latent bits.
+    """
+    if not isinstance(q, (AmortisedPosterior, PerDatumPosterior)):
+        raise TypeError(f"q: got {describe(q)}, wanted an AmortisedPosterior or a PerDatumPosterior")
+    row = as_binary("x", x, model.observed)
+    if len(row) != 1:
+        raise ValueError(f"x: got {len(row)} rows, wanted 1: draws are tested row by row; write x[:1]")
+    if model.latents > _MOST_LATENTS:
+        raise ValueError(
+            f"model: got {model.latents} latent bits, wanted at most {_MOST_LATENTS}: the test has to know what every "
+            "z gives; test the same code on a smaller model"
+        )
+    z = bits.table(model.latents)
+    rows = np.repeat(row, len(z), axis=0)
+    logits = np.repeat(q.forward(row)[0], len(z), axis=0)
+    return OneRow(
+        model, q, row, log_prior(model, z), log_likelihood(model, rows, z), log_q(PerDatumPosterior(logits), rows, z)
+    )

@@ -1,0 +1,436 @@
+"""refvlm.testing: what passes, what fails and how it is named; the testers are tested with wrong implementations."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import refvlm
+import refvlm.testing as rt
+from refvlm import bits
+from refvlm.model.bernoulli import sigmoid
+from refvlm.testing.estimators import one_row
+from refvlm.testing.strategies import models, problems
+from refvlm.testing.vectors import RANK, Whitened
+
+K, H, E, L, N = 4, 7, 9, 6, 5
+
+
+@pytest.fixture(scope="module")
+def world():
+    """A model, q, five rows, the first alone, and its distribution over z."""
+    rng = np.random.default_rng(1)
+    decoder = refvlm.MLP.random([K, H, L], rng, scale=1.5)
+    model = refvlm.BernoulliLVM(refvlm.Bernoulli([0.5, -1.0, 1.5, 0.2]), decoder)
+    q = refvlm.AmortisedPosterior(refvlm.MLP.random([L, E, K], rng))
+    x = model.sample(N, rng)[0]
+    return model, q, x, x[:1], one_row(model, q, x[:1])
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(11)
+
+
+def draw_z(world, rng):
+    _, q, _, x1, _ = world
+    phi = sigmoid(q.forward(x1)[0])
+    return lambda n: (rng.random((n, K)) < phi).astype(np.uint8)
+
+
+def draw_of(values, world, rng):
+    """An estimator whose value depends on z alone, and z from q."""
+    z = draw_z(world, rng)
+    if isinstance(values, dict):
+        return lambda n: (lambda c: {name: v[c] for name, v in values.items()})(bits.codes_of(z(n)))
+    return lambda n: values[bits.codes_of(z(n))]
+
+
+# Numbers -----------------------------------------------------------------------------------------------------------
+
+
+@given(problems(infinite=True))
+def test_refvlm_is_close_to_itself_whatever_the_weights(problem):
+    model, q, x = problem
+    rt.assert_log_marginal_close(refvlm.log_marginal(model, x), model, x)
+    rt.assert_vlb_close(refvlm.vlb(model, q, x), model, q, x)
+    rt.assert_grad_close(refvlm.grad_log_marginal(model, x), model, x)
+
+
+@given(problems(deep=True))
+@settings(max_examples=20)
+def test_deep_ones_too(problem):
+    model, q, x = problem
+    rt.assert_log_marginal_close(refvlm.log_marginal(model, x), model, x)
+    rt.assert_vlb_close(refvlm.vlb(model, q, x), model, q, x)
+    rt.assert_grad_close(refvlm.grad_vlb(model, q, x), model, x, posterior=q)
+
+
+@given(models(most_latents=3, most_observed=5, deep=True))
+@settings(max_examples=10)
+def test_strategies_never_make_square_models(model):
+    assert len({model.latents, model.observed, model.prior.latents}) == 3 or model.prior.latents == model.observed
+    assert model.latents != model.observed
+
+
+def test_a_plain_float32_program_is_close_as_float32_and_named_as_float64(world):
+    model, _, x, _, _ = world
+    decoder = model.decoder
+    parts = [a.astype(np.float32) for a in (*decoder.weights, *decoder.biases, model.prior.logits)]
+    z = bits.table(K).astype(np.float32)
+    logits = np.tanh(z @ parts[0] + parts[2]) @ parts[1] + parts[3]
+    joint = (x[:, None] * logits - np.logaddexp(np.float32(0), logits)).sum(-1)
+    joint = joint + (z * parts[4] - np.logaddexp(np.float32(0), parts[4])).sum(-1)
+    single = np.log(np.exp(joint).sum(1))
+    assert single.dtype == np.float32
+    rt.assert_log_marginal_close(single, model, x, precision="float32")
+    with pytest.raises(AssertionError, match="float32 explains it"):
+        rt.assert_log_marginal_close(single, model, x)
+
+
+@pytest.mark.parametrize("change", [1e-9, -1e-6, 1.0, np.nan, np.inf])
+def test_one_wrong_row_is_enough(change, world):
+    model, q, x, _, _ = world
+    for desired, check in (
+        (refvlm.log_marginal(model, x), lambda a: rt.assert_log_marginal_close(a, model, x)),
+        (refvlm.vlb(model, q, x), lambda a: rt.assert_vlb_close(a, model, q, x)),
+    ):
+        desired[3] += change
+        with pytest.raises(AssertionError, match=r"entry \[3\].*1 of 5 wrong"):
+            check(desired)
+
+
+def test_known_mistakes_are_named(world):
+    model, q, x, _, _ = world
+    terms = refvlm.vlb_terms(model, q, x)
+    with pytest.raises(AssertionError, match=r"it equals that with the entropy term -log q\(z\|x\) left out"):
+        rt.assert_vlb_close(terms.prior + terms.reconstruction, model, q, x)
+    with pytest.raises(AssertionError, match="K log 2 too low"):
+        rt.assert_log_marginal_close(refvlm.log_marginal(model, x) - K * np.log(2), model, x)
+    mean = {name: value / N for name, value in refvlm.grad_log_marginal(model, x).items()}
+    with pytest.raises(AssertionError, match="the gradient of the mean over rows"):
+        rt.assert_grad_close(mean, model, x)
+    loss = {name: -value for name, value in refvlm.grad_vlb(model, q, x).items()}
+    with pytest.raises(AssertionError, match="that of the loss"):
+        rt.assert_grad_close(loss, model, x, posterior=q)
+
+
+def test_shapes_and_names_are_checked(world):
+    model, q, x, _, _ = world
+    with pytest.raises(AssertionError, match=r"got shape \(\), wanted \(5,\)"):
+        rt.assert_log_marginal_close(refvlm.log_marginal(model, x).mean(), model, x)
+    gradient = refvlm.grad_log_marginal(model, x)
+    with pytest.raises(AssertionError, match=r"got no 'prior.logits'"):
+        rt.assert_grad_close({k: v for k, v in gradient.items() if k != "prior.logits"}, model, x)
+    with pytest.raises(AssertionError, match="unknown 'theta'"):
+        rt.assert_grad_close({**gradient, "theta": 0.0}, model, x)
+    with pytest.raises(TypeError, match="arrays by the parameters' names"):
+        rt.assert_grad_close([1.0], model, x)
+    with pytest.raises(ValueError, match="precision"):
+        rt.assert_vlb_close(refvlm.vlb(model, q, x), model, q, x, precision="half")
+
+
+def test_weights_and_tolerances_are_taken(world, rng):
+    model, q, x, _, _ = world
+    weights = rng.normal(size=N)
+    rt.assert_grad_close(refvlm.grad_vlb(model, q, x, weights), model, x, posterior=q, weights=weights)
+    with pytest.raises(AssertionError):
+        rt.assert_grad_close(refvlm.grad_vlb(model, q, x), model, x, posterior=q, weights=weights)
+    rt.assert_log_marginal_close(refvlm.log_marginal(model, x) + 1e-4, model, x, tolerance=1e-3)
+
+
+def test_per_datum_chains_and_infinite_bounds_are_taken(rng):
+    upper = refvlm.BernoulliLVM(refvlm.Bernoulli([0.3, -1.0]), refvlm.MLP.random([2, 3], rng))
+    model = refvlm.BernoulliLVM(upper, refvlm.MLP.random([3, 5], rng))
+    x = model.sample(4, rng)[0]
+    free = refvlm.PerDatumPosterior(rng.normal(size=(4, 3)))
+    chain = refvlm.ChainPosterior([free, refvlm.AmortisedPosterior(refvlm.MLP.random([3, 2], rng))])
+    for q in (free, chain):
+        rt.assert_vlb_close(refvlm.vlb(model, q, x), model, q, x)
+        rt.assert_grad_close(refvlm.grad_vlb(model, q, x), model, x, posterior=q)
+        with pytest.raises(AssertionError):
+            rt.assert_vlb_close(refvlm.vlb(model, q, x) + 1e-6, model, q, x)
+    ruled_out = refvlm.BernoulliLVM(refvlm.Bernoulli([-np.inf, 0.0, 1.0]), model.decoder)
+    rt.assert_vlb_close(np.full(4, -np.inf), ruled_out, free, x)
+    with pytest.raises(AssertionError):
+        rt.assert_vlb_close(np.full(4, -1e300), ruled_out, free, x)
+
+
+# Forced z ----------------------------------------------------------------------------------------------------------
+
+
+def test_exact_values_and_gradients_pass_with_any_baseline(world, rng):
+    model, q, _, x1, row = world
+    z = draw_z(world, rng)
+    assert rt.assert_unbiased_exact(row.signal, model, q, x1, draw_z=z).outcome == "PASS"
+    weights = np.exp(row.signal)
+    assert rt.assert_unbiased_exact(weights, model, q, x1, draw_z=z, quantity="marginal").outcome == "PASS"
+    for baseline in (0.0, -3.5):
+        values = row.gradients(baseline)
+        rt.assert_unbiased_exact(values, model, q, x1, draw_z=z, quantity="grad_vlb")
+
+
+@pytest.mark.parametrize("name", ["log p(z) left out", "the entropy term with the wrong sign", "a uniform prior"])
+def test_exact_values_name_what_is_forgotten(name, world, rng):
+    model, q, _, x1, row = world
+    with pytest.raises(AssertionError, match="16 of 16 codes wrong") as caught:
+        rt.assert_unbiased_exact(row.confusions()[name], model, q, x1, draw_z=draw_z(world, rng))
+    assert f"the values equal those with {name}" in str(caught.value)
+
+
+def test_exact_gradients_see_a_factor_of_1_0056(world, rng):
+    model, q, _, x1, row = world
+    shifted = {name: 1.0056 * value for name, value in row.gradients(0.0).items()}
+    with pytest.raises(AssertionError, match=r"\(1.0056 times\)"):
+        rt.assert_unbiased_exact(shifted, model, q, x1, draw_z=draw_z(world, rng), quantity="grad_vlb")
+
+
+def test_right_values_with_wrong_draws_do_not_pass(world, rng):
+    model, q, _, x1, row = world
+    z = draw_z(world, rng)
+    with pytest.raises(AssertionError, match="with the bits in reverse order they fit"):
+        rt.assert_unbiased_exact(row.signal, model, q, x1, draw_z=lambda n: z(n)[:, ::-1])
+    with pytest.raises(TypeError, match="draw_z"):
+        rt.assert_unbiased_exact(row.signal, model, q, x1)
+
+
+def test_forced_values_must_be_one_for_each_code(world, rng):
+    model, q, x, x1, row = world
+    z = draw_z(world, rng)
+    with pytest.raises(ValueError, match=r"wanted \(16,\)"):
+        rt.assert_unbiased_exact(row.signal[:-1], model, q, x1, draw_z=z)
+    with pytest.raises(ValueError, match="got 5 rows, wanted 1"):
+        rt.assert_unbiased_exact(row.signal, model, q, x, draw_z=z)
+    with pytest.raises(ValueError, match="got the name 'phi'"):
+        rt.assert_unbiased_exact({"phi": row.signal}, model, q, x1, draw_z=z, quantity="grad_vlb")
+
+
+# Black boxes -------------------------------------------------------------------------------------------------------
+
+
+def test_unbiased_draws_pass_within_the_plan(world, rng):
+    model, q, _, x1, row = world
+    planned = rt.plan_samples(model, q, x1)
+    verdict = rt.assert_unbiased(draw_of(row.signal, world, rng), model, q, x1)
+    assert verdict.outcome == "PASS"
+    assert verdict.draws <= planned < 12_000
+    one = draw_of(row.signal, world, rng)
+    assert rt.assert_unbiased(lambda n: one(5 * n).reshape(n, 5).mean(1), model, q, x1, samples=5).outcome == "PASS"
+    rt.assert_unbiased(draw_of(np.exp(row.signal), world, rng), model, q, x1, quantity="marginal")
+
+
+def test_the_estimate_of_refvlm_itself_passes(world, rng):
+    model, q, _, x1, _ = world
+
+    def draw(n):
+        return refvlm.vlb_estimate(model, refvlm.PerDatumPosterior(np.repeat(q.forward(x1)[0], n, axis=0)),
+                                   np.repeat(x1, n, axis=0), rng, samples=2)[0]  # fmt: skip
+
+    assert rt.assert_unbiased(draw, model, q, x1, samples=2).outcome == "PASS"
+
+
+@pytest.mark.parametrize("name", ["log p(z) left out", "the entropy term -log q(z|x) left out", "logarithms to base 2"])
+def test_biased_draws_fail_and_are_named(name, world, rng):
+    model, q, _, x1, row = world
+    with pytest.raises(AssertionError, match="FAIL after") as caught:
+        rt.assert_unbiased(draw_of(row.confusions()[name], world, rng), model, q, x1)
+    assert not isinstance(caught.value, rt.InconclusiveError)
+    assert f"with {name}" in str(caught.value)
+
+
+def test_a_bias_within_the_range_is_found_by_betting(world, rng):
+    """Two tenths of the draws replaced by another in-range value: no draw is impossible, the mean is off."""
+    model, q, _, x1, row = world
+    one = draw_of(row.signal, world, rng)
+    far = row.signal[row.shares > 0].max()
+    with pytest.raises(AssertionError, match="the mean of the draws is above"):
+        rt.assert_unbiased(lambda n: np.where(rng.random(n) < 0.2, far, one(n)), model, q, x1)
+
+
+def test_the_exponential_of_a_mean_is_no_estimate_of_the_marginal(world, rng):
+    model, q, _, x1, row = world
+    one = draw_of(row.signal, world, rng)
+    with pytest.raises(AssertionError, match="below 1"):
+        rt.assert_unbiased(
+            lambda n: np.exp(one(5 * n).reshape(n, 5).mean(1)), model, q, x1, quantity="marginal", samples=5
+        )
+
+
+def test_a_small_bias_stays_open(world, rng):
+    model, q, _, x1, row = world
+    one = draw_of(row.signal, world, rng)
+    sigma = np.sqrt(row.shares @ (row.signal - row.shares @ row.signal) ** 2)
+    low, high = row.signal.min(), row.signal.max()
+    with pytest.raises(rt.InconclusiveError, match="neither PASS nor FAIL"):
+        rt.assert_unbiased(lambda n: np.clip(one(n) + 0.055 * sigma, low, high), model, q, x1)
+
+
+def test_what_would_take_too_long_is_refused_before_the_first_draw(world):
+    model, q, _, x1, _ = world
+    with pytest.raises(ValueError, match=r"most: got 100, and \d+ draws are planned"):
+        rt.assert_unbiased(lambda n: 1 / 0, model, q, x1, most=100)
+
+
+def test_without_a_mean_there_is_no_test(world, rng):
+    model, q, _, x1, _ = world
+    ruled_out = refvlm.BernoulliLVM(refvlm.Bernoulli([-np.inf, 0.0, 1.0, 0.0]), model.decoder)
+    with pytest.raises(ValueError, match="VLB = -inf"):
+        rt.assert_unbiased(lambda n: np.zeros(n), ruled_out, q, x1)
+    chain = refvlm.ChainPosterior([q, refvlm.AmortisedPosterior(refvlm.MLP.random([K, 2], rng))])
+    with pytest.raises(TypeError, match="wanted an AmortisedPosterior"):
+        rt.assert_unbiased(lambda n: np.zeros(n), model, chain, x1)
+    with pytest.raises(ValueError, match=r"got shape \(3,\), wanted \(1000,\)"):
+        rt.assert_unbiased(lambda n: np.zeros(3), model, q, x1)
+
+
+def test_when_q_is_certain_draws_are_compared_exactly(world):
+    model, _, _, x1, _ = world
+    certain = refvlm.PerDatumPosterior([[np.inf, -np.inf, np.inf, np.inf]])
+    value = refvlm.vlb(model, certain, x1)[0]
+    assert rt.assert_unbiased(lambda n: np.full(n, value), model, certain, x1).outcome == "PASS"
+    with pytest.raises(AssertionError, match="where every draw should be"):
+        rt.assert_unbiased(lambda n: np.full(n, value + 1e-6), model, certain, x1)
+
+
+# Gradients ---------------------------------------------------------------------------------------------------------
+
+
+def test_score_function_gradients_pass_whatever_the_constant_baseline(world, rng):
+    model, q, _, x1, row = world
+    for baseline in (0.0, -4.0):
+        draw = draw_of(row.gradients(baseline), world, rng)
+        verdict = rt.assert_unbiased(draw, model, q, x1, quantity="grad_vlb", baseline=baseline)
+        assert verdict.outcome == "PASS"
+    some = {name: v for name, v in row.gradients(0.0).items() if name.startswith("posterior.")}
+    assert rt.assert_unbiased(draw_of(some, world, rng), model, q, x1, quantity="grad_vlb").outcome == "PASS"
+
+
+def test_the_table_of_gradients_has_the_exact_mean(world):
+    model, q, _, x1, row = world
+    exact = refvlm.grad_vlb(model, q, x1)
+    for baseline in (0.0, 2.0):
+        for name, values in row.gradients(baseline).items():
+            np.testing.assert_allclose(np.tensordot(row.shares, values, axes=1), exact[name], atol=1e-13)
+
+
+def test_gradients_out_of_the_hull_fail_at_the_first_draw(world, rng):
+    model, q, _, x1, row = world
+    for spoil in (lambda v: 1.0056 * v, lambda v: -v):
+        wrong = {name: spoil(v) for name, v in row.gradients(0.0).items()}
+        with pytest.raises(AssertionError, match=r"FAIL after 1 draws.*affine hull of dimension 15"):
+            rt.assert_unbiased(draw_of(wrong, world, rng), model, q, x1, quantity="grad_vlb")
+
+
+def test_gradients_of_z_from_elsewhere_fail_inside_the_hull(world, rng):
+    model, q, _, x1, row = world
+    table = row.gradients(0.0)
+
+    def draw(n):
+        codes = rng.integers(0, 1 << (K - 1), size=n)
+        return {name: values[codes] for name, values in table.items()}
+
+    with pytest.raises(AssertionError, match=r"FAIL after .*direction .* of the draws is"):
+        rt.assert_unbiased(draw, model, q, x1, quantity="grad_vlb")
+
+
+def test_a_baseline_of_its_own_needs_bounds(world, rng):
+    model, q, _, x1, row = world
+    table = {"posterior.encoder.biases.1": row.gradients(-4.0)["posterior.encoder.biases.1"]}
+    draw = draw_of(table, world, rng)
+    with pytest.raises(rt.InconclusiveError, match="give bounds"):
+        rt.assert_unbiased(draw, model, q, x1, quantity="grad_vlb", estimator="other")
+    bounds = ({name: v.min(axis=0) for name, v in table.items()}, {name: v.max(axis=0) for name, v in table.items()})
+    keywords = {"quantity": "grad_vlb", "estimator": "other", "bounds": bounds, "delta": 0.2}
+    assert rt.assert_unbiased(draw, model, q, x1, **keywords).outcome == "PASS"
+    wrong = draw_of({name: np.abs(v) for name, v in table.items()}, world, rng)
+    with pytest.raises(AssertionError, match=r"FAIL after .*biases.1\[0\]|FAIL after .*biases.1\[\d\]"):
+        rt.assert_unbiased(wrong, model, q, x1, **keywords)
+
+
+def test_whitened_directions_have_unit_variance_and_no_correlation(world):
+    _, _, _, _, row = world
+    table = {"a": row.gradients(0.0)["posterior.encoder.biases.1"], "b": row.gradients(0.0)["model.prior.logits"]}
+    tests = Whitened(table, row.shares, 1, 2.0**-53, 0.1, 1e-6)
+    points = np.concatenate([v.reshape(len(row.shares), -1) for v in table.values()], axis=1)
+    white = (points - row.shares @ points) @ tests._whiten.T
+    np.testing.assert_allclose((white.T * row.shares) @ white, np.eye(tests.tested), atol=1e-8)
+    assert tests.rank == np.linalg.matrix_rank(points - row.shares @ points, rtol=RANK)
+    assert all(plan.alpha == pytest.approx(1e-6 / tests.tested) for plan in tests.plans)
+
+
+def test_gradient_draws_have_to_come_by_name(world, rng):
+    model, q, _, x1, _ = world
+    with pytest.raises(TypeError, match="wanted a dict"):
+        rt.assert_unbiased(lambda n: np.zeros(n), model, q, x1, quantity="grad_vlb")
+    with pytest.raises(ValueError, match="got the name 'phi'"):
+        rt.assert_unbiased(lambda n: {"phi": np.zeros(n)}, model, q, x1, quantity="grad_vlb")
+    with pytest.raises(ValueError, match="wanted \\(1000, 4\\)"):
+        rt.assert_unbiased(lambda n: {"model.prior.logits": np.zeros((n, 3))}, model, q, x1, quantity="grad_vlb")
+
+
+# Samplers ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_models_own_samplers_match(world, rng):
+    model, _, _, x1, _ = world
+    observed = np.exp(refvlm.log_marginal(model, bits.table(L)))
+    prior = np.exp(refvlm.log_prior(model, bits.table(K)))
+    assert rt.assert_samples_match(lambda n: model.sample(n, rng)[0], observed).outcome == "PASS"
+    assert rt.assert_samples_match(lambda n: model.sample(n, rng)[1], prior).outcome == "PASS"
+    posterior = refvlm.posterior(model, x1)[0]
+    assert rt.assert_samples_match(lambda n: refvlm.sample_posterior(model, x1, n, rng)[0], posterior).outcome == "PASS"
+
+
+def test_wrong_samplers_fail_and_are_named(world, rng):
+    model, _, _, _, _ = world
+    observed = np.exp(refvlm.log_marginal(model, bits.table(L)))
+    with pytest.raises(AssertionError, match="with zeros and ones exchanged they fit"):
+        rt.assert_samples_match(lambda n: 1 - model.sample(n, rng)[0], observed)
+    with pytest.raises(AssertionError, match="in reverse order they fit"):
+        rt.assert_samples_match(lambda n: model.sample(n, rng)[0][:, ::-1], observed)
+    with pytest.raises(AssertionError, match="a share of"):
+        rt.assert_samples_match(lambda n: rng.random((n, L)) < 0.5, observed)
+
+
+def test_a_draw_of_probability_zero_fails_at_once(rng):
+    table = np.array([0.25, 0.25, 0.5, 0.0])
+    with pytest.raises(AssertionError, match=r"bits \[1, 1\], was drawn, whose probability is 0"):
+        rt.assert_samples_match(lambda n: np.ones((n, 2)), table)
+
+
+def test_a_right_sampler_fails_with_probability_alpha_at_most():
+    """At alpha = 0.05: 400 runs, of which more than 41 fail with probability 1e-6 if each does with 0.05."""
+    table = np.array([0.1, 0.2, 0.3, 0.4])
+    rng, failed = np.random.default_rng(3), 0
+    for _ in range(400):
+        try:
+            rt.assert_samples_match(
+                lambda n: bits.rows_of(rng.choice(4, size=n, p=table).astype(np.int64), 2), table, delta=0.2, alpha=0.05
+            )
+        except AssertionError as error:
+            failed += not isinstance(error, rt.InconclusiveError)
+    assert failed <= 41
+
+
+def test_a_sampler_at_a_distance_of_delta_does_not_pass():
+    """The total variation distance is 0.1 = delta exactly: PASS would be wrong."""
+    table, other = np.array([0.1, 0.2, 0.3, 0.4]), np.array([0.2, 0.2, 0.3, 0.3])
+    rng = np.random.default_rng(4)
+    for _ in range(20):
+        with pytest.raises(AssertionError):
+            rt.assert_samples_match(
+                lambda n: bits.rows_of(rng.choice(4, size=n, p=other).astype(np.int64), 2), table, delta=0.1
+            )
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [([0.5, 0.25, 0.25], "got 3 numbers"), ([0.5, 0.6], "wanted probabilities"), ([1.5, -0.5], "wanted probabilities")],
+)
+def test_tables_of_probabilities_are_checked(table, said):
+    with pytest.raises(ValueError, match=said):
+        rt.assert_samples_match(lambda n: np.zeros((n, 1)), table)
+
+
+def test_draws_have_to_be_bits(rng):
+    with pytest.raises(ValueError, match="wanted exactly 0 or 1"):
+        rt.assert_samples_match(lambda n: rng.random((n, 1)), [0.5, 0.5])
