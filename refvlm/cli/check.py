@@ -10,7 +10,7 @@ from ..conformance.examination import answers_in, examine
 from ..conformance.messages import Answer
 from ..conformance.tensors import MalformedError
 from ..conformance.vectors import Check
-from .examined import EXIT_CODES, add_reports, check_reports, finish
+from .examined import EXIT_CODES, add_reports, check_reports, chosen, finish
 from .failure import USAGE, Failure
 
 __all__ = ["add_parser"]
@@ -58,4 +58,4 @@ def _judge(arguments: argparse.Namespace, lines: Iterable[bytes]) -> int:
             raise MalformedError(f"there is none; {check.quantity} is offered, so every case that asks needs a line")
         return found[check.id]
 
-    return finish(arguments, examine(implementation, offered, look_up))
+    return finish(arguments, examine(implementation, offered, look_up, chosen(arguments)))

@@ -7,7 +7,7 @@ import argparse
 from ..conformance.conversation import BrokenError
 from ..conformance.examination import converse
 from ..progress import ProgressBar
-from .examined import EXIT_CODES, add_command, add_reports, check_reports, ended_by_signals, finish, time_limit
+from .examined import EXIT_CODES, add_command, add_reports, check_reports, chosen, ended_by_signals, finish, time_limit
 from .failure import BROKEN, DIFFERS, USAGE, Failure
 
 __all__ = ["add_parser"]
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_reports(arguments)
     with ended_by_signals(), ProgressBar("asking") as bar:
         try:
-            report = converse(arguments.command, time_limit(arguments), bar)
+            report = converse(arguments.command, time_limit(arguments), chosen(arguments), bar)
         except BrokenError as error:  # before it had introduced itself: there is no report to write
             if error.kind == "missing":
                 raise Failure(str(error), USAGE) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import json
 import signal
 from collections.abc import Iterator
@@ -10,11 +11,21 @@ from contextlib import contextmanager
 
 from ..conformance.examination import Report
 from ..conformance.reports import as_html, as_json, as_junit, as_text
+from ..conformance.vectors import checks
 from ..storage import atomic_write, check_writable
 from .arguments import add_json, number
 from .failure import BROKEN, DIFFERS, INCONCLUSIVE, OK, USAGE, Failure, writing
 
-__all__ = ["EXIT_CODES", "add_command", "add_reports", "check_reports", "ended_by_signals", "finish", "time_limit"]
+__all__ = [
+    "EXIT_CODES",
+    "add_command",
+    "add_reports",
+    "check_reports",
+    "chosen",
+    "ended_by_signals",
+    "finish",
+    "time_limit",
+]
 
 EXIT_CODES = """\
 exit codes: 0 conforms; 1 does not; 2 the command line is wrong, or the answers cannot be read; 3 inconclusive: nothing
@@ -40,10 +51,24 @@ def time_limit(arguments: argparse.Namespace) -> float:
 
 
 def add_reports(parser: argparse.ArgumentParser) -> None:
-    """--json, --junit and --html."""
+    """--only, --json, --junit and --html."""
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="PATTERN",
+        help="check these alone, CASE/QUANTITY with * and ?, for instance 'linear/*' or '*/vlb'; may be repeated",
+    )
     add_json(parser)
     parser.add_argument("--junit", metavar="FILE", help="write a JUnit XML report as well")
     parser.add_argument("--html", metavar="FILE", help="write a report as one HTML page as well")
+
+
+def chosen(arguments: argparse.Namespace) -> list[str]:
+    """--only, each pattern of which has to match something."""
+    for pattern in arguments.only or ():
+        if not any(fnmatch.fnmatchcase(check.id, pattern) for check in checks()):
+            raise Failure(f"--only: {pattern!r} matches no check; wanted CASE/QUANTITY, for instance '*/vlb'", USAGE)
+    return arguments.only or ["*"]
 
 
 def check_reports(arguments: argparse.Namespace) -> None:

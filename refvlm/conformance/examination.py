@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -96,17 +98,22 @@ def _network(network: Network) -> dict[str, Any]:
     return {"activation": network.activation, "parameters": parameters}
 
 
-def converse(command: Sequence[str], limit: float, progress: Progress | None = None) -> Report:
-    """Start a program, ask it everything it offers, and judge. BrokenError only where it does not introduce itself."""
+def converse(
+    command: Sequence[str], limit: float, only: Sequence[str] = ("*",), progress: Progress | None = None
+) -> Report:
+    """Start a program, ask it everything it offers, and judge. BrokenError only where it does not introduce itself.
+
+    only: patterns of CASE/QUANTITY, such as "linear/*"; the rest counts as skipped.
+    """
     with Conversation(command, limit) as talk:
         implementation, offered = introduce(talk)
-        numbered = {check.id: seq for seq, check in enumerate(checks(offered), start=2)}
+        numbers = itertools.count(2)
 
         def ask(check: Check) -> Answer:
-            seq = numbered[check.id]
+            seq = next(numbers)
             return read_answer(talk.ask(request(check, seq)), seq)
 
-        report = examine(implementation, offered, ask, progress)
+        report = examine(implementation, offered, ask, only, progress)
         if report.broken is None:
             try:
                 talk.stop()
@@ -165,15 +172,16 @@ def examine(
     implementation: Implementation,
     offered: tuple[str, ...],
     ask: Callable[[Check], Answer],
+    only: Sequence[str] = ("*",),
     progress: Progress | None = None,
 ) -> Report:
-    """Ask for every check of what is offered; the others count as skipped.
+    """Ask for every check of what is offered and matches `only`; the others count as skipped.
 
     ask may raise MalformedError (the check has failed) and BrokenError or OutOfStepError (it is over).
     """
     start = time.perf_counter()
     report = Report(implementation)
-    asked = checks(offered)
+    asked = [check for check in checks(offered) if _matches(check, only)]
     for done, check in enumerate(asked):
         try:
             outcome = judge(check, ask(check), implementation.precision)
@@ -190,10 +198,19 @@ def examine(
         report.outcomes.append(outcome)
         if progress is not None:
             progress(done + 1, len(asked))
-    report.outcomes += [Outcome(check, SKIPPED, "not offered") for check in checks() if check.quantity not in offered]
+    answered = {outcome.check.id for outcome in report.outcomes}
+    report.outcomes += [
+        Outcome(check, SKIPPED, "not chosen" if check.quantity in offered else "not offered")
+        for check in checks()
+        if check.id not in answered
+    ]
     _explain(report)
     report.seconds = time.perf_counter() - start
     return report
+
+
+def _matches(check: Check, only: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(check.id, pattern) for pattern in only)
 
 
 def judge(check: Check, answer: Answer, precision: str) -> Outcome:

@@ -9,6 +9,7 @@ rows, NaN at probabilities of 0, probabilities or logarithms clipped, softplus c
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,11 @@ class Mistake(Plain):
 
     title = ""
     remedy = ""
+
+    @property
+    def asks_for_gradient(self) -> bool:
+        """Whether log p(x, z) is differentiated as one: in a step of wake its parts are."""
+        return self.problem.quantity.startswith("grad")
 
 
 def name_of(mistake: type[Mistake]) -> str:
@@ -48,6 +54,13 @@ class MissingPrior(Mistake):
         terms = super().vlb_terms()
         return terms | {"prior": 0 * terms["reconstruction"]}
 
+    def joint_gradient(self, depth: int, x: Array, weights: Array) -> Named:
+        found = super().joint_gradient(depth, x, weights)
+        return {name: 0 * value if name.startswith("prior.") else value for name, value in found.items()}
+
+    def path_gradient(self, first: int, layers: Sequence[Array], weights: Array) -> Named:
+        return _times(super().path_gradient(first, layers, weights), 0 if self.asks_for_gradient else 1)
+
 
 class PriorTwice(Mistake):
     title = "log p(z) counted twice"
@@ -60,6 +73,9 @@ class PriorTwice(Mistake):
         terms = super().vlb_terms()
         return terms | {"prior": 2 * terms["prior"]}
 
+    def prior_gradient(self, z: Array, weights: Array) -> Named:
+        return _times(super().prior_gradient(z, weights), 2 if self.asks_for_gradient else 1)
+
 
 class UniformPrior(Mistake):
     title = "a uniform prior, the prior's logits unused"
@@ -67,6 +83,9 @@ class UniformPrior(Mistake):
 
     def log_prior_bits(self, z: Array, logits: Array) -> Array:
         return super().log_prior_bits(z, 0 * np.where(np.isinf(logits), 0, logits))
+
+    def prior_delta(self, z: Array, logits: Array) -> Array:
+        return 0 * super().prior_delta(z, logits)
 
 
 class PriorProbabilitiesAsLogits(Mistake):
@@ -76,6 +95,10 @@ class PriorProbabilitiesAsLogits(Mistake):
     def log_prior_bits(self, z: Array, logits: Array) -> Array:
         return super().log_prior_bits(z, self.sigmoid(logits))
 
+    def prior_delta(self, z: Array, logits: Array) -> Array:
+        beta = self.sigmoid(logits)
+        return super().prior_delta(z, beta) * beta * (1 - beta)
+
 
 class PriorLogitsAsProbabilities(Mistake):
     title = "the prior's logits taken as probabilities"
@@ -83,6 +106,9 @@ class PriorLogitsAsProbabilities(Mistake):
 
     def log_prior_bits(self, z: Array, logits: Array) -> Array:
         return np.where(z == 1, np.log(logits), np.log(1 - logits)).sum(axis=-1)
+
+    def prior_delta(self, z: Array, logits: Array) -> Array:
+        return np.where(z == 1, 1 / logits, -1 / (1 - logits))
 
 
 class UpperLayersIgnored(Mistake):
@@ -93,6 +119,12 @@ class UpperLayersIgnored(Mistake):
         if depth == len(self.decoders) - 1:
             return super().prior(depth, z)
         return np.full(len(z), -z.shape[1] * math.log(2))
+
+    def joint_gradient(self, depth: int, x: Array, weights: Array) -> Named:
+        found = super().joint_gradient(depth, x, weights)
+        own = "prior." * depth + "decoder."
+        return {name: 0 * value if len(self.decoders) > depth + 1 and not name.startswith(own) else value
+                for name, value in found.items()}  # fmt: skip
 
 
 # The likelihood --------------------------------------------------------------------------------------------------
@@ -105,6 +137,9 @@ class MissingSoftplus(Mistake):
     def log_x_bits(self, x: Array, logits: Array) -> Array:
         return (x * logits).sum(axis=-1)
 
+    def x_delta(self, x: Array, logits: Array) -> Array:
+        return x + 0 * logits
+
 
 class MeanOverPixels(Mistake):
     title = "the mean over the observed bits instead of the sum"
@@ -112,6 +147,9 @@ class MeanOverPixels(Mistake):
 
     def log_x_bits(self, x: Array, logits: Array) -> Array:
         return super().log_x_bits(x, logits) / self.dtype(x.shape[-1])
+
+    def x_delta(self, x: Array, logits: Array) -> Array:
+        return super().x_delta(x, logits) / self.dtype(x.shape[-1])
 
 
 class ExchangedBits(Mistake):
@@ -121,6 +159,9 @@ class ExchangedBits(Mistake):
     def log_x_bits(self, x: Array, logits: Array) -> Array:
         return super().log_x_bits(1 - x, logits)
 
+    def x_delta(self, x: Array, logits: Array) -> Array:
+        return super().x_delta(1 - x, logits)
+
 
 class SigmoidTwice(Mistake):
     title = "the decoder's probabilities taken as logits: sigmoid applied twice"
@@ -128,6 +169,10 @@ class SigmoidTwice(Mistake):
 
     def decode(self, layers: Layers, z: Array) -> Array:
         return self.sigmoid(super().decode(layers, z))
+
+    def output_slope(self, a: Array, layers: Layers) -> Array:
+        p = self.sigmoid(a)
+        return p * (1 - p) if "decoder" in layers.prefix else super().output_slope(a, layers)
 
 
 class RoundedProbability(Mistake):
@@ -164,6 +209,10 @@ class ClippedProbability(Mistake):
         p = np.clip(self.sigmoid(logits), self.dtype(1e-7), self.dtype(1 - 1e-7))
         return np.where(bits == 1, np.log(p), np.log(1 - p))
 
+    def delta(self, bits: Array, logits: Array) -> Array:
+        p = self.sigmoid(logits)
+        return super().delta(bits, logits) * ((p > 1e-7) & (p < 1 - 1e-7))
+
 
 class ClampedLogarithm(Mistake):
     title = "logarithms clamped at -100"
@@ -180,6 +229,10 @@ class EpsilonInLogarithm(Mistake):
     def log_bernoulli_terms(self, bits: Array, logits: Array) -> Array:
         p = np.where(bits == 1, self.sigmoid(logits), self.sigmoid(-logits))
         return np.log(p + self.dtype(1e-8))
+
+    def delta(self, bits: Array, logits: Array) -> Array:
+        p = np.where(bits == 1, self.sigmoid(logits), self.sigmoid(-logits))
+        return super().delta(bits, logits) * (p / (p + self.dtype(1e-8)))
 
 
 class SoftplusCutOff(Mistake):
@@ -232,6 +285,9 @@ class ActivationOnOutput(Mistake):
 
     def output(self, logits: Array, activation: str) -> Array:
         return self.activate(logits, activation)
+
+    def output_slope(self, a: Array, layers: Layers) -> Array:
+        return self.activation_slope(self.activate(a, layers.activation), a, layers.activation)
 
 
 class AlwaysTanh(Mistake):
@@ -474,6 +530,10 @@ class PhiAsLogits(Mistake):
     def encode(self, layers: Layers, below: Array) -> Array:
         return self.sigmoid(super().encode(layers, below))
 
+    def output_slope(self, a: Array, layers: Layers) -> Array:
+        phi = self.sigmoid(a)
+        return phi * (1 - phi) if "encoder" in layers.prefix else super().output_slope(a, layers)
+
 
 class ReversedBitsOfQ(Mistake):
     title = "phi_k going with z_(K-1-k)"
@@ -615,7 +675,11 @@ class PriorHeldFixed(Mistake):
 
     def prior_gradient(self, z: Array, weights: Array) -> Named:
         found = super().prior_gradient(z, weights)
-        return {name: 0 * value for name, value in found.items()} if "step" in self.problem.quantity else found
+        return _times(found, 0 if "step" in self.problem.quantity else 1)
+
+
+def _times(found: Named, factor: int) -> Named:
+    return {name: factor * value for name, value in found.items()}
 
 
 def _each(found: Array | Named, change: Any) -> Array | Named:

@@ -114,6 +114,10 @@ class Plain:
         """The last layer is linear."""
         return logits
 
+    def output_slope(self, a: Array, layers: Layers) -> Array:
+        """The derivative of what stands for the logits by what the last affine map gives."""
+        return np.ones_like(a)
+
     def decode(self, layers: Layers, z: Array) -> Array:
         """The logits that a decoder gives."""
         return self.forward(layers, z)[0]
@@ -125,6 +129,7 @@ class Plain:
     def backward(self, layers: Layers, inputs: Array, slopes: Array) -> Named:
         """The sum over rows of d/d parameters, for d/d logits."""
         _, entering, given = self.forward(layers, inputs)
+        slopes = slopes * self.output_slope(given[-1], layers)
         weights: list[Array] = []
         biases: list[Array] = []
         for d in reversed(range(len(layers.weights))):
@@ -258,15 +263,23 @@ class Plain:
         """d log p(bit) / d logit, the delta rule."""
         return bits - self.sigmoid(logits)
 
+    def prior_delta(self, z: Array, logits: Array) -> Array:
+        """d log p(z) / d logit."""
+        return self.delta(z, logits)
+
+    def x_delta(self, x: Array, logits: Array) -> Array:
+        """d log p(x | z) / d logit."""
+        return self.delta(x, logits)
+
     def prior_gradient(self, z: Array, weights: Array) -> Named:
         """sum of w d log p(z) at the top; an infinite logit does not move."""
-        slopes = weights @ self.delta(z, self.top)
+        slopes = weights @ self.prior_delta(z, self.top)
         return {"prior." * len(self.decoders) + "logits": np.where(np.isinf(self.top), 0, slopes)}
 
     def decoder_gradient(self, depth: int, x: Array, z: Array, weights: Array) -> Named:
         """sum over n, p of w_np d log p(x_n | z_p)."""
         logits = self.decode(self.decoders[depth], z)
-        slopes = weights.T @ x - weights.sum(axis=0)[:, None] * self.sigmoid(logits)
+        slopes = np.einsum("np,npl->pl", weights, self.x_delta(x[:, None, :], logits[None]))
         return self.backward(self.decoders[depth], z, slopes)
 
     def joint_gradient(self, depth: int, x: Array, weights: Array) -> Named:
