@@ -9,8 +9,8 @@ import refvlm.testing as rt
 from refvlm import bits
 from refvlm.model.bernoulli import sigmoid
 from refvlm.testing.estimators import one_row
+from refvlm.testing.gradients import RANK, Whitened
 from refvlm.testing.strategies import models, problems
-from refvlm.testing.vectors import RANK, Whitened
 
 K, H, E, L, N = 4, 7, 9, 6, 5
 

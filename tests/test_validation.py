@@ -56,6 +56,34 @@ def test_a_bound_a_thousand_times_too_small_is_found_broken(name):
     assert "BROKEN" in done.stdout
 
 
+VECTORS = ["vectors.py", "--case", "linear", "--case", "one-latent", "--case", "ties", "--case", "half-x"]
+
+
+def test_the_published_vectors_come_out_of_sixty_digits_again():
+    command = [sys.executable, str(FOLDER / VECTORS[0]), *VECTORS[1:]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "4 cases, 38 checks: agrees" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        ("e.softplus = lambda a, f=e.softplus: f(a) * (1 + e.mpf(10) ** -15)", "linear.json in vectors.zip is not"),
+        ("x.Network.backward = lambda self, *a, f=x.Network.backward: {k: v[::-1] for k, v in f(self, *a).items()}",
+         "allowed 1e-40: DISAGREES"),
+    ],
+)  # fmt: skip
+def test_vectors_that_are_not_the_published_ones_are_named(spoil, said):
+    program = (
+        f"import runpy, sys; sys.path.insert(0, {str(FOLDER)!r}); import running_error as e, exact_quantities as x\n"
+        f"{spoil}\nsys.argv = {VECTORS!r}\nrunpy.run_path({str(FOLDER / 'vectors.py')!r}, run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout[-2000:] + done.stderr[-2000:]
+    assert said in done.stdout
+
+
 @pytest.mark.parametrize("name", ["learn_bars", "learn_digits", "learn_shifter"])
 def test_quick_learning_agrees(name):
     script = FOLDER / f"{name}.py"

@@ -15,6 +15,7 @@ So e is the value's condition times what was rounded: the tolerance that a confo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -68,7 +69,8 @@ def total(numbers: Iterable[Number]) -> Number:
     found = list(numbers)
     if len(found) == 1:
         return found[0]
-    return Number(mp.fsum(a.v for a in found), sum(a.e for a in found) + len(found) * sum(size(a.v) for a in found))
+    error = math.fsum(a.e for a in found) + len(found) * math.fsum(size(a.v) for a in found)
+    return Number(mp.fsum(a.v for a in found), error)
 
 
 def weighted(weights: Iterable[Number], values: Iterable[Number]) -> Number:
@@ -150,7 +152,7 @@ def log_sum_exp(numbers: list[Number]) -> Number:
     shares = [mp.exp(a.v - largest) for a in numbers]
     whole = mp.fsum(shares)
     v = largest + mp.log(whole)
-    carried = sum(size(share / whole) * a.e for share, a in zip(shares, numbers, strict=True))
+    carried = math.fsum(size(share / whole) * a.e for share, a in zip(shares, numbers, strict=True))
     return Number(v, carried + size(largest) + len(numbers) + ELEMENTARY * (1 + size(v)))
 
 

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import IO, Any, Self
 
-from .messages import LONGEST_LINE, check_request, parse
+from .messages import LONGEST_LINE, check_request, parse, printable
 from .tensors import MalformedError
 
 __all__ = ["BrokenError", "Conversation"]
@@ -60,7 +60,7 @@ class Conversation:
             raise BrokenError("missing", f"{command[0]}: cannot be started: {reason}") from None
         assert self._child.stdin is not None
         assert self._child.stdout is not None
-        self._lines: queue.Queue[Any] = queue.Queue(maxsize=64)
+        self._lines: queue.Queue[Any] = queue.Queue(maxsize=2)
         self._requests: queue.Queue[Any] = queue.Queue()
         for target, stream in ((_read, self._child.stdout), (_write, self._child.stdin)):
             held = self._lines if target is _read else self._requests
@@ -80,7 +80,7 @@ class Conversation:
         line = self._next(time.monotonic() + self.limit, "to answer")
         if line is _END:
             raise BrokenError("crash", f"ended without an answer, with {self._how_it_ended()}")
-        self._log("<-", line.decode("utf-8", "replace").rstrip("\n"))
+        self._log("<-", _shown(line))
         if not line.endswith(b"\n"):
             what = "a line longer than any answer" if len(line) >= LONGEST_LINE else "half a line, and then nothing"
             raise BrokenError("garbage", f"sent {what}; every answer ends with a line feed")
@@ -96,7 +96,7 @@ class Conversation:
         deadline = time.monotonic() + max(self.limit, _GRACE)
         line = self._next(deadline, "to end after stop")
         if line is not _END:
-            self._log("<-", line.decode("utf-8", "replace").rstrip("\n"))
+            self._log("<-", _shown(line))
             raise BrokenError("garbage", "sent another line after its last answer; one line for each question, no more")
         try:
             code = self._child.wait(max(deadline - time.monotonic(), 0.1))
@@ -138,6 +138,10 @@ class Conversation:
             return _in_words(self._child.wait(_GRACE))
         except subprocess.TimeoutExpired:
             return "its output closed and the program still running"
+
+
+def _shown(line: bytes) -> str:
+    return printable(line.decode("utf-8", "replace").rstrip("\r\n"))
 
 
 def _die_with_us() -> None:

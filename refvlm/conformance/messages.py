@@ -27,6 +27,7 @@ __all__ = [
     "Skipped",
     "check_request",
     "parse",
+    "printable",
     "read_answer",
     "read_header",
     "read_introduction",
@@ -36,8 +37,8 @@ __all__ = [
 PROTOCOL = 1
 PRECISIONS = ("float64", "float32")
 CODES = ("shape", "domain", "unsupported")
-LONGEST_LINE = 1 << 26
-"""Bytes; the longest answer to any case takes less than a thousandth of it."""
+LONGEST_LINE = 1 << 24
+"""Bytes; the longest answer to any case takes less than a hundredth of it."""
 
 _LONGEST_TEXT = 10_000
 
@@ -218,7 +219,12 @@ def _fields(what: str, value: Mapping[str, Any], wanted: set[str]) -> None:
 def _text(what: str, value: object) -> str:
     if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
         raise MalformedError(f"{what}: wanted a string of at most {_LONGEST_TEXT} characters")
-    return value
+    return printable(value)
+
+
+def printable(text: str) -> str:
+    """The text without what a terminal would obey instead of show."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

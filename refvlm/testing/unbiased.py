@@ -20,9 +20,9 @@ from ..progress import ProgressBar
 from .betting import Plan, SequentialTest, Verdict, plan_test
 from .errors import InconclusiveError
 from .estimators import FactorisedPosterior, OneRow, one_row
+from .gradients import FreeVectors, Whitened, flatten
 from .rounding import model_sizes, q_sizes, unit
 from .samples import assert_samples_match
-from .vectors import FreeVectors, Whitened, flatten
 
 __all__ = ["assert_unbiased", "assert_unbiased_exact", "plan_samples"]
 
@@ -209,10 +209,11 @@ def _hint(draw: Drawer, row: OneRow, plan: Plan) -> str:
 
 def _failure(quantity: str, verdict: Verdict, plan: Plan, hint: str) -> AssertionError:
     if verdict.outcome == "INCONCLUSIVE":
+        remark = f"; {plan.remark}" if plan.remark else ""
         return InconclusiveError(
             f"{quantity}: neither PASS nor FAIL after {verdict.draws} draws, of mean {verdict.mean:.9g} where "
             f"{plan.mean:.9g} is wanted: the bias may lie between rounding and {plan.delta:g} standard deviations of "
-            f"{plan.sigma:.3g}; ask for a larger delta, or use assert_unbiased_exact"
+            f"{plan.sigma:.3g}; ask for a larger delta, or use assert_unbiased_exact{remark}"
         )
     return AssertionError(
         f"{quantity}: FAIL after {verdict.draws} draws: {verdict.reason}; their mean is {verdict.mean:.9g}, wanted "
