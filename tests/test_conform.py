@@ -154,6 +154,20 @@ def test_a_program_that_is_not_there_is_a_mistake_on_the_command_line(capsys):
     assert err == "refvlm: error: ./no-such-program: cannot be started: No such file or directory\n"
 
 
+def test_what_a_program_says_cannot_command_the_terminal_or_the_page(tape, tmp_path, capsys):
+    html = tmp_path / "r.html"
+    twist = "answer['implementation']['name'] = '\\x1b[31m<script>&\\u202e'"
+    code, out, _ = conform([*tape, "start", twist], "--html", str(html), capsys=capsys)
+    assert code == 0
+    assert "?[31m<script>&? 1 (Python, float64): conforms" in out
+    assert "<script" not in html.read_text()
+    code, out, err = conform([*tape, "third", "say('\\x1b[2J')"], capsys=capsys)
+    assert code == 1
+    assert "\x1b" not in out + err
+    assert main(["smoke", "--", *tape, "second", "say('\\x1b[2J')"]) == 1
+    assert "\x1b" not in capsys.readouterr().out
+
+
 def test_nothing_offered_is_inconclusive_never_a_pass(tape, capsys):
     code, out, _ = conform([*tape, "start", "answer['quantities'] = []"], capsys=capsys)
     assert code == 3

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import refvlm
 import refvlm.testing as rt
 from refvlm import bits
+from refvlm.conformance.plain import Plain
+from refvlm.conformance.problems import from_model
 from refvlm.model.bernoulli import sigmoid
 from refvlm.testing.estimators import one_row
 from refvlm.testing.gradients import RANK, Whitened
@@ -63,6 +66,43 @@ def test_deep_ones_too(problem):
     rt.assert_log_marginal_close(refvlm.log_marginal(model, x), model, x)
     rt.assert_vlb_close(refvlm.vlb(model, q, x), model, q, x)
     rt.assert_grad_close(refvlm.grad_vlb(model, q, x), model, x, posterior=q)
+
+
+class Single(Plain):
+    """A plain program in float32."""
+
+    dtype = np.float32
+
+
+@given(problems(), st.sampled_from(["float64", "float32"]))
+def test_no_plain_program_is_accused_of_its_rounding(problem, precision):
+    model, q, x = problem
+    program = {"float64": Plain, "float32": Single}[precision]
+
+    def answer(quantity):
+        return program(from_model(quantity, model, q, {"x": x.astype(float)})).answer()
+
+    rt.assert_log_marginal_close(answer("log_marginal"), model, x, precision=precision)
+    rt.assert_vlb_close(answer("vlb"), model, q, x, precision=precision)
+    rt.assert_grad_close(answer("grad_log_marginal"), model, x, precision=precision)
+    rt.assert_grad_close(answer("grad_vlb"), model, x, posterior=q, precision=precision)
+
+
+@given(problems(most_latents=4))
+@settings(max_examples=30)
+def test_what_rounding_explains_is_small_enough_to_see_a_forgotten_term(problem):
+    model, q, x = problem
+    forgotten = refvlm.vlb(model, q, x) - refvlm.vlb_terms(model, q, x).entropy
+    if refvlm.vlb_terms(model, q, x).entropy.max() > 1e-3:
+        with pytest.raises(AssertionError):
+            rt.assert_vlb_close(forgotten, model, q, x)
+
+
+def test_a_tolerance_of_zero_is_one(world):
+    model, _, x, _, _ = world
+    rt.assert_log_marginal_close(refvlm.log_marginal(model, x), model, x, tolerance=0.0)
+    with pytest.raises(AssertionError):
+        rt.assert_log_marginal_close(np.nextafter(refvlm.log_marginal(model, x), 0), model, x, tolerance=0.0)
 
 
 @given(models(most_latents=3, most_observed=5, deep=True))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .vectors import Expected
 
-__all__ = ["PRECISIONS", "Mismatch", "Precision", "allowed", "compare", "ulps_between", "worst_ratio"]
+__all__ = ["PRECISIONS", "Mismatch", "Precision", "allowed", "compare", "ulps_between"]
 
 Floats = NDArray[np.float64]
 
@@ -93,21 +93,6 @@ def compare(expected: dict[str, Expected], got: Floats | dict[str, Floats], prec
                 )
                 worst = (float(ratios[index]), mismatch)
     return None if worst is None else worst[1]
-
-
-def worst_ratio(expected: dict[str, Expected], got: Floats | dict[str, Floats], precision: str) -> float:
-    """The largest |got - expected| / allowed; inf where names, shapes or infinities differ."""
-    parts = got if isinstance(got, dict) else {"": got}
-    if parts.keys() != expected.keys():
-        return np.inf
-    worst = 0.0
-    for name, (value, scale) in expected.items():
-        found = parts[name]
-        if found.shape != value.shape and not (found.size == value.size == 0):
-            return np.inf
-        if value.size:
-            worst = max(worst, float(_ratios(value, found.reshape(value.shape), allowed(scale, precision)).max()))
-    return worst
 
 
 def _ratios(expected: Floats, got: Floats, bound: Floats) -> Floats:

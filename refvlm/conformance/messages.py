@@ -115,8 +115,7 @@ def read_header(message: dict[str, Any]) -> tuple[Implementation, tuple[str, ...
     if not isinstance(who, dict):
         raise MalformedError("implementation: wanted an object of name, version, language and precision")
     _fields("implementation", who, set(Implementation._fields))
-    for name in Implementation._fields:
-        _text(f"implementation.{name}", who[name])
+    implementation = Implementation(*(_text(f"implementation.{name}", who[name]) for name in Implementation._fields))
     if who["precision"] not in PRECISIONS:
         raise MalformedError(f"implementation.precision: got {who['precision']!r}, wanted 'float64' or 'float32'")
     offered = message["quantities"]
@@ -127,7 +126,7 @@ def read_header(message: dict[str, Any]) -> tuple[Implementation, tuple[str, ...
             raise MalformedError(f"quantities: got {name!r}, wanted some of {', '.join(QUANTITIES)}")
     if len(set(offered)) < len(offered):
         raise MalformedError("quantities: got a name twice")
-    return Implementation(**who), tuple(offered)
+    return implementation, tuple(offered)
 
 
 def read_answer(message: dict[str, Any], seq: int) -> Answer:

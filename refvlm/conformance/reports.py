@@ -193,7 +193,7 @@ table {{ border-collapse: collapse; font-variant-numeric: tabular-nums }}
 th {{ text-align: left; font-weight: normal; padding-right: 1rem; white-space: nowrap }}
 td {{ text-align: right; padding: .1rem .6rem }} thead th {{ color: #666 }}
 .grid td {{ text-align: center; width: 1.7rem; padding: .1rem; border: 1px solid #ddd }}
-.grid .up {{ height: 9.5rem; vertical-align: bottom; padding: 0 }}
+.grid tr:first-child td {{ border: none }} .grid .up {{ height: 9.5rem; vertical-align: bottom; padding: 0 }}
 .grid .up span {{ writing-mode: vertical-rl; transform: rotate(180deg); padding: .3rem 0 }}
 .passed {{ background: #e3f3e6; color: #2a7f3f }} .failed, .bad {{ background: #fbe4e2; color: #b3261e }}
 .skipped {{ color: #999 }} .none {{ background: #fafafa }}

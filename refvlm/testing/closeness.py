@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -43,8 +43,14 @@ def assert_log_marginal_close(
     """
     sizes = model_sizes(model)
     allowed = (sizes.error + (model.latents + 8) * (sizes.magnitude + 1)) * unit(precision)
-    desired = log_marginal(model, x)
-    _compare("log p(x)", actual, desired, tolerance or allowed, precision, model, None, x, "log_marginal")
+    _compare(
+        "log p(x)",
+        as_array("actual", actual),
+        log_marginal(model, x),
+        allowed if tolerance is None else tolerance,
+        precision,
+        lambda got: _named(model, None, x, "log_marginal", {"": got}),
+    )
 
 
 def assert_vlb_close(
@@ -63,8 +69,14 @@ def assert_vlb_close(
     p, log_q = model_sizes(model), q_sizes(q, model.latents)
     moved = p.error + log_q.error * (1 + p.magnitude + log_q.magnitude)
     allowed = (moved + (model.latents + 8) * (p.magnitude + log_q.magnitude)) * unit(precision)
-    desired = vlb(model, q, x)
-    _compare("VLB", actual, desired, tolerance or allowed, precision, model, q, x, "vlb")
+    _compare(
+        "VLB",
+        as_array("actual", actual),
+        vlb(model, q, x),
+        allowed if tolerance is None else tolerance,
+        precision,
+        lambda got: _named(model, q, x, "vlb", {"": got}),
+    )
 
 
 def assert_grad_close(
@@ -96,18 +108,15 @@ def assert_grad_close(
         raise AssertionError(f"gradient: got {said}, wanted exactly {', '.join(desired)}")
     total = float(np.abs(as_weights(weights, len(rows))).sum())
     allowed = _gradient_tolerances(model, posterior, total, unit(precision))
+    whole = {name: as_array(name, actual[name]) for name in desired}
     for name, value in desired.items():
         _compare(
             f"gradient of {'log p(x)' if posterior is None else 'the VLB'} by {name}",
-            actual[name],
+            whole[name],
             value,
-            tolerance or allowed[name],
+            allowed[name] if tolerance is None else tolerance,
             precision,
-            model,
-            posterior,
-            rows if weights is None else None,
-            quantity,
-            whole=actual,
+            lambda _: [] if weights is not None else _named(model, posterior, rows, quantity, whole),
         )
 
 
@@ -146,18 +155,14 @@ def _by_name(prefix: str, network: Any, error: float) -> dict[str, float]:
 
 def _compare(
     what: str,
-    actual: ArrayLike,
+    actual: NDArray[Any],
     desired: Floats,
     allowed: float,
     precision: str,
-    model: BernoulliLVM,
-    q: Posterior | None,
-    x: ArrayLike | None,
-    quantity: str,
-    *,
-    whole: Mapping[str, ArrayLike] | None = None,
+    named: Callable[[Floats], list[tuple[str, str]]],
 ) -> None:
-    got = as_array("actual", actual).astype(np.float64)
+    """AssertionError that says where, by how much, and, as `named` gives them, which mistakes fit."""
+    got = actual.astype(np.float64)
     if got.shape != desired.shape:
         raise AssertionError(f"{what}: got shape {got.shape}, wanted {desired.shape}")
     with np.errstate(invalid="ignore"):
@@ -174,10 +179,8 @@ def _compare(
     )
     if precision == "float64" and (off <= allowed * 2.0**29).all():
         raise AssertionError(f"{said}\n  float32 explains it: find where single precision enters, or claim 'float32'")
-    named = [] if x is None else _named(model, q, x, quantity, whole if whole is not None else {"": got})
-    raise AssertionError(
-        "\n".join([said, *(f"  it equals that with {title}: {remedy}" for title, remedy in named[:2])])
-    )
+    fitting = [f"  it equals that with {title}: {remedy}" for title, remedy in named(got)[:2]]
+    raise AssertionError("\n".join([said, *fitting]))
 
 
 def _named(
