@@ -137,6 +137,17 @@ def test_without_spread_every_draw_must_be_the_mean():
     assert SequentialTest(plan).update(np.array([2.5, 2.6])).outcome == "FAIL"
 
 
+def test_what_hardly_ever_comes_does_not_widen_a_range_within_rounding():
+    values, shares = np.array([2.0, 2.0 + 1e-13, 50.0]), np.array([0.5, 0.5, 1e-31])
+    plan = plan_test(values, shares, tolerance=1e-12)
+    assert plan.deterministic
+    assert plan.high < 2.1
+    test = SequentialTest(plan)
+    assert test.update(np.array([2.0, 2.0 + 1e-13, 2.0 - 5e-13])) is None
+    assert test.conclude().outcome == "PASS"
+    assert SequentialTest(plan).update(np.array([2.0 + 1e-11])).outcome == "FAIL"
+
+
 def test_no_draws_are_inconclusive():
     assert SequentialTest(plan_test(*FAIR)).conclude().outcome == "INCONCLUSIVE"
 

@@ -310,6 +310,13 @@ def test_what_would_take_too_long_is_refused_before_the_first_draw(world):
         rt.assert_unbiased(lambda n: 1 / 0, model, q, x1, most=100)
 
 
+def test_a_probability_that_underflows_is_refused(rng):
+    model = refvlm.BernoulliLVM(refvlm.Bernoulli([0.0, 1.0]), refvlm.MLP([np.zeros((2, 90))], [np.full(90, 9.0)]))
+    q = refvlm.PerDatumPosterior([[0.0, 0.0]])
+    with pytest.raises(ValueError, match="p\\(x\\) itself underflows"):
+        rt.assert_unbiased(lambda n: np.zeros(n), model, q, np.zeros((1, 90)), quantity="marginal")
+
+
 def test_without_a_mean_there_is_no_test(world, rng):
     model, q, _, x1, _ = world
     ruled_out = refvlm.BernoulliLVM(refvlm.Bernoulli([-np.inf, 0.0, 1.0, 0.0]), model.decoder)

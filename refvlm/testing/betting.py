@@ -42,6 +42,9 @@ _BOLDEST = 0.99
 _QUANTILE = 3.3
 """Standard deviations of the capital's logarithm that the plan leaves room for, in each of its directions."""
 
+_FEW = 100
+"""Draws where there is nothing to bet on."""
+
 _DETECTED = 2.0
 """The bias, in units of delta sigma, that is to end in FAIL within the planned draws."""
 
@@ -74,7 +77,10 @@ class Plan(NamedTuple):
 
     @property
     def deterministic(self) -> bool:
-        """Whether there is nothing to bet on: every draw has to be the mean itself."""
+        """Whether delta sigma is below rounding, so that there is nothing to bet on.
+
+        Then a few draws have to lie in the range of those values that are likely to come at all.
+        """
         return self.tolerance >= self.delta * self.sigma
 
     @property
@@ -108,9 +114,10 @@ def plan_test(
     centre = float(shares @ values) if mean is None else mean
     sigma = math.sqrt(float(shares @ (values - centre) ** 2) / averaged)
     low, high = float(values.min()), float(values.max())
-    plan = Plan(centre, sigma, low, high, tolerance, delta, alpha, 1, (0.0, 0.0, 0.0, 0.0))
+    plan = Plan(centre, sigma, low, high, tolerance, delta, alpha, _FEW, (0.0, 0.0, 0.0, 0.0))
     if plan.deterministic:
-        return plan
+        likely = values[shares > alpha / (_FEW * averaged * len(values))]
+        return plan._replace(low=float(likely.min()), high=float(likely.max()))
     narrowed = (values - centre) / math.sqrt(averaged)
     gap, needed = delta * sigma, math.log(2 / alpha)
     biased = _DETECTED * gap
@@ -184,8 +191,6 @@ class SequentialTest:
         """Take draws in, one after the other; the verdict, if it has come to one."""
         plan = self.plan
         outside = ~((draws >= plan.low - plan.tolerance) & (draws <= plan.high + plan.tolerance))
-        if plan.deterministic:
-            outside |= ~(np.abs(draws - plan.mean) <= max(plan.tolerance, plan.delta * plan.sigma))
         first_outside = int(outside.argmax()) if outside.any() else len(draws)
         inside = draws[:first_outside]
         with np.errstate(divide="ignore", invalid="ignore"):

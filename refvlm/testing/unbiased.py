@@ -31,6 +31,7 @@ Drawer = Callable[[int], Any]
 
 QUANTITIES = ("vlb", "marginal", "grad_vlb")
 _FIRST_BATCH = 1000
+_SMALLEST = -600.0
 
 
 def plan_samples(
@@ -153,7 +154,12 @@ def _scalar_plan(row: OneRow, quantity: str, samples: int, precision: str, delta
     if quantity == "vlb":
         values, mean = row.signal, float(vlb(row.model, row.q, row.x)[0])
     else:
-        values, mean = np.exp(row.signal - log_marginal(row.model, row.x)[0]), 1.0
+        evidence = float(log_marginal(row.model, row.x)[0])
+        if evidence < _SMALLEST:
+            raise ValueError(
+                f"x: got a row with log p(x) = {evidence:.6g}: p(x) itself underflows; test quantity='vlb'"
+            )
+        values, mean = np.exp(row.signal - evidence), 1.0
         tolerance *= float(values[row.shares > 0].max())
     if not np.isfinite(mean):
         raise ValueError("q: puts mass on a z of zero prior probability, VLB = -inf: no estimator has a mean there")
