@@ -258,6 +258,20 @@ def test_smoke_finds_a_number_where_an_error_must_come(tape, capsys):
     )
 
 
+def test_options_of_the_program_belong_after_two_dashes(tape, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["conform", *tape, "--loud"])
+    assert caught.value.code == 2
+    assert "unrecognized arguments: --loud; put -- before COMMAND" in capsys.readouterr().err
+
+
+def test_infinities_are_words_in_json(tmp_path, answers, capsys):
+    answers["linear/log_marginal"] = {"result": {"shape": [4], "f64": ["FFF0000000000000"] * 4}}
+    _, out, _ = check(tmp_path / "a", lines_of(answers), capsys, "--json")
+    entry = next(c for c in json.loads(out)["checks"] if (c["case"], c["quantity"]) == ("linear", "log_marginal"))
+    assert (entry["worst"]["got"], entry["worst"]["ulps"]) == ("-Infinity", "Infinity")
+
+
 def test_a_time_limit_has_to_be_one(tape, capsys):
     assert main(["smoke", "--time-limit", "0", "--", *tape]) == 2
     assert "--time-limit: got 0" in capsys.readouterr().err

@@ -359,6 +359,24 @@ def test_the_table_of_gradients_has_the_exact_mean(world):
             np.testing.assert_allclose(np.tensordot(row.shares, values, axes=1), exact[name], atol=1e-13)
 
 
+def test_the_table_of_gradients_of_a_deep_model_and_a_free_q_too(rng):
+    upper = refvlm.BernoulliLVM(refvlm.Bernoulli([0.3, -1.0]), refvlm.MLP.random([2, 7, 3], rng))
+    model = refvlm.BernoulliLVM(upper, refvlm.MLP.random([3, 5], rng))
+    q = refvlm.PerDatumPosterior(rng.normal(size=(1, 3)))
+    row = one_row(model, q, model.sample(1, rng)[0])
+    exact = refvlm.grad_vlb(model, q, row.x)
+    table = row.gradients(-1.5)
+    assert table.keys() == exact.keys()
+    for name, values in table.items():
+        np.testing.assert_allclose(np.tensordot(row.shares, values, axes=1), exact[name], atol=1e-13)
+
+    def draw(n):
+        codes = rng.choice(8, size=n, p=row.shares)
+        return {name: values[codes] for name, values in table.items()}
+
+    assert rt.assert_unbiased(draw, model, q, row.x, quantity="grad_vlb", baseline=-1.5).outcome == "PASS"
+
+
 def test_gradients_out_of_the_hull_fail_at_the_first_draw(world, rng):
     model, q, _, x1, row = world
     for spoil in (lambda v: 1.0056 * v, lambda v: -v):

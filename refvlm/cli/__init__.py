@@ -32,7 +32,11 @@ Results go to standard output, messages and progress to standard error.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in `argv` (default: sys.argv) and return the exit code."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        hint = "; put -- before COMMAND, so that its options are its own" if "command" in arguments else ""
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     try:
         if sys.stdout is None:
             raise Failure("standard output is closed", NO_OUTPUT)

@@ -269,7 +269,7 @@ def _who(report: Report) -> str:
 
 def _finite(value: float) -> float | str:
     """JSON has no infinities."""
-    return value if math.isfinite(value) else repr(value)
+    return value if math.isfinite(value) else {"inf": "Infinity", "-inf": "-Infinity"}.get(repr(value), "NaN")
 
 
 def _e(text: str) -> str:
