@@ -53,7 +53,7 @@ class Conversation:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 start_new_session=True,
-                preexec_fn=_die_with_us if sys.platform == "linux" else None,
+                preexec_fn=_die_with_us if _can_die_with_us() else None,
             )
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
@@ -142,6 +142,11 @@ class Conversation:
 
 def _shown(line: bytes) -> str:
     return printable(line.decode("utf-8", "replace").rstrip("\r\n"))
+
+
+def _can_die_with_us() -> bool:
+    """Where the kernel offers it, and no other thread could hold a lock while Python runs between fork and exec."""
+    return sys.platform == "linux" and threading.active_count() == 1
 
 
 def _die_with_us() -> None:
