@@ -76,8 +76,8 @@ def tape(tmp_path_factory):
     return [sys.executable, str(folder / "tape.py"), str(folder / "answers.json")]
 
 
-def conform(command, *options, capsys=None):
-    code = main(["conform", "--time-limit", "2", *options, "--", *command])
+def conform(command, *options, capsys=None, limit="60"):
+    code = main(["conform", "--time-limit", limit, *options, "--", *command])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 
@@ -127,14 +127,19 @@ TWISTS = {
 }  # fmt: skip
 
 
+def limit_of(twist):
+    """Seconds: short where it will run out, long where a busy machine must not make it run out."""
+    return "2" if "sleep" in twist else "60"
+
+
 @pytest.mark.parametrize("name", list(TWISTS))
 def test_every_way_to_go_wrong_is_a_failure_of_its_own_and_never_a_pass(name, tape, capsys):
     where, twist, expected, said = TWISTS[name]
     start = time.monotonic()
-    code, out, err = conform([*tape, where, twist], capsys=capsys)
+    code, out, err = conform([*tape, where, twist], capsys=capsys, limit=limit_of(twist))
     assert code == expected, out + err
     assert said in out + err
-    assert time.monotonic() - start < 12
+    assert time.monotonic() - start < 50
     assert err.count("\n") <= 1 or "Traceback" in err
 
 
@@ -240,9 +245,10 @@ def test_smoke_shows_every_line_and_finds_nothing_wrong(tape, capsys):
 @pytest.mark.parametrize("name", [name for name in TWISTS if name != "refusal of a sound question"])
 def test_smoke_explains_what_is_wrong_with_the_conversation(name, tape, capsys):
     where, twist, expected, said = TWISTS[name]
-    assert main(["smoke", "--time-limit", "1", "--", *tape, where.replace("third", "second"), twist]) == expected
+    command = [*tape, where.replace("third", "second"), twist]
+    assert main(["smoke", "--time-limit", limit_of(twist), "--", *command]) == expected
     out = capsys.readouterr().out
-    assert said.replace("2 s", "1 s") in out
+    assert said in out
     assert "WRONG: " in out
 
 
