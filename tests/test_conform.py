@@ -46,6 +46,8 @@ for line in sys.stdin:
         continue
     count += 1
     answer = {"seq": seq, **CASES[message["case"] + "/" + message["quantity"]]}
+    if behave == "code" and "error" in answer:
+        exec(sys.argv[3])
     if (behave == "second" and count == 2) or (behave == "third" and count == 3):
         exec(sys.argv[3])
     if answer is not None:
@@ -115,6 +117,9 @@ TWISTS = {
     "nothing": ("third", "answer = {'seq': seq}", 1, "none of them"),
     "a number": ("third", "answer = {'seq': seq, 'result': -3.5}", 1, "one number alone"),
     "unknown code": ("third", "answer = {'seq': seq, 'error': {'code': 'oops', 'message': ''}}", 1, "error.code"),
+    "another error than must come": (
+        "code", "c = answer['error']; c['code'] = 'domain' if c['code'] == 'shape' else 'shape'", 1, "wanted 'shape'"
+    ),
     "refusal of a sound question": (
         "third", "answer = {'seq': seq, 'error': {'code': 'domain', 'message': 'no'}}", 1, "refused a sound question"
     ),

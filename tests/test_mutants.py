@@ -70,6 +70,16 @@ def test_every_mistake_is_claimed_by_a_case():
     assert claimed == set(BY_NAME), sorted(set(BY_NAME) - claimed)
 
 
+def test_failures_follow_from_the_first_quantity_that_went_wrong():
+    report = examine(WHO, tuple(QUANTITIES), answers_with(BY_NAME["uniform-prior"]), ["linear/*"])
+    roots = {o.check.quantity: o.root for o in report.outcomes if o.status == "failed"}
+    assert roots["log_prior"] is None
+    for quantity in ("log_joint", "log_marginal", "posterior", "vlb_terms", "vlb", "kl", "grad_vlb", "wake_step"):
+        assert roots[quantity] == "linear/log_prior"
+    assert "log_likelihood" not in roots
+    assert "First to go wrong: log_prior in 1 case." in as_text(report)
+
+
 def test_an_unknown_mistake_is_caught_without_a_name():
     def ask(check):
         if check.error is not None:

@@ -11,6 +11,7 @@ from refvlm import bits
 from refvlm.conformance.plain import Plain
 from refvlm.conformance.problems import from_model
 from refvlm.model.bernoulli import sigmoid
+from refvlm.testing import samples
 from refvlm.testing.estimators import one_row
 from refvlm.testing.gradients import RANK, Whitened
 from refvlm.testing.strategies import models, problems
@@ -359,6 +360,14 @@ def test_the_table_of_gradients_has_the_exact_mean(world):
             np.testing.assert_allclose(np.tensordot(row.shares, values, axes=1), exact[name], atol=1e-13)
 
 
+@pytest.mark.parametrize("baseline", [0.0, 2.0, -3.5])
+def test_the_score_is_multiplied_by_the_signal_minus_the_baseline(baseline, world):
+    _, q, _, x1, row = world
+    scores = bits.table(K) - sigmoid(q.forward(x1)[0])  # d log q / d logits, which the last biases are added to
+    wanted = (row.log_likelihood + row.log_prior - row.log_q - baseline)[:, None] * scores
+    np.testing.assert_allclose(row.gradients(baseline)["posterior.encoder.biases.1"], wanted, atol=1e-12)
+
+
 def test_the_table_of_gradients_of_a_deep_model_and_a_free_q_too(rng):
     upper = refvlm.BernoulliLVM(refvlm.Bernoulli([0.3, -1.0]), refvlm.MLP.random([2, 7, 3], rng))
     model = refvlm.BernoulliLVM(upper, refvlm.MLP.random([3, 5], rng))
@@ -485,6 +494,18 @@ def test_a_sampler_at_a_distance_of_delta_does_not_pass():
             rt.assert_samples_match(
                 lambda n: bits.rows_of(rng.choice(4, size=n, p=other).astype(np.int64), 2), table, delta=0.1
             )
+
+
+def test_too_few_draws_are_inconclusive(monkeypatch):
+    monkeypatch.setattr(samples, "_plan", lambda *arguments: 2000)
+    rng, table = np.random.default_rng(8), np.full(8, 1 / 8)
+    with pytest.raises(rt.InconclusiveError, match="neither PASS nor FAIL after 2000 draws"):
+        rt.assert_samples_match(lambda n: rng.random((n, 3)) < 0.5, table)
+
+
+def test_a_plan_beyond_what_is_allowed_is_refused_before_the_first_draw():
+    with pytest.raises(ValueError, match=r"most: got 1000, and \d+ draws are planned"):
+        rt.assert_samples_match(lambda n: 1 / 0, np.full(8, 1 / 8), most=1000)
 
 
 @pytest.mark.parametrize(

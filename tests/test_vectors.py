@@ -236,6 +236,23 @@ def test_wrong_questions_are_refused_by_the_code_that_must_come(check):
     assert caught.value.code == check.error
 
 
+@pytest.mark.parametrize("check", POSITIVE, ids=lambda c: c.id)
+def test_sound_questions_are_not_refused_and_those_that_lack_something_are(check):
+    case, posterior = check.case, check.case.posterior if QUANTITIES[check.quantity].posterior else None
+    inputs = {name: case.inputs[name] for name in check.inputs}
+    read_problem(check.quantity, case.model, posterior, inputs)
+    for name in inputs:
+        with pytest.raises(RefusedError, match=f"there is no '{name}'"):
+            read_problem(check.quantity, case.model, posterior, {k: v for k, v in inputs.items() if k != name})
+    for name in case.model.parameters:
+        rest = case.model._replace(parameters={k: v for k, v in case.model.parameters.items() if k != name})
+        with pytest.raises(RefusedError):
+            read_problem(check.quantity, rest, posterior, inputs)
+    if posterior is not None:
+        with pytest.raises(RefusedError, match="there is no"):
+            read_problem(check.quantity, case.model, None, inputs)
+
+
 @pytest.mark.parametrize("check", POSITIVE[::7], ids=lambda c: c.id)
 def test_a_change_of_twice_the_tolerance_is_seen_in_every_entry(check):
     for name, (value, scale) in check.expected.items():

@@ -38,7 +38,7 @@ def add_command(parser: argparse.ArgumentParser) -> None:
     """COMMAND and --time-limit."""
     parser.add_argument("command", nargs="+", metavar="COMMAND", help="the program and its arguments, after --")
     parser.add_argument(
-        "--time-limit", type=number, default=10.0, metavar="S", help="seconds for each answer (default: %(default)g)"
+        "--time-limit", type=number, default=30.0, metavar="S", help="seconds for each answer (default: %(default)g)"
     )
 
 

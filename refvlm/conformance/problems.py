@@ -83,10 +83,50 @@ def read_problem(quantity: str, model: Stored, posterior: Stored | None, inputs:
 
     Raises RefusedError.
     """
+    _check_names(quantity, model, posterior, inputs)
     problem = _read(quantity, model, posterior, dict(inputs))
     _check_shapes(problem)
     _check_domain(problem)
     return problem
+
+
+def _check_names(quantity: str, model: Stored, posterior: Stored | None, inputs: Mapping[str, Floats]) -> None:
+    """Everything that will be looked up is there, and every parameter is looked up."""
+    asks = QUANTITIES[quantity]
+    networks, prefix = ["decoder."], "prior."
+    while f"{prefix}decoder.weights.0" in model.parameters:
+        networks.append(f"{prefix}decoder.")
+        prefix += "prior."
+    _check_parameters("model", model.parameters, networks, [f"{prefix}logits"])
+    layers = ["z", *(f"z{depth}" for depth in range(2, len(networks) + 1))]
+    if asks.posterior:
+        given = {} if posterior is None else posterior.parameters
+        chain = any(name.startswith("0.") for name in given)
+        encoders = [f"{depth}.encoder." for depth in range(len(layers))] if chain else ["encoder."]
+        _check_parameters("posterior", given, encoders, [])
+        layers = layers if chain or quantity == "sleep_step" else layers[:1]
+    _check_present("inputs", inputs, [name for pattern in asks.inputs for name in _expanded(pattern, layers)])
+
+
+def _check_parameters(what: str, given: Mapping[str, Floats], networks: list[str], others: list[str]) -> None:
+    wanted = list(others)
+    for prefix in networks:
+        depth = max(sum(name.startswith(f"{prefix}weights.") for name in given), 1)
+        wanted += [f"{prefix}{kind}.{d}" for kind in ("weights", "biases") for d in range(depth)]
+    _check_present(what, given, wanted)
+    unknown = sorted(given.keys() - set(wanted))
+    if unknown:
+        raise RefusedError("shape", f"{what}: {unknown[0]!r} belongs to nothing")
+
+
+def _expanded(pattern: str, layers: list[str]) -> list[str]:
+    return [pattern[:-1] + layer for layer in layers] if pattern.endswith("*") else [pattern]
+
+
+def _check_present(what: str, given: Mapping[str, Floats], names: list[str]) -> None:
+    for name in names:
+        if name not in given:
+            raise RefusedError("shape", f"{what}: there is no {name!r}")
 
 
 def _read(quantity: str, model: Stored, posterior: Stored | None, inputs: dict[str, Floats]) -> Problem:

@@ -24,7 +24,12 @@ _BATCH = 1 << 18
 
 
 def assert_samples_match(
-    draw: Callable[[int], Any], probabilities: ArrayLike, *, delta: float = 0.1, alpha: float = 1e-6
+    draw: Callable[[int], Any],
+    probabilities: ArrayLike,
+    *,
+    delta: float = 0.1,
+    alpha: float = 1e-6,
+    most: int = 10_000_000,
 ) -> Verdict:
     """AssertionError if draws of bits do not come from the distribution that they should come from.
 
@@ -36,7 +41,7 @@ def assert_samples_match(
     probability at most alpha where the sampler is right, if one misses its probability, and at once where a code of
     probability 0 is drawn. PASS if the intervals force the total variation distance below delta, which happens with
     probability at most alpha where it is not. Else InconclusiveError. As many draws as that takes are planned
-    beforehand.
+    beforehand; more than `most` are refused.
     """
     p = as_parameters("probabilities", probabilities, 1)
     width = len(p).bit_length() - 1
@@ -47,6 +52,8 @@ def assert_samples_match(
             f"probabilities: got a sum of {p.sum():.9g} and a least of {p.min():.3g}, wanted probabilities"
         )
     planned = _plan(p, delta, alpha)
+    if planned > most:
+        raise ValueError(f"most: got {most}, and {planned} draws are planned; ask for a larger delta, or allow more")
     counts, done = np.zeros(len(p), dtype=np.int64), 0
     with ProgressBar("draws") as bar:
         while done < planned:
