@@ -167,6 +167,7 @@ def intermediates(problem: Problem) -> dict[str, Any]:
 def as_text(case: dict[str, Any]) -> str:
     """The same for readers without a JSON parser: words and numbers, split at white space, one number a line."""
     lines = [f"refvlm-case-text-1 {case['id']}", f"# {case['why']}"]
+    lines += [f"# catches {' '.join(case['catches'])}"] if case["catches"] else []
     for part in ("model", "posterior"):
         lines.append(f"activation {part} {case[part]['activation']}")
         for name, value in case[part]["parameters"].items():
