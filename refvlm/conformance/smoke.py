@@ -42,7 +42,8 @@ def smoke(command: Sequence[str], limit: float) -> Smoke:
     try:
         with Conversation(command, limit, log) as talk:
             implementation, offered = introduce(talk)
-            remark(f"introduced itself; offers {len(offered)} quantities, in {implementation.precision}")
+            many = "quantity" if len(offered) == 1 else "quantities"
+            remark(f"introduced itself; offers {len(offered)} {many}, in {implementation.precision}")
             chosen = _three(offered)
             if not chosen:
                 remark("offers nothing that could be asked for; put names into quantities", "answer")
