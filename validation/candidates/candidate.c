@@ -469,8 +469,8 @@ static void answer(const char *quantity) {
 
 int main(int argc, char **argv) {
     char path[4096], id[WORD];
-    if (argc < 2) { fprintf(stderr, "usage: candidate DIR [--wrong]\n"); return 2; }
-    wrong = argc > 2 && !strcmp(argv[2], "--wrong");
+    wrong = argc == 3 && !strcmp(argv[2], "--wrong");
+    if (argc != 2 + wrong) { fprintf(stderr, "usage: candidate DIR [--wrong]\n"); return 2; }
     snprintf(path, sizeof path, "%s/text/INDEX", argv[1]);
     FILE *index = fopen(path, "r");
     if (!index) { perror(path); return 1; }

@@ -6,7 +6,11 @@
 
 import { createInterface } from 'node:readline';
 
-const WRONG = process.argv.includes('--wrong');
+const WRONG = process.argv[2] === '--wrong';
+if (process.argv.length > (WRONG ? 3 : 2)) {
+  console.error('usage: candidate.mjs [--wrong]');
+  process.exit(2);
+}
 
 // Tensors: {shape, data} ------------------------------------------------------------------------------------------
 

@@ -8,20 +8,18 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from typing import Any
 
 import jax
+from speak import options, serve
 
-PRECISION = "float32" if "float32" in sys.argv else "float64"
-WRONG = "--wrong" in sys.argv
+PRECISION, WRONG = options()
 jax.config.update("jax_enable_x64", PRECISION == "float64")
 jax.config.update("jax_platforms", "cpu")
 
 import jax.numpy as jnp  # noqa: E402
 from jax.nn import log_sigmoid, relu, sigmoid, softmax  # noqa: E402
 from jax.scipy.special import logsumexp  # noqa: E402
-from speak import serve  # noqa: E402
 
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": relu, "sigmoid": sigmoid}
 Array = jax.Array

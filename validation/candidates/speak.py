@@ -8,6 +8,7 @@ None where none is needed, inputs {name: array}. It gives an array, or arrays by
 
 from __future__ import annotations
 
+import argparse
 import json
 import struct
 import sys
@@ -25,6 +26,15 @@ class Refusal(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def options() -> tuple[str, bool]:
+    """The precision that the command line asks for, and whether the answers are to be wrong."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("precision", nargs="?", default="float64", choices=("float64", "float32"))
+    parser.add_argument("--wrong", action="store_true", help="make one mistake")
+    arguments = parser.parse_args()
+    return arguments.precision, arguments.wrong
 
 
 def serve(who: dict[str, str], functions: dict[str, Callable[..., Any]]) -> None:

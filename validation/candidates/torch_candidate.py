@@ -8,15 +8,13 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from typing import Any
 
 import torch
-from speak import serve
+from speak import options, serve
 from torch.nn.functional import logsigmoid
 
-PRECISION = "float32" if "float32" in sys.argv else "float64"
-WRONG = "--wrong" in sys.argv
+PRECISION, WRONG = options()
 torch.set_default_dtype(getattr(torch, PRECISION))
 
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid}
