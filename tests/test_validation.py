@@ -1,11 +1,16 @@
 """The validation scripts run, and say so when something is wrong."""
 
+import importlib
+import math
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
+import refvlm
 
 FOLDER = Path(__file__).parents[1] / "validation"
 SCRIPT = FOLDER / "against_mpmath.py"
@@ -92,18 +97,72 @@ def test_quick_learning_agrees(name):
     assert ", 0 disagree" in done.stdout
 
 
+def coin_tosses(folder, data, columns):
+    rng = np.random.default_rng(0)
+    (folder / data).mkdir()
+    for part, rows in (("train", 240), ("valid", 20), ("test", 30)):
+        x = (rng.random((rows, columns)) < 0.5).astype(int)
+        np.savetxt(folder / data / f"{data}.{part}.data", x, fmt="%d", delimiter=",")
+
+
 def test_density_estimation_reads_its_folder_and_judges(tmp_path):
     """Data of five columns: far above what dna has to reach, and nltcs' own mark is out of reach for coin tosses."""
-    rng = np.random.default_rng(0)
-    for data, columns in (("dna", 5), ("nltcs", 16)):
-        (tmp_path / data).mkdir()
-        for part, rows in (("train", 60), ("valid", 20), ("test", 30)):
-            x = (rng.random((rows, columns)) < 0.5).astype(int)
-            np.savetxt(tmp_path / data / f"{data}.{part}.data", x, fmt="%d", delimiter=",")
-    for data, code in (("dna", 0), ("nltcs, best", 1)):
+    for data, columns, code in (("dna", 5, 0), ("nltcs, best", 16, 1)):
+        coin_tosses(tmp_path, data.split(",")[0], columns)
         call = [sys.executable, str(FOLDER / "learn_density.py"), str(tmp_path), data]
         done = subprocess.run(call, capture_output=True, text=True, check=False)
         assert done.returncode == code, done.stdout[-2000:] + done.stderr[-2000:]
+        assert ("DISAGREES" in done.stdout) == code
+
+
+def test_a_quick_average_over_parameters_agrees(tmp_path):
+    coin_tosses(tmp_path, "nltcs", 5)
+    call = [sys.executable, str(FOLDER / "learn_average.py"), str(tmp_path), "--quick"]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "7 comparisons, 0 disagree" in done.stdout
+
+
+@pytest.fixture
+def average(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module("learn_average")
+
+
+def test_noise_a_little_too_strong_shows_in_the_variance_of_a_place(average, monkeypatch, capsys):
+    root = math.sqrt
+    monkeypatch.setattr(average, "math", SimpleNamespace(exp=math.exp, sqrt=lambda value: 1.00001 * root(value)))
+    average.check_step(report := average.common.Report())
+    assert report.finish() == 1
+    assert "DISAGREES (4)" in capsys.readouterr().out
+
+
+def test_the_force_is_minus_the_gradient_of_the_potential(average):
+    rng = np.random.default_rng(1)
+    decoder = refvlm.MLP.random([3, 4, 5], rng, activation="sigmoid")
+    arrays = average.Arrays(refvlm.BernoulliLVM(refvlm.Bernoulli(rng.normal(size=3)), decoder))
+    x, weights = np.array([[0, 1, 1, 0, 1], [1, 0, 0, 0, 1]], dtype=np.uint8), np.array([2.0, 3.0])
+    place = arrays.vector(arrays.model.parameters())
+    strength = rng.gamma(2.0, size=place.size)
+
+    def potential(vector):
+        return -weights @ refvlm.log_marginal(arrays.at(vector), x) + strength @ vector**2 / 2
+
+    push = average.pull(arrays, x, weights, strength, place)
+    slopes = [(potential(place + h) - potential(place - h)) / 2e-5 for h in 1e-5 * np.eye(place.size)]
+    np.testing.assert_allclose(push, -np.array(slopes), rtol=1e-7, atol=1e-7)
+
+
+def test_precisions_have_the_mean_of_their_conditional(average):
+    """Gamma(1 + n/2, rate r = 1 + |theta|^2 / 2): mean a/r, variance a/r^2; both arrays, false alarm 1e-8."""
+    rng = np.random.default_rng(2)
+    theta, parts, count = np.array([0.5, -1.5, 2.0, 3.0, 0.1]), [slice(0, 3), slice(3, 5)], 4000
+    drawn = np.array([average.precisions(theta, parts, rng) for _ in range(count)])
+    assert (np.ptp(drawn[:, :3], axis=1) == 0).all()
+    for part, size in zip(parts, (3, 2), strict=True):
+        shape, rate = 1 + size / 2, 1 + (theta[part] ** 2).sum() / 2
+        error = drawn[:, part.start].mean() - shape / rate
+        assert abs(error) < 5.8 * math.sqrt(shape / count) / rate
 
 
 def test_a_wrong_bound_makes_the_bars_disagree():
