@@ -154,15 +154,31 @@ def test_the_force_is_minus_the_gradient_of_the_potential(average):
 
 
 def test_precisions_have_the_mean_of_their_conditional(average):
-    """Gamma(1 + n/2, rate r = 1 + |theta|^2 / 2): mean a/r, variance a/r^2; both arrays, false alarm 1e-8."""
+    """Gamma(1 + n/2, rate r = 1 + |theta|^2 / 2): mean a/r, variance a/r^2; both groups, false alarm 1e-8."""
     rng = np.random.default_rng(2)
-    theta, parts, count = np.array([0.5, -1.5, 2.0, 3.0, 0.1]), [slice(0, 3), slice(3, 5)], 4000
-    drawn = np.array([average.precisions(theta, parts, rng) for _ in range(count)])
-    assert (np.ptp(drawn[:, :3], axis=1) == 0).all()
-    for part, size in zip(parts, (3, 2), strict=True):
-        shape, rate = 1 + size / 2, 1 + (theta[part] ** 2).sum() / 2
-        error = drawn[:, part.start].mean() - shape / rate
+    theta, group, count = np.array([0.5, -1.5, 2.0, 3.0, 0.1]), np.array([0, 1, 0, 1, 0]), 4000
+    drawn = np.array([average.precisions(theta, group, rng) for _ in range(count)])
+    assert (np.ptp(drawn[:, group == 0], axis=1) == 0).all()
+    for number, size in enumerate((3, 2)):
+        shape, rate = 1 + size / 2, 1 + (theta[group == number] ** 2).sum() / 2
+        error = drawn[:, number].mean() - shape / rate
         assert abs(error) < 5.8 * math.sqrt(shape / count) / rate
+
+
+def test_a_hidden_unit_has_one_precision_for_what_enters_and_one_for_what_leaves(average, monkeypatch):
+    monkeypatch.setattr(average, "HIDDEN", 4)
+    arrays = average.Arrays(
+        refvlm.BernoulliLVM(refvlm.Bernoulli(np.zeros(3)), refvlm.MLP.random([3, 4, 5], np.random.default_rng(0)))
+    )
+    group = average.groups(arrays)
+    expected = {
+        "prior.logits": np.full(3, 0),
+        "decoder.weights.0": np.tile([1, 2, 3, 4], (3, 1)),
+        "decoder.weights.1": np.repeat([5, 6, 7, 8], 5).reshape(4, 5),
+        "decoder.biases.0": np.full(4, 9),
+        "decoder.biases.1": np.full(5, 10),
+    }
+    np.testing.assert_array_equal(group, np.concatenate([expected[name].ravel() for name in arrays.shapes]))
 
 
 def test_a_wrong_bound_makes_the_bars_disagree():
