@@ -165,20 +165,22 @@ def test_precisions_have_the_mean_of_their_conditional(average):
         assert abs(error) < 5.8 * math.sqrt(shape / count) / rate
 
 
-def test_a_hidden_unit_has_one_precision_for_what_enters_and_one_for_what_leaves(average, monkeypatch):
-    monkeypatch.setattr(average, "HIDDEN", 4)
-    arrays = average.Arrays(
-        refvlm.BernoulliLVM(refvlm.Bernoulli(np.zeros(3)), refvlm.MLP.random([3, 4, 5], np.random.default_rng(0)))
-    )
-    group = average.groups(arrays)
+def test_a_hidden_unit_has_one_precision_for_what_enters_and_one_for_what_leaves(average):
+    x = np.eye(5, dtype=np.uint8)
+    arrays = average.Arrays(refvlm.fit(x, (3, 2), (4,), epochs=1, posterior="none", seed=0).model)
     expected = {
-        "prior.logits": np.full(3, 0),
-        "decoder.weights.0": np.tile([1, 2, 3, 4], (3, 1)),
-        "decoder.weights.1": np.repeat([5, 6, 7, 8], 5).reshape(4, 5),
-        "decoder.biases.0": np.full(4, 9),
-        "decoder.biases.1": np.full(5, 10),
+        "prior.prior.logits": np.full(2, 0),
+        "prior.decoder.weights.0": np.tile([1, 2, 3, 4], (2, 1)),
+        "prior.decoder.weights.1": np.repeat([5, 6, 7, 8], 3).reshape(4, 3),
+        "prior.decoder.biases.0": np.full(4, 9),
+        "prior.decoder.biases.1": np.full(3, 10),
+        "decoder.weights.0": np.tile([11, 12, 13, 14], (3, 1)),
+        "decoder.weights.1": np.repeat([15, 16, 17, 18], 5).reshape(4, 5),
+        "decoder.biases.0": np.full(4, 19),
+        "decoder.biases.1": np.full(5, 20),
     }
-    np.testing.assert_array_equal(group, np.concatenate([expected[name].ravel() for name in arrays.shapes]))
+    assert list(arrays.shapes) == list(expected)
+    np.testing.assert_array_equal(average.groups(arrays), np.concatenate([g.ravel() for g in expected.values()]))
 
 
 def test_a_wrong_bound_makes_the_bars_disagree():

@@ -9,8 +9,9 @@ Langevin dynamics, at unit mass and temperature, on
 
 where g runs over the weights into each hidden unit, the weights out of each, and the other arrays, and each precision
 lambda_g, a priori Gamma(1, 1), is drawn anew from its conditional Gamma(1 + size / 2, rate 1 + |theta_g|^2 / 2) (Neal
-1996, Bayesian Learning for Neural Networks), which lets the data say how many units they need. With 16 observed bits
-the average is a table over all 2^16 x, so it is seen to be a distribution.
+1996, Bayesian Learning for Neural Networks), which lets the data say how many units they need. Half of the chains are
+shallow models, half have two layers of latents. With 16 observed bits the average is a table over all 2^16 x, so it is
+seen to be a distribution.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from refvlm.progress import ProgressBar
 
 Floats = NDArray[np.float64]
 
-LATENTS, HIDDEN = 10, 64
+NETS: tuple[dict[str, Any], ...] = ({"latents": 10, "hidden": (64,)}, {"latents": (10, 6), "hidden": (32,)})
+"""Chains take them in turn."""
 START: dict[str, Any] = {
     "activation": "sigmoid",
     "learning_rate": 0.02,
@@ -47,7 +49,7 @@ START: dict[str, Any] = {
 STEP, FRICTION = 0.004, 1.0
 BETWEEN = 50
 """Steps between two draws of the precisions, and between two models that are averaged."""
-CHAINS, SAMPLES, SKIPPED = 3, 2400, 1600
+CHAINS, SAMPLES, SKIPPED = 6, 1200, 800
 """How many chains, how many models each gives to the average, and how many it leaves out first: it starts from a fit
 of maximum likelihood, and forgets that slowly."""
 LEAST, LEAST_TRAIN = -5.98, -5.983
@@ -102,14 +104,18 @@ def pull(arrays: Arrays, x: NDArray[np.uint8], weights: Floats, strength: Floats
 
 
 def groups(arrays: Arrays) -> NDArray[np.int64]:
-    """The number g of the precision of each parameter: one for each column of the first decoder weights and each row of
-    the second, which belong to one hidden unit, and one for each other array."""
-    units = np.arange(HIDDEN)
-    by_unit = {"decoder.weights.0": units, "decoder.weights.1": units[:, None]}
+    """The number g of the precision of each parameter: one for each hidden unit's column of the weights before it, one
+    for its row of the weights after it, and one for each other array."""
     numbers, used = {}, 0
     for name, shape in arrays.shapes.items():
-        numbers[name] = used + np.broadcast_to(by_unit.get(name, 0), shape)
-        used = int(numbers[name].max()) + 1
+        if name.endswith("weights.0"):
+            own = np.broadcast_to(np.arange(shape[1]), shape)
+        elif name.endswith("weights.1"):
+            own = np.broadcast_to(np.arange(shape[0])[:, None], shape)
+        else:
+            own = np.zeros(shape, dtype=np.int64)
+        numbers[name] = used + own
+        used += int(own.max()) + 1
     return arrays.vector(numbers)
 
 
@@ -195,11 +201,12 @@ def main() -> int:
     report = common.Report()
     check_step(report)
     average = np.zeros(1 << train.shape[1])
-    print(f"{'chain':>5}{'heat':>8}{'one: valid':>12}{'test':>10}{'chain: valid':>14}{'test':>10}{'all: valid':>12}"
-          f"{'test':>10}{'seconds':>9}")  # fmt: skip
+    print(f"{'chain':>5} {'latents':<9}{'heat':>8}{'one: valid':>12}{'test':>10}{'chain: valid':>14}{'test':>10}"
+          f"{'all: valid':>12}{'test':>10}{'seconds':>9}")  # fmt: skip
     for seed in range(chains):
         begun = time.perf_counter()
-        start = refvlm.fit(train, LATENTS, (HIDDEN,), validation=valid, posterior="none", seed=seed, **START).model
+        net = NETS[seed % len(NETS)]
+        start = refvlm.fit(train, **net, validation=valid, posterior="none", seed=seed, **START).model
         tables, heats, singles = np.zeros(len(average)), 0.0, np.zeros(2)
         with ProgressBar(f"chain {seed}") as bar:
             for done, (model, heat) in enumerate(itertools.islice(chain(start, data, seed), skipped + samples)):
@@ -212,9 +219,9 @@ def main() -> int:
                 singles += np.array([mean_log(p, valid), mean_log(p, test)]) / samples
         average += tables / chains
         so_far = average * (chains / (seed + 1))
-        print(f"{seed:5}{heats:8.4f}{singles[0]:12.4f}{singles[1]:10.4f}{mean_log(tables, valid):14.4f}"
-              f"{mean_log(tables, test):10.4f}{mean_log(so_far, valid):12.4f}{mean_log(so_far, test):10.4f}"
-              f"{time.perf_counter() - begun:9.0f}", flush=True)  # fmt: skip
+        print(f"{seed:5} {net['latents']!s:<9}{heats:8.4f}{singles[0]:12.4f}{singles[1]:10.4f}"
+              f"{mean_log(tables, valid):14.4f}{mean_log(tables, test):10.4f}{mean_log(so_far, valid):12.4f}"
+              f"{mean_log(so_far, test):10.4f}{time.perf_counter() - begun:9.0f}", flush=True)  # fmt: skip
         report.check("mean square of a momentum", 1.0, heats, 0.1 if arguments.quick else 0.02)
     report.check("the average, summed over all x", 1.0, average.sum(), 1e-12)
     if not arguments.quick:
