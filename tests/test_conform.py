@@ -276,6 +276,13 @@ def test_options_of_the_program_belong_after_two_dashes(tape, capsys):
     assert "unrecognized arguments: --loud; put -- before COMMAND" in capsys.readouterr().err
 
 
+def test_a_mistyped_option_before_the_two_dashes_is_blamed_alone(tape, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["conform", "--loud", "--", *tape])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == ("refvlm: error: unrecognized arguments: --loud; see refvlm conform --help\n")
+
+
 def test_infinities_are_words_in_json(tmp_path, answers, capsys):
     answers["linear/log_marginal"] = {"result": {"shape": [4], "f64": ["FFF0000000000000"] * 4}}
     _, out, _ = check(tmp_path / "a", lines_of(answers), capsys, "--json")

@@ -32,11 +32,12 @@ Results go to standard output, messages and progress to standard error.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in `argv` (default: sys.argv) and return the exit code."""
-    parser = _parser()
-    arguments, unknown = parser.parse_known_args(argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    arguments, unknown = _parser().parse_known_args(given)
     if unknown:
-        hint = "; put -- before COMMAND, so that its options are its own" if "command" in arguments else ""
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        unmarked = "command" in arguments and "--" not in given
+        hint = "; put -- before COMMAND, so that its options are its own" if unmarked else ""
+        arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     try:
         if sys.stdout is None:
             raise Failure("standard output is closed", NO_OUTPUT)
@@ -77,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in (demo, fit, evaluate, sample, bench, vectors, conform, check, smoke, answer):
         command.add_parser(commands)
+    for own in commands.choices.values():
+        own.set_defaults(parser=own)
     return parser
 
 
