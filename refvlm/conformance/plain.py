@@ -1,6 +1,6 @@
 """The equations in plain NumPy, whole tables in memory, every step a method of its own.
 
-It is here to be got wrong: a mistake (`mistakes.py`) is this class with one method replaced, and what follows from it
+It is here to be got wrong: a mistake (`mistakes/`) is this class with one method replaced, and what follows from it
 follows. In itself it is right, and answers every published case; `dtype` makes it a program in single precision.
 
 Codes, weights, batches and names as everywhere in refvlm; eq. numbers are those of the project's notes.

@@ -1,0 +1,40 @@
+"""What a mistake is, and what several of them do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ..plain import Named, Plain
+
+Array = NDArray[Any]
+
+
+class Mistake(Plain):
+    """One wrong step. title: what is wrong, in a few words. remedy: what to do about it."""
+
+    title = ""
+    remedy = ""
+
+    @property
+    def asks_for_gradient(self) -> bool:
+        """Whether log p(x, z) is differentiated as one: in a step of wake its parts are."""
+        return self.problem.quantity.startswith("grad")
+
+
+def name_of(mistake: type[Mistake]) -> str:
+    """'missing-prior' for MissingPrior: the name in reports and in the cases' `catches`."""
+    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in mistake.__name__)[1:]
+
+
+def times(found: Named, factor: int) -> Named:
+    """Every array, that many times."""
+    return {name: factor * value for name, value in found.items()}
+
+
+def each(found: Array | Named, change: Any) -> Array | Named:
+    """The array, or every array, changed."""
+    if isinstance(found, dict):
+        return {name: change(value) for name, value in found.items()}
+    return change(found)

@@ -1,0 +1,54 @@
+"""Nats, rows and signs, got wrong."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..plain import Named
+from .common import Array, Mistake, each
+
+_LOGARITHMS = ("log_prior", "log_likelihood", "log_joint", "log_marginal", "vlb", "vlb_terms", "kl")
+
+
+class Bits(Mistake):
+    title = "logarithms to base 2"
+    remedy = "nats: natural logarithms"
+
+    def answer(self) -> Array | Named:
+        found = super().answer()
+        if self.problem.quantity in _LOGARITHMS or self.problem.quantity.startswith("grad"):
+            return each(found, lambda value: value / self.dtype(math.log(2)))
+        return found
+
+
+class SummedOverRows(Mistake):
+    title = "summed over the batch, then broadcast to its rows"
+    remedy = "one number per row; no sum over rows before the end"
+
+    def answer(self) -> Array | Named:
+        found = super().answer()
+        if self.problem.quantity in _LOGARITHMS:
+            return each(found, lambda value: np.full_like(value, value.sum()))
+        return found
+
+
+class MeanOverRows(Mistake):
+    title = "the gradient of the mean over rows instead of the sum"
+    remedy = "gradients are of the sum over the rows of x"
+
+    def answer(self) -> Array | Named:
+        found = super().answer()
+        if self.problem.quantity.startswith("grad"):
+            return each(found, lambda value: value / max(len(self.x), 1))
+        return found
+
+
+class NegatedGradient(Mistake):
+    title = "the gradient with the opposite sign, that of the loss"
+    remedy = "gradients are uphill, of log p(x) and of the VLB"
+
+    def answer(self) -> Array | Named:
+        found = super().answer()
+        return each(found, np.negative) if self.problem.quantity.startswith("grad") else found
