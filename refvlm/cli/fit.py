@@ -11,10 +11,10 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from ..activations import ACTIVATIONS
 from ..learning.choices import GRADIENTS, METHODS, POSTERIORS
 from ..learning.optimisers import OPTIMISERS, SCHEDULES
 from ..model.files import save
-from ..model.mlp import ACTIVATIONS
 from ..model.recognition import PerDatumPosterior
 from ..progress import PATIENCE, ProgressBar, duration
 from ..storage import check_writable
@@ -68,7 +68,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--latents", type=widths, default=(8,), metavar="K[,K2...]", help="latent bits, from x upwards (default: 8)")
     add("--hidden", type=widths, default=(64,), metavar="H[,H2...]|none", help="of every decoder (default: 64)")
     add("--encoder-hidden", type=widths, metavar="H[,...]|none", help="of every encoder (default: --hidden reversed)")
-    add("--activation", choices=ACTIVATIONS, default="tanh", help="(default: %(default)s)")
+    add("--activation", choices=tuple(ACTIVATIONS), default="tanh", help="(default: %(default)s)")
     add("--method", choices=METHODS, default="maximum-likelihood", help="(default: %(default)s)")
     add("--posterior", choices=POSTERIORS, default="amortised", help="kind of q(z|x) (default: %(default)s)")
     add("--epochs", type=count, default=100, metavar="N", help="passes over the rows (default: %(default)s)")

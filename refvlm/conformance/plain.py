@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..activations import ACTIVATIONS
 from .problems import Layers, Problem
 
 __all__ = ["Plain"]
@@ -88,15 +89,11 @@ class Plain:
         return self.log_bernoulli(x, logits)
 
     def activate(self, a: Array, activation: str) -> Array:
-        if activation == "tanh":
-            return np.tanh(a)
-        return np.maximum(a, 0) if activation == "relu" else self.sigmoid(a)
+        return ACTIVATIONS[activation].value(a)
 
     def activation_slope(self, h: Array, a: Array, activation: str) -> Array:
         """The derivative at a, where the activation is h."""
-        if activation == "tanh":
-            return 1 - h * h
-        return (a > 0).astype(self.dtype) if activation == "relu" else h * (1 - h)
+        return ACTIVATIONS[activation].slope(a, h)
 
     def affine(self, h: Array, weights: Array, biases: Array) -> Array:
         return h @ weights + biases

@@ -7,18 +7,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ACTIVATIONS", "Decoder", "Groups", "Precise", "Prior", "Recognition"]
+__all__ = ["Decoder", "Groups", "Precise", "Prior", "Recognition"]
 
 Floats = NDArray[np.float64]
-
-ACTIVATIONS = {"tanh": 0, "relu": 1, "sigmoid": 2}
-"""The numbers by which kernels know the activations."""
 
 
 class Decoder(NamedTuple):
     """An MLP from K bits to L logits, the logits themselves, or both: then the given ones count.
 
-    sizes: (D + 1,) int64, the layers' widths from K to L. activation: a value of ACTIVATIONS, between layers.
+    sizes: (D + 1,) int64, the layers' widths from K to L. activation: the code of the one between layers.
     flat: for each layer its weights (fan_in, fan_out), row by row, then its biases (fan_out,); (0,) for no MLP.
     given: (count, L) logits of `count` consecutive codes from code `given_first`; (0, 0) for none.
     """

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import bits
+from ..activations import ACTIVATIONS
 from ..checks import check_fits, describe
 from ..enumeration import kernels
-from ..enumeration.problem import ACTIVATIONS, Decoder, Precise, Prior, Recognition
+from ..enumeration.problem import Decoder, Precise, Prior, Recognition
 from ..enumeration.sums import Source
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM, prefixed
@@ -43,7 +44,7 @@ def flat_network(network: MLP) -> Decoder:
     layers = zip(network.weights, network.biases, strict=True)
     flat = np.concatenate([part.ravel() for layer in layers for part in layer])
     sizes = np.array(network.sizes, dtype=np.int64)
-    return Decoder(sizes, ACTIVATIONS[network.activation], flat, _NOTHING, 0)
+    return Decoder(sizes, ACTIVATIONS[network.activation].code, flat, _NOTHING, 0)
 
 
 class _MLPSource:

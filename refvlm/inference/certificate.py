@@ -51,6 +51,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..activations import ACTIVATIONS
 from ..enumeration.blocks import Road, depth
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
@@ -171,19 +172,17 @@ def logit_errors(network: MLP, precise: bool, *, encoder: bool = False) -> Float
 
     encoder: the network takes rows of bits, and its first layer is dense as the others are.
     """
-    activation = network.activation
-    lipschitz, own = {"tanh": (1.0, 6 * U), "sigmoid": (0.25, 5 * U), "relu": (1.0, 0.0)}[activation]
-    steepest = {"tanh": 0.448, "sigmoid": 0.224, "relu": np.inf}[activation]
-    if precise:
-        own = 0.0 if activation == "relu" else 2.0**-90
+    f = ACTIVATIONS[network.activation]
+    own, own_relative = f.precise_rounding if precise else (f.rounding[0] * U, f.rounding[1] * U)
     magnitudes = np.abs(network.biases[0]) + np.abs(network.weights[0]).sum(axis=0)
     first = _dense_rounding(network.fan_in, precise) if encoder else (2 * network.fan_in + 8) * U**2
     errors: Floats = first * magnitudes
     for layer in range(1, len(network.weights)):
-        rounded = np.minimum(U * magnitudes, steepest * U) if layer == 1 and not (precise or encoder) else 0.0
-        errors = np.minimum(lipschitz * errors, 2.0 if activation != "relu" else np.inf) + rounded + own
-        if activation != "relu":
-            magnitudes = np.ones_like(magnitudes)
+        rounded = np.minimum(U * magnitudes * max(1.0, f.lipschitz), f.steepness * U)
+        if layer > 1 or precise or encoder:
+            rounded = np.zeros_like(magnitudes)
+        errors = np.minimum(f.lipschitz * errors, 2 * f.bound) + rounded + (own + own_relative * magnitudes)
+        magnitudes = f.magnitude(magnitudes)
         weights, biases = np.abs(network.weights[layer]), np.abs(network.biases[layer])
         sums = biases + _through(magnitudes + errors, weights)
         errors = _through(errors, weights) + _dense_rounding(len(weights), precise) * sums

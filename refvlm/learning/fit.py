@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..activations import ACTIVATIONS
 from ..checks import check_choice, check_count
 from ..enumeration.engine import Progress
 from ..inference.arrays import check_posterior
 from ..model.latent_variable import BernoulliLVM
-from ..model.mlp import ACTIVATIONS
 from ..model.recognition import PerDatumPosterior, Posterior
 from ..storage import check_writable
 from .batches import Data
@@ -146,7 +146,7 @@ def fit(
     shape = Shape(
         widths("hidden", hidden, 0),
         widths("encoder_hidden", tuple(hidden)[::-1] if encoder_hidden is None else encoder_hidden, 0),
-        check_choice("activation", activation, ACTIVATIONS),
+        check_choice("activation", activation, tuple(ACTIVATIONS)),
     )
     rng = np.random.default_rng([check_count("seed", seed, 0), 1 << 33])
     model = random_model(data, widths("latents", latents, 1), shape, rng) if origin is None else origin[0]

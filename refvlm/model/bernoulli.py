@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..activations import sigmoid
 from ..checks import MAX_LATENTS, as_logits, as_parameters, check_count, check_generator
 
 __all__ = ["Bernoulli"]
@@ -60,9 +61,3 @@ class Bernoulli:
 def draw(logits: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Bits with P(1) = sigmoid(logits): u < p, so that p = 0 never fires and p = 1 always does."""
     return (rng.random(logits.shape) < sigmoid(logits)).astype(np.uint8)
-
-
-def sigmoid(a: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 / (1 + exp(-a)) elementwise, without overflow."""
-    y = np.exp(-np.abs(a))
-    return np.where(a >= 0, 1.0, y) / (1.0 + y)

@@ -10,16 +10,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..activations import ACTIVATIONS
 from ..checks import as_parameters, check_choice, check_count, check_generator, describe
-from .bernoulli import sigmoid
 
-__all__ = ["ACTIVATIONS", "MLP", "Network", "Parameters", "Pullback"]
+__all__ = ["MLP", "Network", "Parameters", "Pullback"]
 
 Floats = NDArray[np.float64]
 Parameters = dict[str, Floats]
 Pullback = Callable[[Floats], Parameters]
-
-ACTIVATIONS = ("tanh", "relu", "sigmoid")
 
 LARGEST_LOGITS = 1e18
 """Beyond it one unit in the last place of the log-likelihood is a factor of e**100 in the probability."""
@@ -48,7 +46,7 @@ class MLP:
     """Affine layers with an activation between them; the last layer is linear, so the outputs are logits.
 
     weights: D >= 1 arrays, the d-th (fan_in, fan_out); a = h @ W + b. biases: D arrays (fan_out,).
-    activation: "tanh", "relu" or "sigmoid", after every layer but the last. D = 1 has no hidden layer.
+    activation: a name in `ACTIVATIONS`, applied after every layer but the last. D = 1 has no hidden layer.
     Arrays are copied, and read-only here. Raises ValueError or TypeError for shapes that do not follow on from
     each other, values that are not finite, and weights so large that the logits could add up to more than 1e18.
     """
@@ -77,7 +75,7 @@ class MLP:
                 )
             if b.shape != (w.shape[1],):
                 raise ValueError(f"biases[{d}]: got shape {b.shape}, wanted ({w.shape[1]},) to go with weights[{d}]")
-        check_choice("activation", activation, ACTIVATIONS)
+        check_choice("activation", activation, tuple(ACTIVATIONS))
         object.__setattr__(self, "weights", checked)
         object.__setattr__(self, "biases", shifts)
         object.__setattr__(self, "activation", activation)
@@ -140,12 +138,12 @@ class MLP:
         h = np.asarray(inputs, dtype=np.float64)
         if h.ndim != 2 or h.shape[1] != len(self.weights[0]):
             raise ValueError(f"inputs: got shape {h.shape}, wanted (rows, {self.fan_in})")
-        layers = list(zip(self.weights, self.biases, strict=True))
-        below = [h]
+        layers, activation = list(zip(self.weights, self.biases, strict=True)), ACTIVATIONS[self.activation]
+        below, arguments = [h], []
         for weights, biases in layers[:-1]:
-            h = _activate(h @ weights + biases, self.activation)
-            below.append(h)
-        logits = h @ self.weights[-1] + self.biases[-1]
+            arguments.append(h @ weights + biases)
+            below.append(activation.value(arguments[-1]))
+        logits = below[-1] @ self.weights[-1] + self.biases[-1]
 
         def pullback(slopes: Floats) -> Parameters:
             weights: Parameters = {}
@@ -154,7 +152,7 @@ class MLP:
                 weights[f"weights.{d}"] = below[d].T @ slopes
                 biases[f"biases.{d}"] = np.add.reduce(slopes, axis=0)
                 if d > 0:
-                    slopes = (slopes @ self.weights[d].T) * _derivative(below[d], self.activation)
+                    slopes = (slopes @ self.weights[d].T) * activation.slope(arguments[d - 1], below[d])
             return dict(reversed(weights.items())) | dict(reversed(biases.items()))
 
         return logits, pullback
@@ -163,20 +161,7 @@ class MLP:
         """A bound on |logit_i| over all inputs in [0, 1], (fan_out,), from the weights' magnitudes."""
         h = np.ones(self.fan_in)
         for d, (weights, biases) in enumerate(zip(self.weights, self.biases, strict=True)):
-            if d > 0 and self.activation != "relu":
-                h = np.ones_like(h)
+            if d > 0:
+                h = ACTIVATIONS[self.activation].magnitude(h)
             h = (h[:, None] * np.abs(weights)).sum(axis=0) + np.abs(biases)
         return h
-
-
-def _activate(a: Floats, activation: str) -> Floats:
-    if activation == "tanh":
-        return np.tanh(a)
-    return np.maximum(a, 0.0) if activation == "relu" else sigmoid(a)
-
-
-def _derivative(h: Floats, activation: str) -> Floats:
-    """The activation's derivative in terms of its own value h; relu's at 0 is 0."""
-    if activation == "tanh":
-        return (1.0 - h) * (1.0 + h)
-    return (h > 0).astype(np.float64) if activation == "relu" else h * (1.0 - h)

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import bits
+from ..activations import sigmoid
 from ..checks import as_binary, check_fits, describe
 from ..inference.exact import grad_log_marginal
 from ..inference.joint import log_likelihood, log_prior, log_q
-from ..model.bernoulli import Bernoulli, sigmoid
+from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM, prefixed
 from ..model.recognition import AmortisedPosterior, PerDatumPosterior
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..activations import ACTIVATIONS
 from ..checks import check_choice
 from ..conformance.comparison import PRECISIONS
 from ..model.bernoulli import Bernoulli
@@ -74,7 +75,7 @@ def slopes(network: Network) -> dict[str, float]:
     for d in reversed(range(len(network.weights))):
         found[f"weights.{d}"] = float(carried.max() * max(entering[d].max(), 1.0))
         found[f"biases.{d}"] = float(carried.max())
-        carried = np.abs(network.weights[d]) @ carried
+        carried = (np.abs(network.weights[d]) @ carried) * max(1.0, ACTIVATIONS[network.activation].lipschitz)
     return found
 
 
@@ -89,13 +90,14 @@ def _logits(network: Network) -> tuple[Floats, Floats]:
 def _magnitudes(network: MLP) -> tuple[list[Floats], Floats]:
     """What enters each layer, and last the logits, by magnitude; and the logits' errors."""
     h, error = np.ones(network.fan_in), np.zeros(network.fan_in)
-    entering = [h]
+    entering, f = [h], ACTIVATIONS[network.activation]
     for d, (weights, biases) in enumerate(zip(network.weights, network.biases, strict=True)):
         sums = h @ np.abs(weights) + np.abs(biases)
         error = error @ np.abs(weights) + (len(h) + 2) * sums
         h = sums
-        if d < len(network.weights) - 1 and network.activation != "relu":
-            error, h = error + _ELEMENTARY, np.ones_like(sums)
+        if d < len(network.weights) - 1:
+            h = f.magnitude(sums)
+            error = max(1.0, f.lipschitz) * error + (0.0 if f.rounding == (0.0, 0.0) else _ELEMENTARY * h)
         entering.append(h)
     return entering, error
 

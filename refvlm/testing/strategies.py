@@ -19,9 +19,10 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from ..activations import ACTIVATIONS
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
-from ..model.mlp import ACTIVATIONS, MLP
+from ..model.mlp import MLP
 from ..model.recognition import AmortisedPosterior
 
 __all__ = ["Problem", "models", "problems"]
@@ -68,7 +69,7 @@ def problems(
     decoder, encoder = hidden[:depth], hidden[1 : 1 + depth]
     scale = draw(st.sampled_from([0.1, 1.0, 3.0, 30.0]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    activation = draw(st.sampled_from(ACTIVATIONS))
+    activation = draw(st.sampled_from(tuple(ACTIVATIONS)))
     prior: Bernoulli | BernoulliLVM = Bernoulli(rng.normal(size=latents) * draw(st.sampled_from([0.0, 1.0, 10.0])))
     if deep:
         upper = draw(st.integers(1, 3).filter(lambda k: k != latents))
@@ -79,7 +80,7 @@ def problems(
         prior = Bernoulli(logits)
     model = BernoulliLVM(prior, _network([latents, *decoder, observed], rng, activation, scale))
     q = AmortisedPosterior(
-        _network([observed, *encoder, latents], rng, draw(st.sampled_from(ACTIVATIONS)), min(scale, 3.0))
+        _network([observed, *encoder, latents], rng, draw(st.sampled_from(tuple(ACTIVATIONS))), min(scale, 3.0))
     )
     return Problem(model, q, (rng.random((rows, observed)) < 0.5).astype(np.uint8))
 

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from ..blocks import LOW_BITS, MIDDLE_BITS
 from ..problem import Decoder
+from .activations import backpropagate
 from .compiling import inline
 from .elementary import Number, fma
-from .lanes import BLOCK, OCTET, load_block, load_octet, splat_octet, store, total, vectors, where_less
+from .lanes import BLOCK, OCTET, load_block, load_octet, splat_octet, store, total, vectors
 from .network import ROWS, Network, dense
 
 __all__ = [
@@ -173,19 +174,6 @@ def dense_gradient(
 
 
 @inline
-def derivative(units: Floats, slopes: Floats, first: int, count: int, activation: int) -> None:
-    """slopes *= the activation's derivative, written in the activation's own value; relu's at 0 is 0."""
-    for i in range(first * BLOCK, (first + count) * BLOCK, BLOCK):
-        h, slope = load_block(units, i), load_block(slopes, i)
-        if activation == 0:
-            store(slopes, i, slope * ((1.0 - h) * (1.0 + h)))
-        elif activation == 1:
-            store(slopes, i, where_less(0.0, h, slope, 0.0))
-        else:
-            store(slopes, i, slope * (h * (1.0 - h)))
-
-
-@inline
 def backward(net: Network, slopes: Slopes, code: int) -> None:
     """Backpropagate the block from `code`, whose slopes of the logits stand in slopes.units."""
     decoder = net.decoder
@@ -199,7 +187,7 @@ def backward(net: Network, slopes: Slopes, code: int) -> None:
             net.units, slopes.units, inputs, outputs, fan_in, fan_out, (offset - first) * OCTET, slopes.strands
         )
         dense(decoder.flat, offset, -1, 1, fan_out, fan_out, fan_in, slopes.units, outputs, inputs)
-        derivative(net.units, slopes.units, inputs, fan_in, decoder.activation)
+        backpropagate(net.units, net.arguments, slopes.units, inputs, fan_in, decoder.activation)
         outputs = inputs
     for q in range(sizes[1]):
         add_block(slopes.first, q, code, load_block(slopes.units, q * BLOCK))

@@ -21,7 +21,7 @@ from numba import types
 from numba.core import config
 from numba.core.caching import FunctionCache
 
-__all__ = ["cache_problem", "cold", "inline", "kernel"]
+__all__ = ["cache_problem", "cold", "inline", "kernel", "part"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,8 +32,9 @@ _problem: str | None = None
 def _cache_folder() -> Path:
     """The folder for compiled kernels; $REFVLM_CACHE_DIR or $NUMBA_CACHE_DIR move it."""
     digest = hashlib.sha256()
-    floor = Path(__file__).parents[1]  # what kernels import from beside their folder is compiled into them too
-    for source in sorted([*floor.glob("kernels/*.py"), floor / "blocks.py", floor / "problem.py"]):
+    floor = Path(__file__).parents[1]  # what kernels import from outside their folder is compiled into them too
+    outside = [floor / "blocks.py", floor / "problem.py", floor.parent / "activations.py"]
+    for source in sorted([*floor.glob("kernels/*.py"), *outside]):
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
     base = os.environ.get("REFVLM_CACHE_DIR") or os.environ.get("NUMBA_CACHE_DIR")
     if not base:
@@ -116,9 +117,18 @@ def cold() -> bool:
 
 
 def inline(function: F) -> F:
-    """A part of kernels: compiled into each of its callers, so that loops around it become vector code."""
+    """A part of kernels that is compiled into each of its callers, so that loops around it become vector code."""
+    return _inner(function, forceinline=True)
+
+
+def part(function: F) -> F:
+    """A part of kernels that loops over vectors itself: compiled once for each kernel, however often it is called."""
+    return _inner(function)
+
+
+def _inner(function: F, **options: bool) -> F:
     result: Any = numba.njit(
-        nogil=True, error_model="numpy", forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True
+        nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, **options
     )(function)
     typed = result.get_call_template
 

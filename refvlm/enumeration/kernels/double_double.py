@@ -12,7 +12,7 @@ from .compiling import inline
 from .elementary import LN2, LN2_REST, LOG2_E, LOWEST, MAGIC, Number, fma, larger, power_of_two
 from .lanes import where_less
 
-__all__ = ["activation_of", "add", "multiply", "two_sum"]
+__all__ = ["add", "choose", "divide", "exp", "multiply", "two_sum"]
 
 LN2_LAST = 5.707708438416212e-34
 """ln 2 = LN2 + LN2_REST + LN2_LAST to 160 bits."""
@@ -78,20 +78,3 @@ def exp(v: Number, v_rest: Number) -> tuple[Number, Number]:
     s, s_rest = add(s, s_rest, 1.0, 0.0)
     scale = where_less(v, LOWEST, 0.0, power_of_two(k))
     return s * scale, s_rest * scale
-
-
-@inline
-def activation_of(a: Number, a_rest: Number, activation: int) -> tuple[Number, Number]:
-    """The activation of a + a_rest."""
-    if activation == 1:
-        return choose(0.0, a, a, a_rest, 0.0, 0.0)
-    factor = -2.0 if activation == 0 else -1.0
-    positive, positive_rest = choose(a, 0.0, -a, -a_rest, a, a_rest)
-    e, e_rest = exp(factor * positive, factor * positive_rest)
-    below, below_rest = add(e, e_rest, 1.0, 0.0)
-    if activation == 0:
-        above, above_rest = add(-e, -e_rest, 1.0, 0.0)
-        t, t_rest = divide(above, above_rest, below, below_rest)
-        return choose(a, 0.0, -t, -t_rest, t, t_rest)
-    above, above_rest = choose(a, 0.0, e, e_rest, 1.0, 0.0)
-    return divide(above, above_rest, below, below_rest)

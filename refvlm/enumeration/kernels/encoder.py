@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..problem import Decoder
-from .backward import dense_gradient, derivative
+from .activations import activate, backpropagate, keeps_arguments
+from .backward import dense_gradient
 from .compiling import inline, kernel
 from .lanes import BLOCK, OCTET, load_octet, total, vectors
-from .network import activate, dense
+from .network import dense
 
 __all__ = ["encode", "encoder_gradient"]
 
@@ -22,7 +23,7 @@ Bits = NDArray[np.uint8]
 
 
 @inline
-def forward(network: Decoder, x: Bits, start: int, units: Floats) -> None:
+def forward(network: Decoder, x: Bits, start: int, units: Floats, arguments: Floats) -> None:
     """Units of every layer, the bits first and the logits last, for up to 32 rows from `start`."""
     sizes = network.sizes
     for j in range(BLOCK):
@@ -32,7 +33,7 @@ def forward(network: Decoder, x: Bits, start: int, units: Floats) -> None:
     for layer in range(len(sizes) - 1):
         fan_in, fan_out = sizes[layer], sizes[layer + 1]
         if layer > 0:
-            activate(units, inputs, fan_in, network.activation)
+            activate(units, arguments, inputs, fan_in, network.activation)
         biases = offset + fan_in * fan_out
         dense(network.flat, offset, biases, fan_out, 1, fan_in, fan_out, units, inputs, inputs + fan_in)
         offset, inputs = offset + (fan_in + 1) * fan_out, inputs + fan_in
@@ -43,10 +44,10 @@ def encode(network: Decoder, x: Bits) -> Floats:
     """The network's outputs for rows of bits x (N, fan_in): (N, fan_out)."""
     rows, fan_out = len(x), network.sizes[-1]
     out = np.empty((rows, fan_out))
-    units = vectors(network.sizes.sum() * BLOCK)
+    units, nothing = vectors(network.sizes.sum() * BLOCK), vectors(0)
     logits = network.sizes[:-1].sum()
     for start in range(0, rows, BLOCK):
-        forward(network, x, start, units)
+        forward(network, x, start, units, nothing)
         for j in range(min(BLOCK, rows - start)):
             for i in range(fan_out):
                 out[start + j, i] = units[(logits + i) * BLOCK + j]
@@ -58,10 +59,11 @@ def encoder_gradient(network: Decoder, x: Bits, slopes: Floats) -> Floats:
     """The gradient of sum of slopes * outputs, slopes (N, fan_out), as network.flat."""
     sizes, rows = network.sizes, len(x)
     units, down = vectors(sizes.sum() * BLOCK), vectors(sizes.sum() * BLOCK)
+    arguments = vectors(len(units) if keeps_arguments(network.activation) else 0)
     strands = vectors(len(network.flat) * OCTET)
     logits = sizes[:-1].sum()
     for start in range(0, rows, BLOCK):
-        forward(network, x, start, units)
+        forward(network, x, start, units, arguments)
         for j in range(BLOCK):
             for i in range(sizes[-1]):
                 down[(logits + i) * BLOCK + j] = slopes[start + j, i] if start + j < rows else 0.0
@@ -72,7 +74,7 @@ def encoder_gradient(network: Decoder, x: Bits, slopes: Floats) -> Floats:
             dense_gradient(units, down, inputs, outputs, fan_in, fan_out, offset * OCTET, strands)
             if layer > 0:
                 dense(network.flat, offset, -1, 1, fan_out, fan_out, fan_in, down, outputs, inputs)
-                derivative(units, down, inputs, fan_in, network.activation)
+                backpropagate(units, arguments, down, inputs, fan_in, network.activation)
             outputs = inputs
     flat = np.empty(len(network.flat))
     for i in range(len(flat)):

@@ -31,12 +31,13 @@ from numpy.typing import NDArray
 
 from ..blocks import LOW_BITS, MIDDLE_BITS
 from ..problem import Decoder
+from .activations import activate, exponent_factor, from_exponential, keeps_arguments
 from .compiling import inline
 from .double_double import add, two_sum
-from .elementary import Number, exp_of_sum, fma, larger, sigmoid, tanh
+from .elementary import Number, exp_of_sum, fma
 from .lanes import BLOCK, load_block, splat_block, store, vectors
 
-__all__ = ["Network", "activate", "decode", "dense", "network", "turn_page"]
+__all__ = ["Network", "decode", "dense", "network", "turn_page"]
 
 Floats = NDArray[np.float64]
 
@@ -51,7 +52,8 @@ class Network(NamedTuple):
 
     low, low_rest: (H_1 * 32,). middle, middle_rest: (H_1 * 64,), the middle bits alone; rows, rows_rest: with all but
     the low bits, for the page in hand. scale: 0, or the factor of a in E where the tables hold exponentials. units:
-    ((all hidden units and logits) * 32,), the logits last, from unit `logits`.
+    ((all hidden units and logits) * 32,), the logits last, from unit `logits`. arguments: what the activations were
+    applied to, as units, or (0,) where nothing needs it.
     """
 
     decoder: Decoder
@@ -63,6 +65,7 @@ class Network(NamedTuple):
     rows_rest: Floats
     scale: float
     units: Floats
+    arguments: Floats
     logits: int
 
 
@@ -102,9 +105,10 @@ def network(decoder: Decoder, exponentials: bool = True) -> Network:
     """The decoder with its tables filled, with exponentials where that is asked for and they serve."""
     width, total = decoder.sizes[1] if len(decoder.flat) > 0 else 0, decoder.sizes[1:].sum()
     scale = 0.0
-    if exponentials and width > 0 and len(decoder.sizes) > 2 and decoder.activation != 1:
-        scale = 2.0 if decoder.activation == 0 else -1.0
-        if not bounded(decoder, 699.0 / abs(scale)):
+    hidden = width > 0 and len(decoder.sizes) > 2
+    if exponentials and hidden:
+        scale = exponent_factor(decoder.activation)
+        if scale != 0.0 and not bounded(decoder, 699.0 / abs(scale)):
             scale = 0.0
     low, low_rest = subset_sums(decoder, width, 0, LOW_BITS)
     if scale != 0.0:
@@ -113,9 +117,9 @@ def network(decoder: Decoder, exponentials: bool = True) -> Network:
     middle, middle_rest = subset_sums(decoder, width, LOW_BITS, MIDDLE_BITS)
     rows, rows_rest = vectors(len(middle)), vectors(len(middle))
     units = vectors(total * BLOCK)
-    return Network(
-        decoder, low, low_rest, middle, middle_rest, rows, rows_rest, scale, units, total - decoder.sizes[-1]
-    )
+    arguments = vectors(total * BLOCK if hidden and keeps_arguments(decoder.activation) else 0)
+    logits = total - decoder.sizes[-1]
+    return Network(decoder, low, low_rest, middle, middle_rest, rows, rows_rest, scale, units, arguments, logits)
 
 
 @inline
@@ -138,32 +142,20 @@ def turn_page(net: Network, code: int) -> None:
 
 
 @inline
-def activate(units: Floats, first: int, count: int, activation: int) -> None:
-    """The activation of `count` units from unit `first`, in place."""
-    for i in range(first * BLOCK, (first + count) * BLOCK, BLOCK):
-        if activation == 0:
-            store(units, i, tanh(load_block(units, i)))
-        elif activation == 1:
-            store(units, i, larger(load_block(units, i), 0.0))
-        else:
-            store(units, i, sigmoid(load_block(units, i)))
-
-
-@inline
 def first_layer(net: Network, code: int) -> None:
     """The first layer of the block from `code`: activations where it is hidden, else logits."""
     width, activation = net.decoder.sizes[1], net.decoder.activation
     block = (code >> LOW_BITS) & (ROWS - 1)
     if net.scale != 0.0:
         for q in range(width):
-            part = fma(load_block(net.low, q * BLOCK), net.rows[q * ROWS + block], 1.0)
-            store(net.units, q * BLOCK, 1.0 - 2.0 / part if activation == 0 else 1.0 / part)
+            above = fma(load_block(net.low, q * BLOCK), net.rows[q * ROWS + block], 1.0)
+            store(net.units, q * BLOCK, from_exponential(above, activation))
         return
     for q in range(width):
         s, e = two_sum(net.rows[q * ROWS + block], load_block(net.low, q * BLOCK))
         store(net.units, q * BLOCK, s + (e + (net.rows_rest[q * ROWS + block] + load_block(net.low_rest, q * BLOCK))))
     if len(net.decoder.sizes) > 2:
-        activate(net.units, 0, width, activation)
+        activate(net.units, net.arguments, 0, width, activation)
 
 
 @inline
@@ -224,7 +216,7 @@ def walk(net: Network, code: int) -> None:
         fan_in, fan_out = sizes[layer], sizes[layer + 1]
         outputs = inputs + fan_in
         if layer > 1:
-            activate(units, inputs, fan_in, decoder.activation)
+            activate(units, net.arguments, inputs, fan_in, decoder.activation)
         dense(decoder.flat, offset, offset + fan_in * fan_out, fan_out, 1, fan_in, fan_out, units, inputs, outputs)
         offset, inputs = offset + (fan_in + 1) * fan_out, outputs
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from ..blocks import LOW_BITS, PAGE
 from ..problem import Decoder
+from .activations import precise_value
 from .compiling import inline, kernel
-from .double_double import activation_of, add, two_sum
+from .double_double import add, two_sum
 from .elementary import fma
 from .lanes import BLOCK, load_block, splat_block, store, vectors
 from .network import ROWS, network, turn_page
@@ -61,7 +62,7 @@ def precise_logits(decoder: Decoder, first: int, count: int) -> Floats:
         offset, inputs = (sizes[0] + 1) * sizes[1], 0
         for layer in range(1, len(sizes) - 1):
             for at in range(inputs * BLOCK, (inputs + sizes[layer]) * BLOCK, BLOCK):
-                value, rest = activation_of(load_block(units, at), load_block(rests, at), decoder.activation)
+                value, rest = precise_value(load_block(units, at), load_block(rests, at), decoder.activation)
                 store(units, at, value)
                 store(rests, at, rest)
             dense(decoder, layer, offset, units, rests, inputs)

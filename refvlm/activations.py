@@ -1,0 +1,90 @@
+"""The activations that a network may have between its layers, and all that is known of each: one table.
+
+Models, kernels, error bounds, tests of other programs and the command line read `ACTIVATIONS`; nothing else lists them.
+The compiled values and derivatives are in `enumeration/kernels/activations.py`, under the record's `code`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ACTIVATIONS", "LEAK", "Activation", "sigmoid"]
+
+Array = NDArray[Any]
+
+LEAK = 0.01
+"""The slope of leaky_relu below 0, PyTorch's and JAX's default: the float64 number nearest to a hundredth."""
+
+
+@dataclass(frozen=True)
+class Activation:
+    """f, applied to every unit of a layer, and the constants that error bounds rest on.
+
+    code: the number by which kernels know f. range: the smallest and the largest value, or their limits.
+    growth: c in |f(a)| <= |a| + c. lipschitz: max |f'(a)|. steepness: max |a f'(a)|; it bounds what a relative error
+    in a can do. rounding: (s, t), the kernels' f(a) is off by at most (s + t |a|) 2**-53; precise_rounding: (s, t), in
+    double-double by s + t |a|. value: f(a). slope: f'(a) from a and f(a). Both take float arrays of any precision;
+    where f has a kink at 0, the slope there is the one from the left, as in PyTorch.
+    """
+
+    name: str
+    code: int
+    range: tuple[float, float]
+    growth: float
+    lipschitz: float
+    steepness: float
+    rounding: tuple[float, float]
+    precise_rounding: tuple[float, float]
+    value: Callable[[Array], Array]
+    slope: Callable[[Array, Array], Array]
+
+    @property
+    def bound(self) -> float:
+        """max |f(a)|, infinite where there is none."""
+        return max(map(abs, self.range))
+
+    def magnitude(self, a: Array) -> Array:
+        """A bound on |f| where |a| is at most the one given, elementwise."""
+        return np.full_like(a, self.bound) if self.bound < math.inf else a + self.growth
+
+
+def sigmoid(a: Array) -> Array:
+    """1 / (1 + exp(-a)) elementwise, without overflow."""
+    y = np.exp(-np.abs(a))
+    return np.where(a >= 0, 1.0, y) / (1.0 + y)
+
+
+def _silu_slope(a: Array, h: Array) -> Array:
+    s = sigmoid(a)
+    return s * (1.0 + a * (1.0 - s))
+
+
+_INF = math.inf
+
+ACTIVATIONS = {
+    record.name: record
+    for record in (
+        Activation(
+            "tanh", 0, range=(-1.0, 1.0), growth=0.0, lipschitz=1.0, steepness=0.448,
+            rounding=(6.0, 0.0), precise_rounding=(2.0**-90, 0.0),
+            value=np.tanh, slope=lambda a, h: (1.0 - h) * (1.0 + h),
+        ),
+        Activation(
+            "relu", 1, range=(0.0, _INF), growth=0.0, lipschitz=1.0, steepness=_INF,
+            rounding=(0.0, 0.0), precise_rounding=(0.0, 0.0),
+            value=lambda a: np.maximum(a, 0.0), slope=lambda a, h: (a > 0).astype(a.dtype),
+        ),
+        Activation(
+            "sigmoid", 2, range=(0.0, 1.0), growth=0.5, lipschitz=0.25, steepness=0.224,
+            rounding=(5.0, 0.0), precise_rounding=(2.0**-90, 0.0),
+            value=sigmoid, slope=lambda a, h: h * (1.0 - h),
+        ),
+    )
+}  # fmt: skip
+"""By name, in the order in which they are listed for people."""

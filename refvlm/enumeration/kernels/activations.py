@@ -1,0 +1,115 @@
+"""The activations on vectors of lanes, by the codes of `refvlm/activations.py`: the only branches over them in kernels.
+
+Errors of `value`, with u = 2**-53, from those of `elementary.py`; |a| and |f| are those of the argument and the value:
+
+    tanh         4 u, and 6 u by `from_exponential` (`network.py` says why)
+    relu         exact
+    sigmoid      5 u, and 4 u by `from_exponential`
+
+`precise_value` computes in double-double, where everything rests on an exp that is good to 2**-90. The record of each
+activation states the larger error of the two ways, and tests/test_activations.py holds all of them against 60 digits.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...activations import ACTIVATIONS
+from .compiling import inline, part
+from .double_double import add, choose, divide
+from .double_double import exp as precise_exp
+from .elementary import Number, larger, sigmoid, tanh
+from .lanes import BLOCK, load_block, store, where_less
+
+__all__ = ["activate", "backpropagate", "exponent_factor", "from_exponential", "keeps_arguments", "precise_value"]
+
+Floats = NDArray[np.float64]
+
+TANH, RELU, SIGMOID = (ACTIVATIONS[name].code for name in ("tanh", "relu", "sigmoid"))
+UNKNOWN = "activation: got a code that kernels do not know"
+
+
+@inline
+def value(a: Number, activation: int) -> Number:
+    """f(a)."""
+    if activation == TANH:
+        return tanh(a)
+    if activation == RELU:
+        return larger(a, 0.0)
+    if activation == SIGMOID:
+        return sigmoid(a)
+    raise ValueError(UNKNOWN)
+
+
+@inline
+def times_slope(d: Number, a: Number, h: Number, activation: int) -> Number:
+    """d f'(a), from h = f(a), or from a where `keeps_arguments` says so."""
+    if activation == TANH:
+        return d * ((1.0 - h) * (1.0 + h))
+    if activation == RELU:
+        return where_less(0.0, h, d, 0.0)
+    if activation == SIGMOID:
+        return d * (h * (1.0 - h))
+    raise ValueError(UNKNOWN)
+
+
+@inline
+def keeps_arguments(activation: int) -> bool:
+    """Whether f'(a) is computed from a, so that a has to be kept beside f(a)."""
+    return False
+
+
+@inline
+def exponent_factor(activation: int) -> float:
+    """c where f(a) is a rational function of E = exp(c a), so that E may come from tables; else 0."""
+    return 2.0 if activation == TANH else -1.0 if activation == SIGMOID else 0.0
+
+
+@inline
+def from_exponential(above: Number, activation: int) -> Number:
+    """f(a) from 1 + E."""
+    if activation == TANH:
+        return 1.0 - 2.0 / above
+    if activation == SIGMOID:
+        return 1.0 / above
+    raise ValueError(UNKNOWN)
+
+
+@inline
+def precise_value(a: Number, a_rest: Number, activation: int) -> tuple[Number, Number]:
+    """f(a + a_rest) in double-double."""
+    if activation == RELU:
+        return choose(0.0, a, a, a_rest, 0.0, 0.0)
+    if activation != TANH and activation != SIGMOID:
+        raise ValueError(UNKNOWN)
+    factor = -2.0 if activation == TANH else -1.0
+    positive, positive_rest = choose(a, 0.0, -a, -a_rest, a, a_rest)
+    e, e_rest = precise_exp(factor * positive, factor * positive_rest)
+    below, below_rest = add(e, e_rest, 1.0, 0.0)
+    if activation == TANH:
+        above, above_rest = add(-e, -e_rest, 1.0, 0.0)
+        t, t_rest = divide(above, above_rest, below, below_rest)
+        return choose(a, 0.0, -t, -t_rest, t, t_rest)
+    above, above_rest = choose(a, 0.0, e, e_rest, 1.0, 0.0)
+    return divide(above, above_rest, below, below_rest)
+
+
+@part
+def activate(units: Floats, arguments: Floats, start: int, count: int, activation: int) -> None:
+    """Put f(a) in place of a, for `count` units from `start`; a itself into arguments, if there is room for it."""
+    for i in range(start * BLOCK, (start + count) * BLOCK, BLOCK):
+        a = load_block(units, i)
+        if len(arguments) > 0:
+            store(arguments, i, a)
+        store(units, i, value(a, activation))
+
+
+@part
+def backpropagate(
+    units: Floats, arguments: Floats, slopes: Floats, start: int, count: int, activation: int
+) -> None:
+    """Multiply the derivatives by f(a) of `count` units by f'(a): derivatives by a."""
+    for i in range(start * BLOCK, (start + count) * BLOCK, BLOCK):
+        a = load_block(arguments if len(arguments) > 0 else units, i)
+        store(slopes, i, times_slope(load_block(slopes, i), a, load_block(units, i), activation))
