@@ -66,6 +66,7 @@ def _silu_slope(a: Array, h: Array) -> Array:
 
 
 _INF = math.inf
+_LOG_2 = 0.6931471805599454  # rounded up
 
 ACTIVATIONS = {
     record.name: record
@@ -84,6 +85,27 @@ ACTIVATIONS = {
             "sigmoid", 2, range=(0.0, 1.0), growth=0.5, lipschitz=0.25, steepness=0.224,
             rounding=(5.0, 0.0), precise_rounding=(2.0**-90, 0.0),
             value=sigmoid, slope=lambda a, h: h * (1.0 - h),
+        ),
+        Activation(
+            "leaky_relu", 3, range=(-_INF, _INF), growth=0.0, lipschitz=1.0, steepness=_INF,
+            rounding=(0.0, LEAK), precise_rounding=(0.0, 2.0**-102),
+            value=lambda a: np.where(a > 0, a, LEAK * a), slope=lambda a, h: np.where(a > 0, 1.0, LEAK).astype(a.dtype),
+        ),
+        Activation(
+            "elu", 4, range=(-1.0, _INF), growth=0.0, lipschitz=1.0, steepness=_INF,
+            rounding=(3.0, 0.0), precise_rounding=(2.0**-89, 0.0),
+            value=lambda a: np.where(a > 0, a, np.expm1(np.minimum(a, 0.0))),
+            slope=lambda a, h: np.exp(np.minimum(a, 0.0)),
+        ),
+        Activation(
+            "softplus", 5, range=(0.0, _INF), growth=_LOG_2, lipschitz=1.0, steepness=_INF,
+            rounding=(5.0, 1.0), precise_rounding=(2.0**-88, 2.0**-102),
+            value=lambda a: np.logaddexp(0.0, a), slope=lambda a, h: sigmoid(a),
+        ),
+        Activation(
+            "silu", 6, range=(-0.27847, _INF), growth=0.0, lipschitz=1.09984, steepness=_INF,
+            rounding=(0.0, 6.0), precise_rounding=(0.0, 2.0**-88),
+            value=lambda a: a * sigmoid(a), slope=_silu_slope,
         ),
     )
 }  # fmt: skip

@@ -81,6 +81,11 @@ def sigmoid(rng):
     return shallow([10, 21, 5], rng, "sigmoid", 4.0)
 
 
+def silu(rng):
+    """Its derivative is computed from the argument, not from the value."""
+    return shallow([11, 6, 9, 5], rng, "silu")
+
+
 def large(rng):
     """Weights up to 1024, for which the network is evaluated in double-double."""
     return shallow([13, 11, 7, 5], rng, scale=1024.0)
@@ -122,7 +127,7 @@ def general(rng):
     return model, refvlm.AmortisedPosterior(IntegerNetwork(5, 13, rng))
 
 
-MAKERS = (linear, tanh, relu, sigmoid, large, degenerate, impossible, collapsed, chain, general)
+MAKERS = (linear, tanh, relu, sigmoid, large, degenerate, impossible, collapsed, chain, general, silu)
 NAMES = tuple(maker.__name__ for maker in MAKERS)
 FEW, MANY = 3, 40
 """Rows of a problem that are enumerated where there is no need for all; of `linear` one instead of the few."""

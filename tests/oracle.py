@@ -92,6 +92,10 @@ ACTIVATIONS: dict[str, Callable[[float], float]] = {
     "tanh": math.tanh,
     "relu": lambda a: max(a, 0.0),
     "sigmoid": sigmoid,
+    "leaky_relu": lambda a: a if a > 0 else 0.01 * a,
+    "elu": lambda a: a if a > 0 else math.expm1(a),
+    "softplus": lambda a: max(a, 0.0) + math.log1p(math.exp(-abs(a))),
+    "silu": lambda a: a * sigmoid(a),
 }
 
 

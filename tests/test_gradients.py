@@ -46,7 +46,7 @@ def assert_vlb_gradient(model, q, x, weights, rng):
     assert_gradient(bound, gradient, parameters, rng)
 
 
-@pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "softplus", "silu"])
 @pytest.mark.parametrize(("latents", "hidden"), [(1, ()), (4, (3,)), (6, (5, 2)), (8, (9,)), (13, (4,))])
 def test_gradients_match_finite_differences(latents, hidden, activation):
     rng = np.random.default_rng(latents)
@@ -62,10 +62,11 @@ def test_gradients_match_finite_differences(latents, hidden, activation):
     assert_vlb_gradient(model, refvlm.PerDatumPosterior(rng.normal(size=(5, latents))), x, weights, rng)
 
 
-def test_relu_gradients_match_finite_differences_away_from_the_kinks():
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "elu"])
+def test_gradients_match_finite_differences_away_from_the_kinks(activation):
     """All pre-activations of a K = 4 net stay further from 0 than the differences reach."""
     rng = np.random.default_rng(5)
-    model = shallow(4, (5,), 6, rng, "relu")
+    model = shallow(4, (5,), 6, rng, activation)
     hidden = bits.table(4) @ model.decoder.weights[0] + model.decoder.biases[0]
     assert np.abs(hidden).min() > 0.02
     x, weights = binary(3, 6, rng), rng.normal(size=3)

@@ -63,6 +63,10 @@ def test_forward_follows_the_weights_orientation():
         "tanh": np.tanh,
         "relu": lambda a: np.maximum(a, 0),
         "sigmoid": lambda a: 1 / (1 + np.exp(-a)),
+        "leaky_relu": lambda a: np.maximum(a, 0.01 * a),
+        "elu": lambda a: np.maximum(a, 0) + np.exp(np.minimum(a, 0)) - 1,
+        "softplus": lambda a: np.log(1 + np.exp(a)),
+        "silu": lambda a: a / (1 + np.exp(-a)),
     }.items():
         logits, _ = refvlm.MLP([w0, w1], [b0, b1], name).forward(z)
         np.testing.assert_allclose(logits, function(z @ w0 + b0) @ w1 + b1, rtol=1e-14)
@@ -141,7 +145,7 @@ def test_joint_is_likelihood_plus_prior_and_bayes_holds():
         (lambda: refvlm.MLP([[[1.0]]], [[np.nan]]), r"biases\[0\]: got nan"),
         (lambda: refvlm.MLP([[[1e300]]], [[0.0]]), r"add up to 1e\+300, wanted at most 1e\+18"),
         (lambda: refvlm.MLP([[[1e200]], [[1e200]]], [[0.0], [0.0]], "relu"), "add up to inf"),
-        (lambda: refvlm.MLP([[[1.0]]], [[0.0]], "softplus"), "activation: got str 'softplus', wanted one of 'tanh'"),
+        (lambda: refvlm.MLP([[[1.0]]], [[0.0]], "gelu"), "activation: got str 'gelu', wanted one of 'tanh'"),
         (lambda: refvlm.MLP.random([3], rng()), "sizes: got"),
         (lambda: refvlm.MLP.random([3, 0], rng()), r"sizes\[1\]: got 0, wanted at least 1"),
         (

@@ -50,6 +50,10 @@ HIDDEN = {
     "tanh": (math.log(2.0), Fraction(3, 5)),
     "sigmoid": (math.log(3.0), Fraction(3, 4)),
     "relu": (2.5, Fraction(5, 2)),
+    "leaky_relu": (2.5, Fraction(5, 2)),
+    "elu": (-math.log(2.0), Fraction(-1, 2)),
+    "softplus": (math.log(math.e - 1.0), Fraction(1)),
+    "silu": (math.log(3.0), 0.75 * math.log(3.0)),
 }
 
 
@@ -57,7 +61,11 @@ def check_activations_on_paper():
     for activation, (a, h) in HIDDEN.items():
         layers = [([[a], [-a]], [0.0]), ([[math.log(3.0) / float(h)]], [0.0])]
         assert close(oracle.forward(Network(layers, activation), [1, 0])[0], math.log(3.0))
-        mirrored = {"tanh": -math.log(3.0), "sigmoid": math.log(3.0) / 3, "relu": 0.0}
+        mirrored = {
+            "tanh": -math.log(3.0), "sigmoid": math.log(3.0) / 3, "relu": 0.0, "leaky_relu": -0.01 * math.log(3.0),
+            "elu": -2 * math.log(2.0) * math.log(3.0), "softplus": math.log(3.0) * (1 - math.log(math.e - 1.0)),
+            "silu": -math.log(3.0) / 3,
+        }  # fmt: skip
         assert close(oracle.forward(Network(layers, activation), [0, 1])[0], mirrored[activation])
         twice = Network([([[a]], [0.0]), ([[0.0]], [a]), ([[2.0]], [0.25])], activation)
         assert close(oracle.forward(twice, [1])[0], 2 * float(h) + 0.25)

@@ -141,7 +141,7 @@ class MLP:
         layers, activation = list(zip(self.weights, self.biases, strict=True)), ACTIVATIONS[self.activation]
         below, arguments = [h], []
         for weights, biases in layers[:-1]:
-            arguments.append(h @ weights + biases)
+            arguments.append(below[-1] @ weights + biases)
             below.append(activation.value(arguments[-1]))
         logits = below[-1] @ self.weights[-1] + self.biases[-1]
 

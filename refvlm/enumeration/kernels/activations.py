@@ -5,6 +5,10 @@ Errors of `value`, with u = 2**-53, from those of `elementary.py`; |a| and |f| a
     tanh         4 u, and 6 u by `from_exponential` (`network.py` says why)
     relu         exact
     sigmoid      5 u, and 4 u by `from_exponential`
+    leaky_relu   one product: LEAK u |a|
+    elu          2 u of exp and 1 u of the difference where a <= 0, exact elsewhere: 3 u
+    softplus     log1p of an exp, (2 + 3) u times at most log 2, and the sum: (3.5 + 0.7) u + u |a|
+    silu         5 u of sigmoid and 1 u of the product, relatively: 6 u |a|
 
 `precise_value` computes in double-double, where everything rests on an exp that is good to 2**-90. The record of each
 activation states the larger error of the two ways, and tests/test_activations.py holds all of them against 60 digits.
@@ -15,18 +19,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ...activations import ACTIVATIONS
+from ...activations import ACTIVATIONS, LEAK
 from .compiling import inline, part
-from .double_double import add, choose, divide
+from .double_double import add, choose, divide, multiply
 from .double_double import exp as precise_exp
-from .elementary import Number, larger, sigmoid, tanh
-from .lanes import BLOCK, load_block, store, where_less
+from .double_double import log1p as precise_log1p
+from .elementary import Number, exp, fma, larger, log1p, sigmoid, sigmoids, tanh
+from .lanes import BLOCK, absolute, load_block, store, where_less
 
 __all__ = ["activate", "backpropagate", "exponent_factor", "from_exponential", "keeps_arguments", "precise_value"]
 
 Floats = NDArray[np.float64]
 
 TANH, RELU, SIGMOID = (ACTIVATIONS[name].code for name in ("tanh", "relu", "sigmoid"))
+LEAKY_RELU, ELU, SOFTPLUS, SILU = (ACTIVATIONS[name].code for name in ("leaky_relu", "elu", "softplus", "silu"))
 UNKNOWN = "activation: got a code that kernels do not know"
 
 
@@ -39,6 +45,14 @@ def value(a: Number, activation: int) -> Number:
         return larger(a, 0.0)
     if activation == SIGMOID:
         return sigmoid(a)
+    if activation == LEAKY_RELU:
+        return where_less(0.0, a, a, LEAK * a)
+    if activation == ELU:
+        return where_less(0.0, a, a, exp(where_less(0.0, a, 0.0, a)) - 1.0)
+    if activation == SOFTPLUS:
+        return larger(a, 0.0) + log1p(exp(-absolute(a)))
+    if activation == SILU:
+        return a * sigmoid(a)
     raise ValueError(UNKNOWN)
 
 
@@ -51,13 +65,22 @@ def times_slope(d: Number, a: Number, h: Number, activation: int) -> Number:
         return where_less(0.0, h, d, 0.0)
     if activation == SIGMOID:
         return d * (h * (1.0 - h))
+    if activation == LEAKY_RELU:
+        return where_less(0.0, h, d, LEAK * d)
+    if activation == ELU:
+        return d * where_less(0.0, h, 1.0, h + 1.0)
+    if activation == SOFTPLUS:
+        return d * sigmoid(a)
+    if activation == SILU:
+        on, off = sigmoids(a)
+        return d * (on * fma(a, off, 1.0))
     raise ValueError(UNKNOWN)
 
 
 @inline
 def keeps_arguments(activation: int) -> bool:
     """Whether f'(a) is computed from a, so that a has to be kept beside f(a)."""
-    return False
+    return activation == SOFTPLUS or activation == SILU
 
 
 @inline
@@ -81,18 +104,31 @@ def precise_value(a: Number, a_rest: Number, activation: int) -> tuple[Number, N
     """f(a + a_rest) in double-double."""
     if activation == RELU:
         return choose(0.0, a, a, a_rest, 0.0, 0.0)
-    if activation != TANH and activation != SIGMOID:
-        raise ValueError(UNKNOWN)
+    if activation == LEAKY_RELU:
+        p, p_rest = multiply(a, a_rest, LEAK, 0.0)
+        return choose(0.0, a, a, a_rest, p, p_rest)
     factor = -2.0 if activation == TANH else -1.0
-    positive, positive_rest = choose(a, 0.0, -a, -a_rest, a, a_rest)
-    e, e_rest = precise_exp(factor * positive, factor * positive_rest)
+    size, size_rest = choose(a, 0.0, -a, -a_rest, a, a_rest)
+    e, e_rest = precise_exp(factor * size, factor * size_rest)
+    if activation == ELU:
+        p, p_rest = add(e, e_rest, -1.0, 0.0)
+        return choose(0.0, a, a, a_rest, p, p_rest)
+    if activation == SOFTPLUS:
+        p, p_rest = choose(0.0, a, a, a_rest, 0.0, 0.0)
+        log, log_rest = precise_log1p(e, e_rest)
+        return add(p, p_rest, log, log_rest)
     below, below_rest = add(e, e_rest, 1.0, 0.0)
     if activation == TANH:
         above, above_rest = add(-e, -e_rest, 1.0, 0.0)
         t, t_rest = divide(above, above_rest, below, below_rest)
         return choose(a, 0.0, -t, -t_rest, t, t_rest)
     above, above_rest = choose(a, 0.0, e, e_rest, 1.0, 0.0)
-    return divide(above, above_rest, below, below_rest)
+    s, s_rest = divide(above, above_rest, below, below_rest)
+    if activation == SIGMOID:
+        return s, s_rest
+    if activation == SILU:
+        return multiply(a, a_rest, s, s_rest)
+    raise ValueError(UNKNOWN)
 
 
 @part

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from .compiling import inline
 from .elementary import LN2, LN2_REST, LOG2_E, LOWEST, MAGIC, Number, fma, larger, power_of_two
+from .elementary import log1p as rounded_log1p
 from .lanes import where_less
 
-__all__ = ["add", "choose", "divide", "exp", "multiply", "two_sum"]
+__all__ = ["add", "choose", "divide", "exp", "log1p", "multiply", "two_sum"]
 
 LN2_LAST = 5.707708438416212e-34
 """ln 2 = LN2 + LN2_REST + LN2_LAST to 160 bits."""
@@ -78,3 +79,14 @@ def exp(v: Number, v_rest: Number) -> tuple[Number, Number]:
     s, s_rest = add(s, s_rest, 1.0, 0.0)
     scale = where_less(v, LOWEST, 0.0, power_of_two(k))
     return s * scale, s_rest * scale
+
+
+@inline
+def log1p(y: Number, y_rest: Number) -> tuple[Number, Number]:
+    """log(1 + y + y_rest) for 0 <= y <= 1, absolutely as good as exp: one step of Newton's from the rounded logarithm."""
+    x, x_rest = add(y, y_rest, 1.0, 0.0)
+    guess = rounded_log1p(y)
+    e, e_rest = exp(-guess, 0.0 * guess)
+    p, p_rest = multiply(x, x_rest, e, e_rest)
+    t, t_rest = add(p, p_rest, -1.0, 0.0)
+    return add(guess, 0.0, t, t_rest)
