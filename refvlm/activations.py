@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 __all__ = ["ACTIVATIONS", "LEAK", "Activation", "sigmoid"]
 
 Array = NDArray[Any]
+F = TypeVar("F", bound=np.floating[Any])
 
 LEAK = 0.01
 """The slope of leaky_relu below 0, PyTorch's and JAX's default: the float64 number nearest to a hundredth."""
@@ -54,10 +55,11 @@ class Activation:
         return np.full_like(a, self.bound) if self.bound < math.inf else a + self.growth
 
 
-def sigmoid(a: Array) -> Array:
+def sigmoid(a: NDArray[F]) -> NDArray[F]:
     """1 / (1 + exp(-a)) elementwise, without overflow."""
     y = np.exp(-np.abs(a))
-    return np.where(a >= 0, 1.0, y) / (1.0 + y)
+    value: NDArray[F] = np.where(a >= 0, 1.0, y) / (1.0 + y)
+    return value
 
 
 def _silu_slope(a: Array, h: Array) -> Array:

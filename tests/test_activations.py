@@ -1,4 +1,4 @@
-"""The table of activations: each record against 60 digits, PyTorch's definitions, and the kernels that know its code."""
+"""The table of activations: each record against 60 digits, its constants, and the kernels that know its code."""
 
 import math
 

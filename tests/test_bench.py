@@ -244,17 +244,17 @@ def test_limits_by_hand():
 def test_the_loops_compute_what_they_say():
     start = np.arange(48.0)
     for rounds, expected in ((0, start), (1, start * 0.5 + 1), (3, start / 8 + 1.75)):
-        assert kernels.get("fma_chains")(start, 0.5, 1.0, False, rounds) == expected.sum()
+        assert kernels.roofline.fma_chains(start, 0.5, 1.0, False, rounds) == expected.sum()
         both = expected.sum() + (expected - start * 0.5**rounds * 2).sum()  # linear in the start
-        assert kernels.get("fma_chains")(start, 0.5, 1.0, True, rounds) == both
+        assert kernels.roofline.fma_chains(start, 0.5, 1.0, True, rounds) == both
     powers = 2.0 ** (np.arange(48) % 8)
-    assert kernels.get("division_chains")(powers, 4.0, 2) == powers.sum()
-    assert kernels.get("division_chains")(powers, 4.0, 3) == (4.0 / powers).sum()
+    assert kernels.roofline.division_chains(powers, 4.0, 2) == powers.sum()
+    assert kernels.roofline.division_chains(powers, 4.0, 3) == (4.0 / powers).sum()
     values = -np.linspace(0.0, 30.0, 96)
-    assert kernels.get("exponentials")(values, 5) == pytest.approx(5 * np.exp(values).sum(), rel=1e-14)
+    assert kernels.roofline.exponentials(values, 5) == pytest.approx(5 * np.exp(values).sum(), rel=1e-14)
     table = np.where(np.random.default_rng(3).random(192) < 0.5, 0.5, 2.0)
     expected = (table.reshape(3, 64).prod(axis=0) ** 2).sum()
-    assert kernels.get("load_multiplies")(table, 2) == expected
+    assert kernels.roofline.load_multiplies(table, 2) == expected
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_the_loops_compute_what_they_say():
 )
 def test_a_loop_of_many_rounds_takes_so_many_times_as_long(name, arguments, rounds):
     """So no compiler has found a short cut."""
-    kernel = kernels.get(name)
+    kernel = getattr(kernels.roofline, name)
     kernel(*arguments, 1)
     for _ in range(5):  # another program may take the core at any time
         best = [math.inf, math.inf]

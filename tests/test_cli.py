@@ -463,7 +463,7 @@ def test_progress_is_drawn_on_a_terminal_only_and_leaves_no_trace(folder, run, m
 
 
 def test_a_cache_that_cannot_be_kept_is_said_once(folder, run, monkeypatch):
-    monkeypatch.setattr("refvlm.enumeration.kernels.cache_problem", lambda: "compiled kernels cannot be kept")
+    monkeypatch.setattr("refvlm.enumeration.kernels.compiling.cache_problem", lambda: "compiled kernels cannot be kept")
     code, out, err = run("evaluate", "amortised.npz", "x.npy", "--json", "--chunk", 2)
     assert code == 0
     assert err == "refvlm: note: compiled kernels cannot be kept; until then every run compiles again\n"
@@ -629,7 +629,7 @@ def test_the_demo_names_the_program_as_it_can_be_typed(monkeypatch, found, start
 
 
 def test_the_first_compilation_is_announced(monkeypatch, folder, run):
-    monkeypatch.setattr(kernels, "cold", lambda: True)
+    monkeypatch.setattr(kernels.compiling, "cold", lambda: True)
     assert "compiling the loops first, once" in run("evaluate", "amortised.npz", "x.npy")[2]
 
 
@@ -643,12 +643,12 @@ def test_an_interrupt_inside_a_kernel_is_an_interrupt(folder):
         "from refvlm.inference import arrays\n"
         "rng = np.random.default_rng(0)\n"
         "source = arrays.source(refvlm.MLP.random([28, 40, 30], rng))\n"
-        "prior, x = arrays.prior_bits(refvlm.Bernoulli(np.zeros(28))), np.zeros((1, 30), np.uint8)\n"
-        "kernel = kernels.get('marginal')\n"
-        "kernel(source.piece(0, 64), prior, x, False, 0, 64)\n"
+        "prior, x = arrays.log_probabilities(refvlm.Bernoulli(np.zeros(28))), np.zeros((1, 30), np.uint8)\n"
+        "kernel = kernels.marginal.marginal\n"
+        "kernel(source.piece(0, 64), 0, 64, prior, x, False)\n"
         "threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "try:\n"
-        "    kernel(source.piece(0, 1 << 23), prior, x, False, 0, 1 << 26)\n"
+        "    kernel(source.piece(0, 1 << 23), 0, 1 << 26, prior, x, False)\n"
         "except KeyboardInterrupt:\n"
         "    print('interrupted')\n"
     )

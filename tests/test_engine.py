@@ -15,23 +15,23 @@ from problems import binary, deep, network, shallow
 
 import refvlm
 from refvlm.enumeration import engine, kernels
-from refvlm.enumeration.blocks import Road, Tree, code_pieces, row_pieces
+from refvlm.enumeration.blocks import Route, Tree, code_pieces, row_pieces
 from refvlm.enumeration.engine import Engine, available_cores
 from refvlm.inference import arrays
 
 
-@given(st.integers(1, 62), st.sampled_from(Road))
-def test_pieces_cover_the_cube_once(latents, road):
-    pieces = code_pieces(latents, road)
+@given(st.integers(1, 62), st.sampled_from(Route))
+def test_pieces_cover_the_cube_once(latents, route):
+    pieces = code_pieces(latents, route)
     assert (pieces.start, pieces.stop) == (0, 1 << latents)
     assert len(pieces) * pieces.step == 1 << latents
     assert pieces.step <= 1 << 22
     assert len(pieces) <= 16 or pieces.step >= 1 << 14
 
 
-@given(st.integers(0, 10000), st.sampled_from(Road))
-def test_row_pieces_cover_the_rows_once(rows, road):
-    covered = [n for part in row_pieces(rows, road) for n in range(rows)[part]]
+@given(st.integers(0, 10000), st.sampled_from(Route))
+def test_row_pieces_cover_the_rows_once(rows, route):
+    covered = [n for part in row_pieces(rows, route) for n in range(rows)[part]]
     assert covered == list(range(rows))
 
 
@@ -53,9 +53,9 @@ def test_a_piece_of_several_pages_sums_like_its_parts(sign):
     """Beyond K = 24 pieces hold more than 2**12 codes; here 2**14, the largest terms in its last or first page."""
     rng = np.random.default_rng(2)
     model = refvlm.BernoulliLVM(refvlm.Bernoulli(np.full(14, sign * 2.0)), network([14, 3, 5], rng))
-    source, prior, x = arrays.source(model.decoder), arrays.prior_bits(model.prior), binary(4, 5, rng)
-    power, total, _ = kernels.get("marginal")(source.piece(0, 1 << 14), prior, x, False, 0, 1 << 14)
-    whole = kernels.get("finish")(power, total)
+    source, prior, x = arrays.source(model.decoder), arrays.log_probabilities(model.prior), binary(4, 5, rng)
+    power, total, _ = kernels.marginal.marginal(source.piece(0, 1 << 14), 0, 1 << 14, prior, x, False)
+    whole = kernels.marginal.finish(power, total)
     np.testing.assert_allclose(whole, refvlm.log_marginal(model, x), rtol=1e-14)
 
 
@@ -210,16 +210,16 @@ def test_an_interrupt_ends_the_longest_sum_within_a_second(hidden):
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_an_error_in_any_worker_reaches_the_caller(problem, workers, monkeypatch):
     model, _, x = problem
-    original, lock, calls = engine.call, threading.Lock(), []
+    original, lock, calls = engine.Task.run, threading.Lock(), []
 
-    def failing(name, arguments):
+    def failing(task, decoder, code, count):
         with lock:
-            calls.append(name)
+            calls.append(code)
             if len(calls) == 4:
                 raise MemoryError("the fourth piece")
-        return original(name, arguments)
+        return original(task, decoder, code, count)
 
-    monkeypatch.setattr(engine, "call", failing)
+    monkeypatch.setattr(engine.Task, "run", failing)
     before = threading.active_count()
     with pytest.raises(MemoryError, match="the fourth piece"):
         refvlm.log_marginal(model, x, workers=workers)

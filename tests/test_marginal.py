@@ -8,7 +8,7 @@ from problems import binary, deep, network, problems, shallow
 import refvlm
 from refvlm import bits
 from refvlm.enumeration import kernels
-from refvlm.enumeration.blocks import Road, code_pieces
+from refvlm.enumeration.blocks import Route, code_pieces
 from refvlm.inference import arrays, definition
 from refvlm.inference.exact import _invert
 
@@ -181,7 +181,7 @@ def test_a_rows_bits_do_not_depend_on_its_batch(rows, parts):
 
 @given(problems(infinite=True))
 def test_many_rows_equal_the_definition(p):
-    """The road by tables, for every kind of model."""
+    """The route by tables, for every kind of model."""
     x = np.resize(p.x, (35, p.model.observed))
     exact = definition.log_marginal(p.model, x)
     assert (np.abs(refvlm.log_marginal(p.model, x) - exact) <= 1e-11 * (1 + np.abs(exact))).all()
@@ -238,7 +238,7 @@ def test_the_linear_kernel_takes_every_form_and_steps_aside():
             rng.normal(size=latents)
             decoder = network([latents, observed], rng, scale=scale * np.sqrt(latents))
             piece = arrays.source(decoder).piece(0, 0)
-            forms.add(kernels.get("linear_split")(piece, code_pieces(latents, Road.LINEAR).step.bit_length() - 1)[1])
+            forms.add(kernels.linear.linear_split(piece, code_pieces(latents, Route.LINEAR).step.bit_length() - 1)[1])
     assert forms == {0, 1, 2, 4}
 
 

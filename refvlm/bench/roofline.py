@@ -69,7 +69,7 @@ class Roofline:
 
 def _loop(operation: str, name: str, operations: int, *arguments: Any) -> _Loop:
     """With enough rounds to take LEAST_SECONDS, after a warm-up."""
-    kernel, rounds, seconds = kernels.get(name), 64, 0.0
+    kernel, rounds, seconds = getattr(kernels.roofline, name), 64, 0.0
     kernel(*arguments, 1)
     while seconds < LEAST_SECONDS:
         rounds *= 2

@@ -29,13 +29,13 @@ def say(message: str) -> None:
 
 def say_if_cold() -> None:
     """Say what the first wait is for, before kernels run."""
-    if kernels.cold():
+    if kernels.compiling.cold():
         say("compiling the loops first, once: up to half a minute")
 
 
 def say_cache_problem() -> None:
     """Say why compiled kernels cannot be kept, if so: then every run compiles again. Call when kernels have run."""
-    problem = kernels.cache_problem()
+    problem = kernels.compiling.cache_problem()
     if problem is not None:
         say(f"note: {problem}; until then every run compiles again")
 

@@ -1,9 +1,9 @@
-"""How the cube {0,1}^K is cut, and how partial sums are merged.
+"""How the cube {0,1}^K is cut into pieces, and how partial sums are merged.
 
-The cut depends on shapes alone, never on workers or on timing, and a row's share of it not even on the other
-rows, but for whether there are many of them. Partial sums are merged along a fixed binary tree over the pieces'
-numbers, whatever order they arrive in. So a result has the same bits for any number of workers, and a row's has the
-same bits in any batch of at least MANY_ROWS rows, and in any of fewer.
+The cut depends on shapes alone, never on workers or on timing, and for one row it does not depend on the other rows,
+except on whether there are many of them. Partial sums are merged along a fixed binary tree over the pieces' numbers,
+whatever order they arrive in. So a result has the same bits for any number of workers, and a row's result has the same
+bits in any batch of at least MANY_ROWS rows, and in any of fewer.
 """
 
 from __future__ import annotations
@@ -12,23 +12,16 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Generic, NamedTuple, TypeVar
 
-__all__ = ["LOW_BITS", "MANY_ROWS", "MIDDLE_BITS", "PAGE", "Road", "Tree", "code_pieces", "depth", "row_pieces"]
+from .kernels import constants
 
-LOW_BITS = 5
-"""The low bits of a code lie along the lanes of a block: 32 states."""
-
-MIDDLE_BITS = 6
-"""A page is 64 blocks, 2048 states: what is added up along one tree."""
-
-PAGE = 1 << (LOW_BITS + MIDDLE_BITS)
-"""Codes in a page."""
+__all__ = ["MANY_ROWS", "Route", "Tree", "code_pieces", "depth", "row_pieces"]
 
 MANY_ROWS = 32
-"""From this many rows on, a call takes the road by tables."""
+"""A call with at least so many rows takes the route by tables."""
 
 
-class Road(IntEnum):
-    """The kernels that sum p(x_n, z): see `kernels/marginal.py`, `kernels/groups.py` and `kernels/linear.py`."""
+class Route(IntEnum):
+    """The kernels that sum p(x_n, z): `kernels/marginal.py`, `kernels/tables.py` and `kernels/linear.py`."""
 
     STREAMED = 0
     TABLED = 1
@@ -46,35 +39,40 @@ class _Cut(NamedTuple):
     rows: int
 
 
-_CUTS = {Road.STREAMED: _Cut(12, 16, 32), Road.TABLED: _Cut(8, 14, 4096), Road.LINEAR: _Cut(12, 22, 8)}
+_CUTS = {Route.STREAMED: _Cut(12, 16, 32), Route.TABLED: _Cut(8, 14, 4096), Route.LINEAR: _Cut(12, 22, 8)}
 
 T = TypeVar("T")
 
 
-def code_pieces(latents: int, road: Road = Road.STREAMED) -> range:
+def code_pieces(latents: int, route: Route = Route.STREAMED) -> range:
     """The first codes of the consecutive pieces of {0,1}^K; the range's step is the number of codes in each."""
-    cut = _CUTS[road]
+    cut = _CUTS[route]
     bits = min(latents, max(cut.smallest, min(latents - 4, cut.largest)))
     return range(0, 1 << latents, 1 << bits)
 
 
-def row_pieces(rows: int, road: Road = Road.STREAMED) -> list[slice]:
+def row_pieces(rows: int, route: Route = Route.STREAMED) -> list[slice]:
     """Consecutive slices of a bounded number of rows."""
-    most = _CUTS[road].rows
+    most = _CUTS[route].rows
     return [slice(start, min(start + most, rows)) for start in range(0, rows, most)]
 
 
-def depth(latents: int, road: Road, *, moments: bool = False) -> int:
-    """Additions that a term of the sum, or of a moment of it, goes through at most."""
-    pieces = code_pieces(latents, road)
-    pages = max(1, pieces.step // PAGE)
-    if road == Road.LINEAR:
-        chunks = max(1, pieces.step >> 10)  # of at least 2**10 codes
-        piece = (1024 + 10 if moments else 256 + 5) + chunks  # lanes one after the other, or the lanes' tree
-    elif road == Road.TABLED:
-        piece = 3 + pieces.step // 8 + 8 if moments else 3 + PAGE // 8 + pages
+def depth(latents: int, route: Route, *, moments: bool = False) -> int:
+    """The most additions that a term of the sum, or of a moment of it, goes through."""
+    c, pieces = constants, code_pieces(latents, route)
+    pages = max(1, pieces.step // c.PAGE)
+    if route == Route.LINEAR:
+        low = [bits for bits, _ in c.SPLITS]
+        chunks = max(1, pieces.step >> (min(low) + c.ROW_BITS))
+        if moments:  # lane by lane, one after the other
+            piece = (1 << max(low)) + max(low) + chunks
+        else:  # four rows and a block of lanes at a time, then the lanes' tree
+            piece = ((1 << c.ROW_BITS) // 4 << (max(low) - c.LOW_BITS)) + c.LOW_BITS + chunks
+    elif route == Route.TABLED:
+        octets = (pieces.step if moments else c.PAGE) // c.OCTET
+        piece = 3 + octets + (c.OCTET if moments else pages)
     else:
-        piece = LOW_BITS + MIDDLE_BITS + pages + (1 << LOW_BITS if moments else 0)
+        piece = c.LOW_BITS + c.MIDDLE_BITS + pages + (c.BLOCK if moments else 0)
     return piece + len(pieces).bit_length()
 
 

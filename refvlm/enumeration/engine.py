@@ -1,6 +1,6 @@
 """Kernels on pieces, on any `concurrent.futures.Executor`.
 
-A piece is a kernel's name and its arrays, so it can go to a thread or to another process. Kernels release the
+A piece is a kernel with its arrays, so it can go to a thread or to another process. Kernels release the
 interpreter lock and start no threads of their own. At most a few pieces per worker are in flight, so memory
 stays flat, and an interrupt waits for those that run: each is cut to take milliseconds.
 """
@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExec
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock, Thread
-from typing import Any
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -22,7 +22,10 @@ from ..checks import check_count, describe
 from . import kernels
 from .problem import Decoder, Precise
 
-__all__ = ["Engine", "Progress", "available_cores", "call"]
+__all__ = ["Engine", "Piece", "Progress", "Task", "available_cores", "task"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 Progress = Callable[[int, int], object]
 """Called in the caller's thread as progress(pieces done, pieces in all)."""
@@ -67,15 +70,38 @@ def _quota_of(place: Path) -> Iterator[float]:
         return
 
 
-def call(name: str, arguments: tuple[Any, ...]) -> Any:
-    """One kernel on one piece, the decoder first; a module-level function, so that it can be sent to a process."""
-    decoder, *others = arguments
-    if isinstance(decoder, Precise):
-        network, logits = decoder.decoder, kernels.get("precise_logits")(*decoder)
-        if name != "gradient":  # which alone needs the network besides
-            network = Decoder(network.sizes[[0, -1]], 0, np.zeros(0), logits, decoder.first)
-        decoder = network._replace(given=logits, given_first=decoder.first)
-    return kernels.get(name)(decoder, *others)
+@dataclass(frozen=True)
+class Task(Generic[R]):
+    """A kernel, and its arguments after the piece of the cube to sum over; `task` makes one with its types checked."""
+
+    kernel: Callable[..., R]
+    arguments: tuple[Any, ...]
+
+    def run(self, decoder: Decoder | Precise, code: int, count: int) -> R:
+        """The kernel's result for `count` codes from `code`. A precise decoder's logits are computed here."""
+        if isinstance(decoder, Precise):
+            network = decoder.decoder
+            logits = kernels.precise.precise_logits(network, code, count)
+            if not decoder.with_units:
+                network = Decoder(network.sizes[[0, -1]], 0, np.zeros(0), logits, code)
+            decoder = network._replace(logits=logits, logits_from=code)
+        return self.kernel(decoder, code, count, *self.arguments)
+
+
+def task(kernel: Callable[Concatenate[Decoder, int, int, P], R], *arguments: P.args, **none: P.kwargs) -> Task[R]:
+    """The task of a kernel with these arguments, all by position."""
+    assert not none
+    return Task(kernel, arguments)
+
+
+Piece = tuple[Task[R], Decoder | Precise, int, int]
+"""A task, and what it runs on: a decoder, the first code and the number of codes."""
+
+
+def _run(piece: Piece[R]) -> R:
+    """Run it; a module-level function, so that it can be sent to a process."""
+    work, decoder, code, count = piece
+    return work.run(decoder, code, count)
 
 
 @dataclass(frozen=True)
@@ -96,48 +122,44 @@ class Engine:
         if self.progress is not None and not callable(self.progress):
             raise TypeError(f"progress: got {describe(self.progress)}, wanted a function of (done, total)")
 
-    def run(
-        self, name: str, pieces: Iterable[tuple[Any, ...]], count: int, *, foreign: bool = False
-    ) -> Iterator[tuple[int, Any]]:
+    def run(self, pieces: Iterable[Piece[R]], count: int, *, foreign: bool = False) -> Iterator[tuple[int, R]]:
         """(number of the piece, kernel's result) for `count` pieces, as they finish, in the caller's thread.
 
         foreign: the pieces come from somebody's own code, which must run in the caller's thread alone.
         """
-        for done, item in enumerate(self._run(name, pieces, count, foreign), start=1):
+        for done, item in enumerate(self._take(pieces, count, foreign), start=1):
             yield item
             if self.progress is not None:
                 self.progress(done, count)
 
-    def _run(
-        self, name: str, pieces: Iterable[tuple[Any, ...]], count: int, foreign: bool
-    ) -> Iterator[tuple[int, Any]]:
+    def _take(self, pieces: Iterable[Piece[R]], count: int, foreign: bool) -> Iterator[tuple[int, R]]:
         workers = min(self.workers or available_cores(), count)
         if self.executor is not None:
-            yield from _hand_out(self.executor, available_cores(), name, pieces)
+            yield from _hand_out(self.executor, available_cores(), pieces)
         elif foreign and workers > 1:
             with ThreadPoolExecutor(workers, thread_name_prefix="refvlm") as executor:
-                yield from _hand_out(executor, workers, name, pieces)
+                yield from _hand_out(executor, workers, pieces)
         else:
-            yield from _take_turns(workers, name, pieces)
+            yield from _take_turns(workers, pieces)
 
 
-def _take_turns(workers: int, name: str, pieces: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
+def _take_turns(workers: int, pieces: Iterable[Piece[R]]) -> Iterator[tuple[int, R]]:
     """The caller's thread and `workers` - 1 others each take the next piece until there is none.
 
     No futures and no queue of tasks: where pieces take a tenth of a millisecond, those would cost as much again.
     """
     numbered, lock, over = enumerate(pieces), Lock(), Event()
-    results: deque[tuple[int, Any]] = deque()
+    results: deque[tuple[int, R]] = deque()
     failures: list[BaseException] = []
 
-    def take() -> tuple[int, tuple[Any, ...]] | None:
+    def take() -> tuple[int, Piece[R]] | None:
         with lock:
             return None if over.is_set() else next(numbered, None)
 
     def work() -> None:
         try:
             while (item := take()) is not None:
-                results.append((item[0], call(name, item[1])))
+                results.append((item[0], _run(item[1])))
         except BaseException as error:
             failures.append(error)
             over.set()
@@ -147,7 +169,7 @@ def _take_turns(workers: int, name: str, pieces: Iterable[tuple[Any, ...]]) -> I
         for thread in others:
             thread.start()
         while (item := take()) is not None:
-            yield item[0], call(name, item[1])
+            yield item[0], _run(item[1])
             while results:
                 yield results.popleft()
         for thread in others:
@@ -162,14 +184,12 @@ def _take_turns(workers: int, name: str, pieces: Iterable[tuple[Any, ...]]) -> I
                 thread.join()
 
 
-def _hand_out(
-    executor: Executor, workers: int, name: str, pieces: Iterable[tuple[Any, ...]]
-) -> Iterator[tuple[int, Any]]:
+def _hand_out(executor: Executor, workers: int, pieces: Iterable[Piece[R]]) -> Iterator[tuple[int, R]]:
     """Keep a few pieces per worker in flight; on the way out, cancel what has not started."""
-    waiting: dict[Future[Any], int] = {}
+    waiting: dict[Future[R], int] = {}
     try:
-        for index, arguments in enumerate(pieces):
-            waiting[executor.submit(call, name, arguments)] = index
+        for index, piece in enumerate(pieces):
+            waiting[executor.submit(_run, piece)] = index
             if len(waiting) >= _IN_FLIGHT * workers:
                 for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                     yield waiting.pop(future), future.result()

@@ -1,4 +1,4 @@
-"""What a kernel is given: the decoder, the prior and the recognition distribution as plain arrays."""
+"""What a kernel receives: the decoder, the prior and the recognition distribution as plain arrays."""
 
 from __future__ import annotations
 
@@ -13,26 +13,28 @@ Floats = NDArray[np.float64]
 
 
 class Decoder(NamedTuple):
-    """An MLP from K bits to L logits, the logits themselves, or both: then the given ones count.
+    """An MLP from K bits to L logits, the logits themselves, or both: then the logits count.
 
     sizes: (D + 1,) int64, the layers' widths from K to L. activation: the code of the one between layers.
     flat: for each layer its weights (fan_in, fan_out), row by row, then its biases (fan_out,); (0,) for no MLP.
-    given: (count, L) logits of `count` consecutive codes from code `given_first`; (0, 0) for none.
+    logits: (count, L), of `count` consecutive codes from `logits_from`; (0, 0) where the MLP computes them.
     """
 
     sizes: NDArray[np.int64]
     activation: int
     flat: Floats
-    given: Floats
-    given_first: int
+    logits: Floats
+    logits_from: int
 
 
 class Precise(NamedTuple):
-    """`codes` codes from `first` of a decoder whose logits a worker is to compute in double-double, then to give."""
+    """A decoder whose logits a worker is to compute in double-double.
+
+    with_units: whether the kernel needs the hidden units beside the logits.
+    """
 
     decoder: Decoder
-    first: int
-    codes: int
+    with_units: bool
 
 
 class Prior(NamedTuple):
@@ -48,12 +50,12 @@ class Prior(NamedTuple):
 class Groups(NamedTuple):
     """The cut of x into groups of bits, and where each row's patterns lie in their tables: see `kernels/groups.py`.
 
-    first: (G + 1,), the first bit of each group, at last L. start: (G + 1,), the first entry of each group, at last
-    their number. offsets: (tiles * G * 8,), 8 times the entry of row u of the tile, for every tile and group.
+    bit: (G + 1,), the first bit of each group, at last L. entry: (G + 1,), the first entry of each group's table, at
+    last their number. offsets: (tiles * G * 8,), 8 times the entry of row u of the tile, for every tile and group.
     """
 
-    first: NDArray[np.int64]
-    start: NDArray[np.int64]
+    bit: NDArray[np.int64]
+    entry: NDArray[np.int64]
     offsets: NDArray[np.int32]
     tiles: int
 
@@ -66,3 +68,7 @@ class Recognition(NamedTuple):
 
     probability: Floats
     log_probability: Floats
+
+    def of(self, rows: slice) -> Recognition:
+        """q for some of the rows; the empty one stays what it is."""
+        return self if len(self.probability) == 0 else Recognition(self.probability[rows], self.log_probability[rows])

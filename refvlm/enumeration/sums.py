@@ -7,14 +7,14 @@ no MLP are computed where the pieces are handed out, never in a worker.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import kernels
-from .blocks import MANY_ROWS, Road, Tree, code_pieces, row_pieces
-from .engine import Engine
+from .blocks import MANY_ROWS, Route, Tree, code_pieces, row_pieces
+from .engine import Engine, Piece, Task, task
 from .problem import Decoder, Precise, Prior, Recognition
 
 __all__ = [
@@ -32,6 +32,8 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 Bits = NDArray[np.uint8]
+Columns = tuple[Floats, ...]
+R = TypeVar("R")
 
 
 class Source(Protocol):
@@ -45,76 +47,75 @@ class Source(Protocol):
     foreign: bool
     network: Decoder | None
 
-    def piece(self, first: int, count: int) -> Decoder | Precise:
-        """The decoder for `count` codes from `first`."""
+    def piece(self, code: int, count: int, *, with_units: bool = False) -> Decoder | Precise:
+        """The decoder for `count` codes from `code`; with_units: its hidden units are needed as well."""
 
-    def pull(self, first: int, flat: Floats, logit_slopes: Floats) -> Floats:
+    def pullback(self, code: int, flat: Floats, logit_slopes: Floats) -> Floats:
         """The decoder's flat gradient from a kernel's: `flat` itself, or what `logit_slopes` imply."""
+
+    def named(self, flat: Floats) -> dict[str, Floats]:
+        """A flat gradient by the names of the decoder's parameters."""
 
 
 def _run(
-    name: str,
     source: Source,
     slices: list[slice],
-    arguments: Callable[[slice], tuple[Any, ...]],
+    task_of: Callable[[slice], Task[R]],
     engine: Engine,
-    road: Road = Road.STREAMED,
-) -> Iterator[tuple[int, int, Any]]:
-    """(code piece, row piece, result) of kernel(decoder, *arguments(rows), first, count) over the whole cut."""
-    codes = code_pieces(source.latents, road)
-    shares = [arguments(part) for part in slices]
+    route: Route = Route.STREAMED,
+    *,
+    with_units: bool = False,
+) -> Iterator[tuple[int, int, R]]:
+    """(code piece, row piece, result) of every slice of rows over the whole cut."""
+    codes = code_pieces(source.latents, route)
+    tasks = [task_of(rows) for rows in slices]
 
-    def pieces() -> Iterator[tuple[Any, ...]]:
-        for first in codes:
-            decoder = source.piece(first, codes.step)
-            for share in shares:
-                yield (decoder, *share, first, codes.step)
+    def pieces() -> Iterator[Piece[R]]:
+        for code in codes:
+            decoder = source.piece(code, codes.step, with_units=with_units)
+            for each in tasks:
+                yield each, decoder, code, codes.step
 
-    for index, result in engine.run(name, pieces(), len(codes) * len(slices), foreign=source.foreign):
+    for index, result in engine.run(pieces(), len(codes) * len(slices), foreign=source.foreign):
         yield index // len(slices), index % len(slices), result
 
 
 def _by_row(
-    name: str,
     source: Source,
     rows: int,
-    arguments: Callable[[slice], tuple[Any, ...]],
-    combine: Callable[[tuple[Floats, ...], tuple[Floats, ...]], tuple[Floats, ...]],
+    task_of: Callable[[slice], Task[Any]],
+    combine: Callable[[Columns, Columns], Columns],
     engine: Engine,
-    road: Road = Road.STREAMED,
+    route: Route = Route.STREAMED,
 ) -> list[Floats]:
     """Merge per-row results over the code pieces, then put the row pieces back together."""
-    slices, count = row_pieces(rows, road), len(code_pieces(source.latents, road))
-    trees: list[Tree[tuple[Floats, ...]]] = [Tree(count, combine) for _ in slices]
-    for code, part, result in _run(name, source, slices, arguments, engine, road):
-        trees[part].add(code, result if isinstance(result, tuple) else (result,))
+    slices, count = row_pieces(rows, route), len(code_pieces(source.latents, route))
+    trees: list[Tree[Columns]] = [Tree(count, combine) for _ in slices]
+    for code_piece, row_piece, result in _run(source, slices, task_of, engine, route):
+        trees[row_piece].add(code_piece, result if isinstance(result, tuple) else (result,))
     return [np.concatenate(column) for column in zip(*(tree.result for tree in trees), strict=True)]
 
 
-def _add(a: tuple[Floats, ...], b: tuple[Floats, ...]) -> tuple[Floats, ...]:
+def _add(a: Columns, b: Columns) -> Columns:
     return tuple(left + right for left, right in zip(a, b, strict=True))
-
-
-def _share(q: Recognition, rows: slice) -> Recognition:
-    return Recognition(q.probability[rows], q.log_probability[rows])
 
 
 class LogSum(NamedTuple):
     """p(x_n) = total * 2**power, eq. (3), (N,) each.
 
-    moment: (N, K), the part of total from codes with z_k = 1, or (N, 0). road: (N,), the Road each row took; the power
-    of a TABLED row is 0.
+    moment: (N, K), the part of total from codes with z_k = 1, or (N, 0). route: (N,), the Route each row took; the
+    power of a TABLED row is 0.
     """
 
     power: Floats
     total: Floats
     moment: Floats
-    road: NDArray[np.int64]
+    route: NDArray[np.int64]
 
 
 def no_sum(rows: int) -> LogSum:
     """In place of p(x_n), where the weights are q's."""
-    return LogSum(np.zeros(rows), np.ones(rows), np.zeros((rows, 0)), np.full(rows, Road.STREAMED))
+    return LogSum(np.zeros(rows), np.ones(rows), np.zeros((rows, 0)), np.full(rows, Route.STREAMED))
 
 
 def log_sum(source: Source, prior: Prior, x: Bits, engine: Engine, moments: bool = False) -> LogSum:
@@ -125,20 +126,17 @@ def log_sum(source: Source, prior: Prior, x: Bits, engine: Engine, moments: bool
     """
     if len(x) < MANY_ROWS:
         return _of_few(source, prior, x, engine, moments)
-    total, moment = _by_row(
-        "tabled_marginal",
-        source,
-        len(x),
-        lambda rows: (prior, kernels.get("pack")(x[rows]), rows.stop - rows.start, moments),
-        _add,
-        engine,
-        road=Road.TABLED,
-    )
-    power, road = np.zeros(len(x)), np.full(len(x), Road.TABLED)
+
+    def task_of(rows: slice) -> Task[tuple[Floats, Floats]]:
+        groups = kernels.groups.pack(x[rows])
+        return task(kernels.tables.tabled_marginal, prior, groups, rows.stop - rows.start, moments)
+
+    total, moment = _by_row(source, len(x), task_of, _add, engine, Route.TABLED)
+    power, route = np.zeros(len(x)), np.full(len(x), Route.TABLED)
     again = np.flatnonzero(total < _TABLE_FLOOR)
     if len(again) > 0:
-        power[again], total[again], moment[again], road[again] = _of_few(source, prior, x[again], engine, moments)
-    return LogSum(power, total, moment, road)
+        power[again], total[again], moment[again], route[again] = _of_few(source, prior, x[again], engine, moments)
+    return LogSum(power, total, moment, route)
 
 
 _TABLE_FLOOR = 2.0**-900
@@ -146,37 +144,34 @@ _TABLE_FLOOR = 2.0**-900
 
 
 def _of_few(source: Source, prior: Prior, x: Bits, engine: Engine, moments: bool) -> LogSum:
-    """`log_sum` of rows one by one; what they share is the decoder's work."""
-    merge = kernels.get("merge")
-    split = _linear_split(source, prior)
-    road, name = (Road.LINEAR, "linear_marginal") if split else (Road.STREAMED, "marginal")
-    power, total, moment = _by_row(
-        name,
-        source,
-        len(x),
-        lambda rows: (prior, x[rows], moments, *split),
-        lambda a, b: merge(*a, *b),
-        engine,
-        road=road,
-    )
-    return LogSum(power, total, moment, np.full(len(x), road))
+    """`log_sum` of rows one by one; the decoder's work is done once for all of them."""
+    low, together = _linear_split(source, prior)
+
+    def task_of(rows: slice) -> Task[tuple[Floats, Floats, Floats]]:
+        if low > 0:
+            return task(kernels.linear.linear_marginal, prior, x[rows], moments, low, together)
+        return task(kernels.marginal.marginal, prior, x[rows], moments)
+
+    merge, route = kernels.marginal.merge, Route.LINEAR if low > 0 else Route.STREAMED
+    power, total, moment = _by_row(source, len(x), task_of, lambda a, b: merge(*a, *b), engine, route)
+    return LogSum(power, total, moment, np.full(len(x), route))
 
 
-def _linear_split(source: Source, prior: Prior) -> tuple[int, ...]:
-    """What the linear kernel needs to know, or () where it cannot serve: see `kernels/linear.py`."""
+def _linear_split(source: Source, prior: Prior) -> tuple[int, int]:
+    """What the linear kernel needs to know, or (0, 0) where it cannot serve: see `kernels/linear.py`."""
     if source.network is None or len(source.network.sizes) > 2 or len(prior.table) > 0:
-        return ()
-    bits = code_pieces(source.latents, Road.LINEAR).step.bit_length() - 1
-    low, together = kernels.get("linear_split")(source.network, bits)
-    return (low, together) if low else ()
+        return 0, 0
+    bits = code_pieces(source.latents, Route.LINEAR).step.bit_length() - 1
+    return kernels.linear.linear_split(source.network, bits)
 
 
 def piece_sums(source: Source, prior: Prior, x: Bits, engine: Engine) -> tuple[Floats, Floats]:
     """p(x_n, z) summed over each code piece: (power, total), (pieces, N) each."""
     count, slices = len(code_pieces(source.latents)), row_pieces(len(x))
     power, total = np.empty((count, len(x))), np.empty((count, len(x)))
-    for code, part, result in _run("marginal", source, slices, lambda rows: (prior, x[rows], False), engine):
-        power[code, slices[part]], total[code, slices[part]] = result[:2]
+    results = _run(source, slices, lambda rows: task(kernels.marginal.marginal, prior, x[rows], False), engine)
+    for code_piece, row_piece, result in results:
+        power[code_piece, slices[row_piece]], total[code_piece, slices[row_piece]] = result[:2]
     return power, total
 
 
@@ -184,28 +179,35 @@ def joint_table(source: Source, prior: Prior, x: Bits, engine: Engine) -> Floats
     """log p(x_n, z) for every code, (N, 2**K)."""
     table = np.empty((len(x), 1 << source.latents))
     codes, slices = code_pieces(source.latents), row_pieces(len(x))
-    for code, part, result in _run("joint_table", source, slices, lambda rows: (prior, x[rows]), engine):
-        table[slices[part], codes[code] : codes[code] + codes.step] = result
+    results = _run(source, slices, lambda rows: task(kernels.joint.joint_table, prior, x[rows]), engine)
+    for code_piece, row_piece, result in results:
+        table[slices[row_piece], codes[code_piece] : codes[code_piece] + codes.step] = result
     return table
 
 
 def moments(source: Source, prior: Prior, q: Recognition, x: Bits, engine: Engine) -> tuple[Floats, Floats]:
     """E_q[z_k log p(x_n, z)], (N, K), and E_q[log p(x_n, z)], (N,)."""
-    moment, mass = _by_row("moments", source, len(x), lambda rows: (prior, _share(q, rows), x[rows]), _add, engine)
+    moment, mass = _by_row(
+        source, len(x), lambda rows: task(kernels.moments.moments, prior, q.of(rows), x[rows]), _add, engine
+    )
     return moment, mass
 
 
 def reconstruction(source: Source, q: Recognition, x: Bits, engine: Engine) -> Floats:
     """E_q[log p(x_n | z)], (N,)."""
-    (likelihood,) = _by_row("reconstruction", source, len(x), lambda rows: (_share(q, rows), x[rows]), _add, engine)
+    (likelihood,) = _by_row(
+        source, len(x), lambda rows: task(kernels.bound.reconstruction, q.of(rows), x[rows]), _add, engine
+    )
     return likelihood
 
 
 def divergence(source: Source, prior: Prior, q: Recognition, x: Bits, log_px: Floats, engine: Engine) -> Floats:
     """KL(q || p(z | x_n)), eq. (7), (N,)."""
-    (kl,) = _by_row(
-        "divergence", source, len(x), lambda rows: (prior, _share(q, rows), x[rows], log_px[rows]), _add, engine
-    )
+
+    def task_of(rows: slice) -> Task[Floats]:
+        return task(kernels.bound.divergence, prior, q.of(rows), x[rows], log_px[rows])
+
+    (kl,) = _by_row(source, len(x), task_of, _add, engine)
     return kl
 
 
@@ -216,28 +218,28 @@ def gradient(
 
     See `kernels/gradient.py`. The tabled rows come first. Rows merge within a code piece, then the code pieces.
     """
-    order = np.argsort(sums.road != Road.TABLED, kind="stable")
+    order = np.argsort(sums.route != Route.TABLED, kind="stable")
     x, row_weights, power, total = x[order], row_weights[order], sums.power[order], sums.total[order]
-    leading = int((sums.road == Road.TABLED).sum())
-    codes, slices = code_pieces(source.latents, road=Road.TABLED), row_pieces(len(x), road=Road.TABLED)
+    all_tabled = int((sums.route == Route.TABLED).sum())
+    codes, slices = code_pieces(source.latents, Route.TABLED), row_pieces(len(x), Route.TABLED)
     code_mass = np.zeros(len(prior.table))
-    inner: dict[int, Tree[tuple[Floats, ...]]] = {}
+    inner: dict[int, Tree[Columns]] = {}
     left: dict[int, int] = {}
-    outer: Tree[tuple[Floats, ...]] = Tree(len(codes), _add)
+    outer: Tree[Columns] = Tree(len(codes), _add)
 
-    def arguments(rows: slice) -> tuple[Any, ...]:
-        tabled = min(max(leading - rows.start, 0), rows.stop - rows.start)
-        share = _share(q, rows) if len(q.probability) > 0 else q
-        return prior, share, x[rows], kernels.get("pack")(x[rows]), row_weights[rows], power[rows], total[rows], tabled
+    def task_of(rows: slice) -> Task[tuple[Floats, Floats, Floats, Floats]]:
+        part, tabled = x[rows], min(max(all_tabled - rows.start, 0), rows.stop - rows.start)
+        groups, kernel = kernels.groups.pack(part), kernels.gradient.gradient
+        return task(kernel, prior, q.of(rows), part, groups, row_weights[rows], power[rows], total[rows], tabled)
 
-    for code, part, result in _run("gradient", source, slices, arguments, engine, road=Road.TABLED):
-        inner.setdefault(code, Tree(len(slices), _add)).add(part, result)
-        left[code] = left.get(code, len(slices)) - 1
-        if left[code] == 0:
-            del left[code]
-            first = codes[code]
-            flat, bit_mass, masses, logit_slopes = inner.pop(code).result
-            code_mass[first : first + len(masses)] = masses
-            outer.add(code, (source.pull(first, flat, logit_slopes), bit_mass))
+    for code_piece, row_piece, result in _run(source, slices, task_of, engine, Route.TABLED, with_units=True):
+        inner.setdefault(code_piece, Tree(len(slices), _add)).add(row_piece, result)
+        left[code_piece] = left.get(code_piece, len(slices)) - 1
+        if left[code_piece] == 0:
+            del left[code_piece]
+            code = codes[code_piece]
+            flat, bit_mass, masses, logit_slopes = inner.pop(code_piece).result
+            code_mass[code : code + len(masses)] = masses
+            outer.add(code_piece, (source.pullback(code, flat, logit_slopes), bit_mass))
     flat, bit_mass = outer.result
     return flat, bit_mass, code_mass

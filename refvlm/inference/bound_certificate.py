@@ -30,12 +30,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..enumeration.blocks import LOW_BITS, Road, depth
+from ..enumeration.blocks import Route, depth
+from ..enumeration.kernels import constants
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
 from ..model.recognition import AmortisedPosterior, FactorisedPosterior
-from .certificate import LOG_2, SLACK, JointError, U, gamma, joint_error, logit_errors, misfit_depth
+from .certificate import LOG_2, SLACK, JointError, U, few_terms_depth, gamma, joint_error, logit_errors
 
 __all__ = ["expectation_error", "kl_error", "vlb_error"]
 
@@ -65,7 +66,8 @@ def vlb_error(
 
 def expectation_error(latents: int, magnitude: Floats) -> Floats:
     """Of E_q of an exact table with entries of one sign, whose magnitude is given, (N,)."""
-    error: Floats = (6 * latents * U + gamma(LOW_BITS + 2 ** max(latents - LOW_BITS, 0))) * magnitude
+    low = constants.LOW_BITS
+    error: Floats = (6 * latents * U + gamma(low + 2 ** max(latents - low, 0))) * magnitude
     return error
 
 
@@ -85,14 +87,14 @@ def kl_error(
 
 def _tabulated(model: BernoulliLVM, prior_error: float, *, prior: bool) -> JointError:
     """The error of log p(x, z), or of log p(x | z), where sigmoids' logarithms are tabulated."""
-    relative = 7 + misfit_depth(model.observed)
+    relative = 7 + few_terms_depth(model.observed)
     if prior and isinstance(model.prior, Bernoulli):
         relative = max(relative, 7 + model.latents + 2)
     return joint_error(model, np.zeros(1), np.full(1, relative + 1.0), prior_error)
 
 
 def _depth(latents: int) -> int:
-    return depth(latents, Road.STREAMED) + 64
+    return depth(latents, Route.STREAMED) + constants.ROWS
 
 
 def _encoder_error(q: FactorisedPosterior) -> float:

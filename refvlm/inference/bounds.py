@@ -11,6 +11,7 @@ KL = KL(q1 || p(z1 | x)) + E_q1[KL(q(z2 | z1) || p(z2 | z1))].
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from typing import Literal, NamedTuple, overload
 
@@ -20,13 +21,13 @@ from numpy.typing import ArrayLike, NDArray
 from ..checks import as_binary, as_weights
 from ..enumeration import kernels, sums
 from ..enumeration.engine import Engine, Progress
-from ..enumeration.problem import Prior, Recognition
-from ..model.bernoulli import Bernoulli
-from ..model.latent_variable import BernoulliLVM, prefixed, under
-from ..model.mlp import Parameters
-from ..model.recognition import ChainPosterior, FactorisedPosterior, Posterior
-from . import arrays, exact
+from ..model.latent_variable import BernoulliLVM
+from ..model.parameters import Parameters, prefixed
+from ..model.recognition import ChainPosterior, Posterior
+from . import arrays
 from .bound_certificate import expectation_error, kl_error, vlb_error
+from .exact import Marginal, marginal_pass, prior_gradient, prior_pass, table_prior
+from .layers import Layer, prepare
 
 __all__ = ["Decomposition", "VLBTerms", "decompose", "grad_vlb", "kl", "vlb", "vlb_terms"]
 
@@ -88,10 +89,8 @@ def vlb(
     (N,) bounds on the rounding error (proof in `refvlm.inference.bound_certificate`). x and the rest as in
     `log_marginal`.
     """
-    arrays.check_posterior(arrays.check_model(model), q)
-    terms, error = _terms(model, q, as_binary("x", x, model.observed), Engine(workers, executor, progress))
-    value = terms.prior + terms.reconstruction + terms.entropy
-    return (value, error) if with_error else value
+    result = _bound_pass(_checked(model, q, x), Engine(workers, executor, progress))
+    return (result.value, result.error) if with_error else result.value
 
 
 def vlb_terms(
@@ -104,44 +103,50 @@ def vlb_terms(
     progress: Progress | None = None,
 ) -> VLBTerms:
     """The three terms of the VLB, eq. (10): .prior, .reconstruction, .entropy, (N,) nats each. See `vlb`."""
+    return _bound_pass(_checked(model, q, x), Engine(workers, executor, progress)).terms
+
+
+def _checked(model: BernoulliLVM, q: Posterior, x: ArrayLike) -> Sequence[Layer]:
+    """The layers, once model, q and x are what they should be."""
     arrays.check_posterior(arrays.check_model(model), q)
-    return _terms(model, q, as_binary("x", x, model.observed), Engine(workers, executor, progress))[0]
+    return prepare(model, as_binary("x", x, model.observed), q)
 
 
-def _terms(model: BernoulliLVM, q: Posterior, x: Bits, engine: Engine) -> tuple[VLBTerms, Floats]:
-    """The terms and a bound on the rounding error of their sum."""
-    if len(x) == 0:
-        return VLBTerms(np.zeros(0), np.zeros(0), np.zeros(0)), np.zeros(0)
-    first = _first(q)
-    share = arrays.recognition(first, x)[1]
-    reconstruction = sums.reconstruction(arrays.source(model.decoder), share, x, engine)
-    if isinstance(model.prior, Bernoulli):
-        prior, entropy = kernels.get("prior_and_entropy")(share, arrays.prior_bits(model.prior).bits)
-        return VLBTerms(prior, reconstruction, entropy), vlb_error(model, first, prior, reconstruction, entropy, 0.0)
-    _, entropy = kernels.get("prior_and_entropy")(share, np.zeros((2, model.latents)))
-    if isinstance(q, ChainPosterior):
-        above, errors = _terms(model.prior, q.above, arrays.all_codes(model.latents), engine)
-        tables = np.stack([above.prior + above.reconstruction, above.entropy])
-        prior, entropy_above = _expectation(share, tables).T
-        entropy, table_error = entropy + entropy_above, float(errors.max())
-    else:
-        found, table_error = exact.log_prior_arrays(model.prior, engine)
-        prior = _expectation(share, found.table[None])[:, 0]
-    error = vlb_error(model, first, prior, reconstruction, entropy, table_error)
-    if isinstance(q, ChainPosterior):
+class _Bound(NamedTuple):
+    """What the pass for the VLB leaves for a layer: the terms, and a bound on the rounding error of their sum."""
+
+    terms: VLBTerms
+    error: Floats
+
+    @property
+    def value(self) -> Floats:
+        """The VLB, (N,)."""
+        return self.terms.prior + self.terms.reconstruction + self.terms.entropy
+
+
+def _bound_pass(layers: Sequence[Layer], engine: Engine) -> _Bound:
+    """The VLB of the lowest layer; of a chain from the highest stage downwards."""
+    layer, *upper = layers
+    if len(layer.x) == 0:
+        return _Bound(VLBTerms(np.zeros(0), np.zeros(0), np.zeros(0)), np.zeros(0))
+    model, q, stage = layer.model, layer.q, layer.stage
+    assert stage is not None
+    reconstruction = sums.reconstruction(layer.source, q, layer.x, engine)
+    closed = arrays.log_probabilities(model.top).bits if not upper else np.zeros((2, model.latents))
+    prior, entropy = kernels.bernoulli.prior_and_entropy(q, closed)
+    table_error, entropy_above = 0.0, None
+    if upper and upper[0].stage is not None:
+        above = _bound_pass(upper, engine)
+        tables = np.stack([above.terms.prior + above.terms.reconstruction, above.terms.entropy])
+        prior, entropy_above = kernels.bound.expectation(q, tables).T
+        entropy, table_error = entropy + entropy_above, float(above.error.max())
+    elif upper:
+        table, table_error, _ = prior_pass(layers, engine)
+        prior = kernels.bound.expectation(q, table.table[None])[:, 0]
+    error = vlb_error(model, stage, prior, reconstruction, entropy, table_error)
+    if entropy_above is not None:
         error = error + expectation_error(model.latents, entropy_above)
-    return VLBTerms(prior, reconstruction, entropy), error
-
-
-def _first(q: Posterior) -> FactorisedPosterior:
-    """The stage next to x."""
-    return q.stages[0] if isinstance(q, ChainPosterior) else q
-
-
-def _expectation(share: Recognition, tables: Floats) -> Floats:
-    """E_q[table(z)], (N, T)."""
-    expected: Floats = kernels.get("expectation")(share, tables)
-    return expected
+    return _Bound(VLBTerms(prior, reconstruction, entropy), error)
 
 
 @overload
@@ -169,27 +174,24 @@ def kl(
     With a `ChainPosterior` the divergence over all layers jointly. with_error=True: also (N,) bounds on the rounding
     error. Arguments as in `log_marginal`.
     """
-    arrays.check_posterior(arrays.check_model(model), q)
-    rows, engine = as_binary("x", x, model.observed), Engine(workers, executor, progress)
-    value, error = _kl(q, model, exact.evidence(model, rows, engine), rows, engine)
+    engine = Engine(workers, executor, progress)
+    value, error = _divergence_pass(marginal_pass(_checked(model, q, x), engine), engine)
     return (value, error) if with_error else value
 
 
-def _kl(q: Posterior, model: BernoulliLVM, found: exact.Evidence, x: Bits, engine: Engine) -> tuple[Floats, Floats]:
-    """The divergence, given the first pass, and a bound on its rounding error."""
-    if len(x) == 0:
+def _divergence_pass(marginal: Marginal, engine: Engine) -> tuple[Floats, Floats]:
+    """The divergence, given what the pass for log p(x) left, and a bound on its rounding error."""
+    layer, prior, _, log_px = marginal
+    if len(layer.x) == 0:
         return np.zeros(0), np.zeros(0)
-    first = _first(q)
-    share = arrays.recognition(first, x)[1]
-    gap = sums.divergence(found.source, found.prior, share, x, found.log_px, engine)
-    error = kl_error(model, first, gap, found.log_px, found.error, found.prior_error)
-    if isinstance(q, ChainPosterior):
-        assert isinstance(model.prior, BernoulliLVM)
-        codes = arrays.all_codes(model.latents)
-        above, errors = _kl(q.above, model.prior, exact.evidence(model.prior, codes, engine), codes, engine)
-        expected = _expectation(share, above[None])[:, 0]
+    assert layer.stage is not None
+    gap = sums.divergence(layer.source, prior.arrays, layer.q, layer.x, log_px, engine)
+    error = kl_error(layer.model, layer.stage, gap, log_px, marginal.error, prior.error)
+    if prior.above is not None and prior.above.layer.stage is not None:
+        above, errors = _divergence_pass(prior.above, engine)
+        expected = kernels.bound.expectation(layer.q, above[None])[:, 0]
         gap, finite = gap + expected, np.isfinite(expected)
-        error = error + float(errors.max()) + expectation_error(model.latents, np.where(finite, expected, 0.0))
+        error = error + float(errors.max()) + expectation_error(layer.model.latents, np.where(finite, expected, 0.0))
         error = np.where(np.isfinite(gap), error, 0.0)
     return gap, error
 
@@ -207,15 +209,14 @@ def decompose(
 
     Arguments as in `log_marginal`; q as in `vlb`.
     """
-    arrays.check_posterior(arrays.check_model(model), q)
-    rows, engine = as_binary("x", x, model.observed), Engine(workers, executor, progress)
-    found = exact.evidence(model, rows, engine)
-    terms, bound_error = _terms(model, q, rows, engine)
-    bound = terms.prior + terms.reconstruction + terms.entropy
-    gap, gap_error = _kl(q, model, found, rows, engine)
+    layers, engine = _checked(model, q, x), Engine(workers, executor, progress)
+    marginal, bound = marginal_pass(layers, engine), _bound_pass(layers, engine)
+    gap, gap_error = _divergence_pass(marginal, engine)
     with np.errstate(invalid="ignore"):
-        residual = np.where(np.isneginf(bound) & np.isposinf(gap), 0.0, found.log_px - (bound + gap))
-    return Decomposition(found.log_px, bound, gap, residual, found.error, bound_error, gap_error)
+        residual = np.where(
+            np.isneginf(bound.value) & np.isposinf(gap), 0.0, marginal.log_px - (bound.value + gap)
+        )
+    return Decomposition(marginal.log_px, bound.value, gap, residual, marginal.error, bound.error, gap_error)
 
 
 def grad_vlb(
@@ -233,74 +234,54 @@ def grad_vlb(
     weights: (N,), None for ones. The gradient with respect to an infinite logit is 0. Raises ValueError where the
     VLB is -inf and so has no gradient. Other arguments as in `log_marginal`.
     """
-    arrays.check_posterior(arrays.check_model(model), q)
-    rows = as_binary("x", x, model.observed)
-    gradient = _grad(model, q, rows, as_weights(weights, len(rows)), Engine(workers, executor, progress))
+    layers = _checked(model, q, x)
     names = prefixed("model.", model.parameters()) | prefixed("posterior.", q.parameters())
+    if len(layers[0].x) == 0:
+        return {name: np.zeros_like(value) for name, value in names.items()}
+    row_weights = as_weights(weights, len(layers[0].x))
+    of_model, of_stages = _gradient_pass(layers, row_weights, Engine(workers, executor, progress))
+    gradient = prefixed("model.", of_model)
+    for depth, stage in enumerate(of_stages):
+        gradient |= prefixed(f"posterior.{depth}." if isinstance(q, ChainPosterior) else "posterior.", stage)
     return {name: gradient[name] for name in names}
 
 
-def _grad(model: BernoulliLVM, q: Posterior, x: Bits, weights: Floats, engine: Engine) -> Parameters:
-    if len(x) == 0:
-        names = prefixed("model.", model.parameters()) | prefixed("posterior.", q.parameters())
-        return {name: np.zeros_like(value) for name, value in names.items()}
-    first = _first(q)
-    logits, share = arrays.recognition(first, x)
-    prior, above = _prior_for(model, q, engine)
-    source = arrays.source(model.decoder)
-    moment, expected = sums.moments(source, prior, share, x, engine)
+def _gradient_pass(
+    layers: Sequence[Layer], weights: Floats, engine: Engine
+) -> tuple[Parameters, list[Parameters]]:
+    """The gradient in the model's parameters, and in those of each stage of q, from the lowest layer upwards."""
+    layer, *upper = layers
+    chained = bool(upper) and upper[0].stage is not None
+    if chained:  # what stands for log p(z) under q is the VLB of the layers above
+        prior, above = table_prior(_bound_pass(upper, engine).value, layer.model.latents), None
+    else:
+        prior, _, above = prior_pass(layers, engine)
+    moment, expected = sums.moments(layer.source, prior, layer.q, layer.x, engine)
     infinite = np.isneginf(expected)
     if infinite.any():
         raise ValueError(
             f"posterior: puts mass on a z of zero prior probability for row {int(np.argmax(infinite))} of x, where the "
             "VLB is -inf; wanted a q that vanishes wherever the prior does"
         )
-    flat, bit_mass, code_mass = sums.gradient(source, prior, share, x, weights, sums.no_sum(len(x)), engine)
-    decoder = prefixed("model.decoder.", arrays.named(source, flat))
-    slopes = _logit_slopes(logits, share, moment, expected) * weights[:, None]
-    recognition = arrays.recognition_gradient(first, x, slopes)
-    if isinstance(model.prior, Bernoulli):
-        upper = prefixed("model.prior.", exact.prior_gradient(model.prior, bit_mass, weights.sum()))
-        return upper | decoder | prefixed("posterior.", recognition)
-    codes = arrays.all_codes(model.latents)
-    if above is None:
-        deeper = exact.grad_log_marginal(
-            model.prior, codes, code_mass, workers=engine.workers, executor=engine.executor, progress=engine.progress
-        )
-        return prefixed("model.prior.", deeper) | decoder | prefixed("posterior.", recognition)
-    deeper = _grad(model.prior, above, codes, code_mass, engine)
-    return (
-        prefixed("model.prior.", under("model.", deeper))
-        | decoder
-        | prefixed("posterior.0.", recognition)
-        | _one_stage_up(under("posterior.", deeper), isinstance(above, ChainPosterior))
+    flat, bit_mass, code_mass = sums.gradient(
+        layer.source, prior, layer.q, layer.x, weights, sums.no_sum(len(layer.x)), engine
     )
+    assert layer.stage is not None
+    slopes = _logit_slopes(layer, moment, expected) * weights[:, None]
+    stages = [arrays.recognition_gradient(layer.stage, layer.x, slopes)]
+    if chained:
+        deeper, higher_stages = _gradient_pass(upper, code_mass, engine)
+        stages += higher_stages
+    elif above is not None:
+        deeper = above.gradient(code_mass, engine)
+    else:
+        deeper = prior_gradient(layer.model.top, bit_mass, weights.sum())
+    return prefixed("prior.", deeper) | prefixed("decoder.", layer.source.named(flat)), stages
 
 
-def _prior_for(model: BernoulliLVM, q: Posterior, engine: Engine) -> tuple[Prior, Posterior | None]:
-    """What stands for log p(z1) under q, and the posterior of the layers above if q is a chain."""
-    if isinstance(q, ChainPosterior):
-        assert isinstance(model.prior, BernoulliLVM)
-        terms, _ = _terms(model.prior, q.above, arrays.all_codes(model.latents), engine)
-        table = terms.prior + terms.reconstruction + terms.entropy
-        return Prior(np.zeros((2, model.latents)), table), q.above
-    return exact.log_prior_arrays(model.prior, engine)[0], None
-
-
-def _logit_slopes(logits: Floats, share: Recognition, moment: Floats, expected: Floats) -> Floats:
+def _logit_slopes(layer: Layer, moment: Floats, expected: Floats) -> Floats:
     """d VLB / d logits of q, (N, K): the covariance of z_k with log p(x, z), plus the entropy's; see `moments.py`."""
-    off, on = share.probability[:, 0], share.probability[:, 1]
-    finite = np.isfinite(logits)
-    entropy = -on * off * np.where(finite, logits, 0.0)
+    off, on = layer.q.probability[:, 0], layer.q.probability[:, 1]
+    finite = np.isfinite(layer.logits)
+    entropy = -on * off * np.where(finite, layer.logits, 0.0)
     return np.where(finite, moment - on * expected[:, None] + entropy, 0.0)
-
-
-def _one_stage_up(parameters: Parameters, chained: bool) -> Parameters:
-    """Names of the upper stages' gradients as the whole chain knows them."""
-    if not chained:
-        return prefixed("posterior.1.", parameters)
-    moved = {}
-    for name, value in parameters.items():
-        depth, rest = name.split(".", 1)
-        moved[f"posterior.{int(depth) + 1}.{rest}"] = value
-    return moved

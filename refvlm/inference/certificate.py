@@ -52,7 +52,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..activations import ACTIVATIONS
-from ..enumeration.blocks import Road, depth
+from ..enumeration.blocks import Route, depth
+from ..enumeration.kernels import constants
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
@@ -67,12 +68,12 @@ __all__ = [
     "joint_error",
     "logit_errors",
     "mean_error",
-    "misfit_depth",
+    "few_terms_depth",
     "needs_precision",
 ]
 
 Floats = NDArray[np.float64]
-Roads = NDArray[np.int64]
+Routes = NDArray[np.int64]
 
 U = 2.0**-53
 SLACK = 1.01
@@ -110,39 +111,43 @@ def joint_error(model: BernoulliLVM, absolute: Floats, relative: Floats, prior_e
     return JointError((offset + errors.sum(), offset), (slope, steeper))
 
 
-def error_bound(model: BernoulliLVM, log_px: Floats, road: Roads, prior_error: float) -> Floats:
+def error_bound(model: BernoulliLVM, log_px: Floats, route: Routes, prior_error: float) -> Floats:
     """Bounds on |computed - exact| log p(x), (N,), for the computed values log_px (N,).
 
-    road: (N,), how each row was summed. prior_error: the largest error in the table of a prior that is a model, else 0.
+    route: (N,), the kernel that summed each row. prior_error: the largest error in the table of a deep prior, else 0.
     """
-    joint = _summed_joint(model, road, prior_error).average(-log_px + model.latents * LOG_2)
-    bound: Floats = SLACK * (joint + _addition(model.latents, road) + 3 * U + U * np.abs(log_px))
+    joint = _summed_joint(model, route, prior_error).average(-log_px + model.latents * LOG_2)
+    bound: Floats = SLACK * (joint + _addition(model.latents, route) + 3 * U + U * np.abs(log_px))
     return bound
 
 
-def mean_error(model: BernoulliLVM, mean: Floats, log_px: Floats, road: Roads, prior_error: float) -> Floats:
+def mean_error(model: BernoulliLVM, mean: Floats, log_px: Floats, route: Routes, prior_error: float) -> Floats:
     """Step 6: bounds on the errors of posterior means E[z_k | x], (N, K)."""
-    whole = error_bound(model, log_px, road, prior_error)[:, None]
-    joint = _summed_joint(model, road[:, None], prior_error)
+    whole = error_bound(model, log_px, route, prior_error)[:, None]
+    joint = _summed_joint(model, route[:, None], prior_error)
     part = joint.average(-log_px[:, None] - np.log(np.maximum(mean, 2.0**-1022)) + model.latents * LOG_2)
-    part = part + _addition(model.latents, road, moments=True)[:, None]
+    part = part + _addition(model.latents, route, moments=True)[:, None]
     relative = whole + part + 3 * U
     bound: Floats = SLACK * mean * np.where(relative < 1, relative * (1 + relative), np.inf) + 2.0**-100
     return np.minimum(bound, 1.0)
 
 
-def _summed_joint(model: BernoulliLVM, road: Roads, prior_error: float) -> JointError:
-    """The error of one term on each road."""
+def _summed_joint(model: BernoulliLVM, route: Routes, prior_error: float) -> JointError:
+    """The error of one term on each route."""
     observed = model.observed
-    product = np.array([3 * observed + 1, 6 * observed + 3, 4 * observed + 20])
+    products = {
+        Route.STREAMED: constants.STREAMED_PRODUCT, Route.TABLED: constants.TABLED_PRODUCT,
+        Route.LINEAR: constants.LINEAR_TERM,
+    }  # fmt: skip
+    product = np.array([products[r].each * observed + products[r].more for r in Route])
     prior = _prior_relative(model)
-    relative = np.where(road == Road.STREAMED, max(misfit_depth(observed), prior), prior)
-    return joint_error(model, product[road] + 4.0, relative + 5.0, prior_error)
+    relative = np.where(route == Route.STREAMED, max(few_terms_depth(observed), prior), prior)
+    return joint_error(model, product[route] + 4.0, relative + 5.0, prior_error)
 
 
-def misfit_depth(observed: int) -> int:
-    """Additions that a term of a sum over i goes through: runs of 16."""
-    return min(observed, 16) + math.ceil(observed / 16)
+def few_terms_depth(observed: int) -> int:
+    """Additions that a term of a sum over i goes through: so many terms at a time."""
+    return min(observed, constants.FEW_TERMS) + math.ceil(observed / constants.FEW_TERMS)
 
 
 def _prior_relative(model: BernoulliLVM) -> int:
@@ -150,9 +155,9 @@ def _prior_relative(model: BernoulliLVM) -> int:
     return 7 + model.latents + 2 if isinstance(model.prior, Bernoulli) else 0
 
 
-def _addition(latents: int, road: Roads, *, moments: bool = False) -> Floats:
+def _addition(latents: int, route: Routes, *, moments: bool = False) -> Floats:
     """Step 5: the relative error of adding terms, those of log p(x) or of its moments, and of losing some."""
-    depths = np.array([depth(latents, r, moments=moments) for r in Road])[road]
+    depths = np.array([depth(latents, r, moments=moments) for r in Route])[route]
     error: Floats = gamma(depths) + 2.0 ** (latents - 120)
     return error
 
@@ -197,7 +202,7 @@ def _through(values: Floats, weights: Floats) -> Floats:
 
 
 def _dense_rounding(fan_in: int, precise: bool) -> float:
-    """gamma of a dense layer: of the longest chain of its runs of 64, or of the sum of rests in double-double."""
+    """gamma of a dense layer: of the longest chain of its runs, or of the sum of rests in double-double."""
     if precise:
         return (fan_in**2 + fan_in + 8) * U**2
-    return float(gamma(min(fan_in, 64) + math.ceil(fan_in / 64) + 1))
+    return float(gamma(min(fan_in, constants.RUN) + math.ceil(fan_in / constants.RUN) + 1))

@@ -12,8 +12,8 @@ from scipy.special import expit, log_expit, logsumexp, xlogy
 
 from .. import bits
 from ..model.bernoulli import Bernoulli
-from ..model.latent_variable import BernoulliLVM, prefixed
-from ..model.mlp import Parameters
+from ..model.latent_variable import BernoulliLVM
+from ..model.parameters import Parameters, prefixed
 from ..model.recognition import FactorisedPosterior
 
 __all__ = [

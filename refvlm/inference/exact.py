@@ -1,11 +1,12 @@
 """Exact inference by enumeration: log p(x) of eq. (3), the posterior of eq. (6), the gradient of eq. (5).
 
-A deep model is enumerated layer by layer: its prior is tabulated over the codes of the layer next to x by the
-same sum one layer up, and gradients come back the same way, weighted by the mass that each code received.
+A deep model is enumerated layer by layer: downwards a layer's log p(z) is the table of log p over the codes, which the
+layer above has summed; upwards the gradient of a layer is weighted by the mass that each of its codes received below.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from typing import Literal, NamedTuple, overload
 
@@ -16,69 +17,92 @@ from .. import bits
 from ..checks import as_binary, as_weights, check_count, check_fits, check_generator
 from ..enumeration import kernels, sums
 from ..enumeration.blocks import code_pieces
-from ..enumeration.engine import Engine, Progress, call
-from ..enumeration.problem import Prior
-from ..enumeration.sums import LogSum, Source
+from ..enumeration.engine import Engine, Progress, task
+from ..enumeration.problem import Prior, Recognition
+from ..enumeration.sums import LogSum
 from ..model.bernoulli import Bernoulli
-from ..model.latent_variable import BernoulliLVM, prefixed
-from ..model.mlp import Parameters
+from ..model.latent_variable import BernoulliLVM
+from ..model.parameters import Parameters, prefixed
 from . import arrays
 from .certificate import error_bound, mean_error
+from .layers import Layer, prepare
 
 __all__ = [
-    "Evidence",
-    "evidence",
+    "LayerPrior",
+    "Marginal",
     "grad_log_marginal",
-    "log_marginal",
     "log_joint_table",
+    "log_marginal",
     "log_marginal_and_grad",
-    "log_prior_arrays",
+    "marginal_pass",
     "posterior",
     "posterior_mean",
     "prior_gradient",
+    "prior_pass",
     "sample_posterior",
+    "table_prior",
 ]
 
 Floats = NDArray[np.float64]
 Bits = NDArray[np.uint8]
+_BY_POSTERIOR = Recognition(np.zeros((0, 2, 0)), np.zeros((0, 2, 0)))
+"""In place of a q: the weights are the posterior's."""
 
 
-class Evidence(NamedTuple):
-    """What a pass over {0,1}^K leaves: the sums p(x_n) and their logarithms.
+class LayerPrior(NamedTuple):
+    """log p(z) of a layer as kernels take it; a bound on the error of each entry of a table; what made the table."""
 
-    prior_error: a bound on the error of each entry in the table of a prior that is a model.
-    """
+    arrays: Prior
+    error: float
+    above: Marginal | None = None
 
-    model: BernoulliLVM
-    source: Source
-    prior: Prior
+
+class Marginal(NamedTuple):
+    """What the pass for log p(x) leaves for a layer: the prior, the sums p(x_n) and their logarithms, (N,) nats."""
+
+    layer: Layer
+    prior: LayerPrior
     sums: LogSum
     log_px: Floats
-    prior_error: float
 
     @property
     def error(self) -> Floats:
         """A bound on the rounding error of log_px, (N,)."""
-        return error_bound(self.model, self.log_px, self.sums.road, self.prior_error)
+        return error_bound(self.layer.model, self.log_px, self.sums.route, self.prior.error)
+
+    def gradient(self, weights: Floats, engine: Engine) -> Parameters:
+        """The gradient of sum_n weights_n log p(x_n), eq. (5), by the names of the layer's model."""
+        source = self.layer.source
+        flat, bit_mass, code_mass = sums.gradient(
+            source, self.prior.arrays, _BY_POSTERIOR, self.layer.x, weights, self.sums, engine
+        )
+        above = self.prior.above
+        if above is None:
+            upper = prior_gradient(self.layer.model.top, bit_mass, weights.sum())
+        else:
+            upper = above.gradient(code_mass, engine)
+        return prefixed("prior.", upper) | prefixed("decoder.", source.named(flat))
 
 
-def log_prior_arrays(prior: Bernoulli | BernoulliLVM, engine: Engine) -> tuple[Prior, float]:
-    """log p(z), bit by bit if factorised, a table over all codes for a model; and the table's largest error."""
-    if isinstance(prior, Bernoulli):
-        return arrays.prior_bits(prior), 0.0
-    found = evidence(prior, arrays.all_codes(prior.observed), engine)
-    return Prior(np.zeros((2, prior.observed)), found.log_px), float(found.error.max())
+def table_prior(log_p: Floats, latents: int) -> Prior:
+    """log p(z) as one number for each code, (2**K,)."""
+    return Prior(np.zeros((2, latents)), log_p)
 
 
-def evidence(model: BernoulliLVM, x: Bits, engine: Engine, moments: bool = False) -> Evidence:
-    """log p(x_n), eq. (3), with what later passes need; with the posterior's moments if asked for."""
-    source = arrays.source(model.decoder)
-    prior, prior_error = log_prior_arrays(model.prior, engine)
-    if len(x) == 0:
-        return Evidence(model, source, prior, sums.no_sum(0), np.zeros(0), prior_error)
-    found = sums.log_sum(source, prior, x, engine, moments)
-    log_px = kernels.get("finish")(found.power, found.total)
-    return Evidence(model, source, prior, found, log_px, prior_error)
+def prior_pass(layers: Sequence[Layer], engine: Engine) -> LayerPrior:
+    """log p(z) of the lowest layer: closed form, or the marginal of the layers above for all its codes."""
+    layer, *upper = layers
+    if not upper:
+        return LayerPrior(arrays.log_probabilities(layer.model.top), 0.0)
+    above = marginal_pass(upper, engine)
+    return LayerPrior(table_prior(above.log_px, layer.model.latents), float(above.error.max()), above)
+
+
+def marginal_pass(layers: Sequence[Layer], engine: Engine, *, moments: bool = False) -> Marginal:
+    """log p(x_n), eq. (3), from the highest layer downwards. moments: the posterior's, of the lowest layer, as well."""
+    layer, prior = layers[0], prior_pass(layers, engine)
+    total = sums.log_sum(layer.source, prior.arrays, layer.x, engine, moments) if len(layer.x) else sums.no_sum(0)
+    return Marginal(layer, prior, total, kernels.marginal.finish(total.power, total.total))
 
 
 @overload
@@ -116,10 +140,8 @@ def log_marginal(
     """
     arrays.check_model(model)
     rows = as_binary("x", x, model.observed)
-    found = evidence(model, rows, Engine(workers, executor, progress))
-    if not with_error:
-        return found.log_px
-    return found.log_px, found.error
+    result = marginal_pass(prepare(model, rows), Engine(workers, executor, progress))
+    return (result.log_px, result.error) if with_error else result.log_px
 
 
 def posterior(
@@ -145,10 +167,9 @@ def posterior(
     engine = Engine(workers, executor, progress)
     if len(rows) == 0:
         return np.zeros((0, 1 << model.latents))
-    found = evidence(model, rows, engine)
-    table = sums.joint_table(found.source, found.prior, rows, engine)
-    normalised: Floats = kernels.get("normalise")(table, found.sums.power, found.sums.total)
-    return normalised
+    layer, prior, total, _ = marginal_pass(prepare(model, rows), engine)
+    table = sums.joint_table(layer.source, prior.arrays, rows, engine)
+    return kernels.joint.normalise(table, total.power, total.total)
 
 
 @overload
@@ -180,11 +201,9 @@ def posterior_mean(
     if len(rows) == 0:
         nothing = np.zeros((0, model.latents))
         return (nothing, nothing.copy()) if with_error else nothing
-    found = evidence(model, rows, engine, moments=True)
-    mean = np.minimum(found.sums.moment / found.sums.total[:, None], 1.0)
-    if not with_error:
-        return mean
-    return mean, mean_error(model, mean, found.log_px, found.sums.road, found.prior_error)
+    _, prior, total, log_px = marginal_pass(prepare(model, rows), engine, moments=True)
+    mean = np.minimum(total.moment / total.total[:, None], 1.0)
+    return (mean, mean_error(model, mean, log_px, total.route, prior.error)) if with_error else mean
 
 
 def sample_posterior(
@@ -216,26 +235,27 @@ def sample_posterior(
         32 * len(rows) * len(pieces) + 16 * pieces.step,
         "use fewer rows at a time",
     )
-    source, (prior, _) = arrays.source(model.decoder), log_prior_arrays(model.prior, engine)
+    layers = prepare(model, rows)
+    source, prior = layers[0].source, prior_pass(layers, engine).arrays
     power, total = sums.piece_sums(source, prior, rows, engine)
     mass = np.ldexp(total, np.maximum(power - power.max(axis=0), -1100.0).astype(np.int64))
     chosen = _invert(mass.T, rng.random(codes.shape))
     uniforms = rng.random(codes.shape)
     for piece in np.unique(chosen):
-        first, count = pieces[piece], pieces.step
+        code, count = pieces[piece], pieces.step
         hit = np.flatnonzero((chosen == piece).any(axis=1))
-        table = call("joint_table", (source.piece(first, count), prior, rows[hit], first, count))
-        weights = kernels.get("normalise")(table, power[piece, hit], total[piece, hit])
-        drawn = first + _invert(weights, uniforms[hit])
+        table = task(kernels.joint.joint_table, prior, rows[hit]).run(source.piece(code, count), code, count)
+        weights = kernels.joint.normalise(table, power[piece, hit], total[piece, hit])
+        drawn = code + _invert(weights, uniforms[hit])
         codes[hit] = np.where(chosen[hit] == piece, drawn, codes[hit])
     return bits.rows_of(codes.ravel(), model.latents).reshape(len(rows), n, model.latents)
 
 
 def _invert(weights: Floats, uniforms: Floats) -> NDArray[np.int64]:
-    """For each row and uniform the first index whose cumulative share exceeds it; never one of weight 0."""
-    shares = np.cumsum(weights, axis=1)
-    shares /= shares[:, -1:]
-    return np.stack([np.searchsorted(share, u, side="right") for share, u in zip(shares, uniforms, strict=True)])
+    """For each row and uniform the first index at which the distribution function exceeds it; never one of weight 0."""
+    distribution = np.cumsum(weights, axis=1)
+    distribution /= distribution[:, -1:]
+    return np.stack([np.searchsorted(f, u, side="right") for f, u in zip(distribution, uniforms, strict=True)])
 
 
 def log_joint_table(model: BernoulliLVM, x: Bits, engine: Engine) -> Floats:
@@ -247,7 +267,8 @@ def log_joint_table(model: BernoulliLVM, x: Bits, engine: Engine) -> Floats:
     )
     if len(x) == 0:
         return np.zeros((0, 1 << model.latents))
-    return sums.joint_table(arrays.source(model.decoder), log_prior_arrays(model.prior, engine)[0], x, engine)
+    layers = prepare(model, x)
+    return sums.joint_table(layers[0].source, prior_pass(layers, engine).arrays, x, engine)
 
 
 def grad_log_marginal(
@@ -283,25 +304,11 @@ def log_marginal_and_grad(
     engine = Engine(workers, executor, progress)
     if len(rows) == 0:
         return np.zeros(0), {name: np.zeros_like(value) for name, value in model.parameters().items()}
-    found = evidence(model, rows, engine)
-    flat, bit_mass, code_mass = sums.gradient(
-        found.source, found.prior, arrays.NO_RECOGNITION, rows, row_weights, found.sums, engine
-    )
-    if isinstance(model.prior, Bernoulli):
-        above = prior_gradient(model.prior, bit_mass, row_weights.sum())
-    else:
-        above = grad_log_marginal(
-            model.prior,
-            arrays.all_codes(model.latents),
-            code_mass,
-            workers=workers,
-            executor=executor,
-            progress=progress,
-        )
-    return found.log_px, prefixed("prior.", above) | prefixed("decoder.", arrays.named(found.source, flat))
+    result = marginal_pass(prepare(model, rows), engine)
+    return result.log_px, result.gradient(row_weights, engine)
 
 
 def prior_gradient(prior: Bernoulli, bit_mass: Floats, mass: float) -> Parameters:
     """Of sum of r(z) log p(z), from the mass of each bit and in all: mass_k - mass beta_k; 0 for an infinite logit."""
-    beta = kernels.get("bernoulli")(np.array(prior.logits[None]))[0][0, 1]
+    beta = kernels.bernoulli.bernoulli(np.array(prior.logits[None]))[0][0, 1]
     return {"logits": np.where(np.isinf(prior.logits), 0.0, bit_mass - mass * beta)}

@@ -11,9 +11,10 @@ from ..enumeration.engine import Engine
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
-from ..model.recognition import ChainPosterior, Posterior
+from ..model.recognition import Posterior
 from .arrays import check_model, flat_network, recognition_logits
-from .exact import evidence
+from .exact import marginal_pass
+from .layers import prepare
 
 __all__ = ["log_joint", "log_likelihood", "log_prior", "log_q"]
 
@@ -22,8 +23,7 @@ Floats = NDArray[np.float64]
 
 def log_of_bits(logits: Floats, values: NDArray[np.uint8]) -> Floats:
     """sum over the last axis of log Bernoulli(value; sigmoid(logit)), (N,); -inf where a degenerate bit disagrees."""
-    value: Floats = kernels.get("log_of_bits")(np.require(logits, np.float64, ["C", "W"]), values)
-    return value
+    return kernels.bernoulli.log_of_bits(np.require(logits, np.float64, ["C", "W"]), values)
 
 
 def log_prior(model: BernoulliLVM, z: ArrayLike) -> Floats:
@@ -36,7 +36,7 @@ def log_prior(model: BernoulliLVM, z: ArrayLike) -> Floats:
     if isinstance(model.prior, Bernoulli):
         logits = np.broadcast_to(model.prior.logits, rows.shape)
         return log_of_bits(logits, rows)
-    return evidence(model.prior, rows, Engine()).log_px
+    return marginal_pass(prepare(model.prior, rows), Engine()).log_px
 
 
 def log_likelihood(model: BernoulliLVM, x: ArrayLike, z: ArrayLike) -> Floats:
@@ -45,7 +45,7 @@ def log_likelihood(model: BernoulliLVM, x: ArrayLike, z: ArrayLike) -> Floats:
     observed = as_binary("x", x, model.observed)
     latent = as_binary("z", z, model.latents, rows=len(observed))
     if isinstance(model.decoder, MLP):
-        return log_of_bits(kernels.get("encode")(flat_network(model.decoder), latent), observed)
+        return log_of_bits(kernels.encoder.encode(flat_network(model.decoder), latent), observed)
     return log_of_bits(model.decoder.forward(latent.astype(np.float64))[0], observed)
 
 
@@ -56,7 +56,6 @@ def log_joint(model: BernoulliLVM, x: ArrayLike, z: ArrayLike) -> Floats:
 
 def log_q(q: Posterior, x: ArrayLike, z: ArrayLike) -> Floats:
     """log q(z | x), eq. (4), for the pairs of rows x (N, L) and z (N, K): (N,) nats. Of a chain: its first stage."""
-    first = q.stages[0] if isinstance(q, ChainPosterior) else q
-    latent = as_binary("z", z, first.latents)
+    latent = as_binary("z", z, q.latents)
     observed = as_binary("x", x, None, rows=len(latent))
-    return log_of_bits(recognition_logits(first, observed), latent)
+    return log_of_bits(recognition_logits(q.stages[0], observed), latent)

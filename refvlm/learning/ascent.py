@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..checks import check_count
-from ..model.mlp import Parameters
+from ..model.parameters import Parameters
 
 if TYPE_CHECKING:
     from ..enumeration.engine import Progress

@@ -103,7 +103,7 @@ def maximise_prior(
     prior: Bernoulli | BernoulliLVM, mass: Floats, rate: float, ascents: int, workers: int | None
 ) -> Bernoulli | BernoulliLVM:
     """Of a factorised prior the maximum of sum_z m(z) log p(z), beta_k = E[z_k]; of a model a step towards it."""
-    codes = bits.table(prior.observed)
+    codes = bits.table(prior.latents if isinstance(prior, Bernoulli) else prior.observed)
     if isinstance(prior, BernoulliLVM):
         return step(prior, codes, mass, rate=rate, ascents=ascents, workers=workers)[0]
     beta = mass @ codes / mass.sum()

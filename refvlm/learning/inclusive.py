@@ -18,7 +18,7 @@ from ..checks import as_binary, as_weights
 from ..inference.arrays import recognition_gradient, recognition_logits
 from ..inference.exact import posterior_mean
 from ..model.latent_variable import BernoulliLVM
-from ..model.mlp import Parameters
+from ..model.parameters import Parameters
 from ..model.recognition import ChainPosterior, Posterior
 from .ascent import ascend
 from .expectation_maximisation import expect

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from ..checks import describe
 from ..model.bernoulli import Bernoulli
-from ..model.latent_variable import BernoulliLVM, prefixed, under
-from ..model.mlp import MLP, Network, Parameters
+from ..model.latent_variable import BernoulliLVM
+from ..model.mlp import MLP, Network
+from ..model.parameters import Parameters, prefixed, under
 from ..model.recognition import AmortisedPosterior, ChainPosterior, FactorisedPosterior, PerDatumPosterior, Posterior
 
 __all__ = ["Machine", "flat"]

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..checks import as_binary, as_weights
 from ..inference.exact import log_marginal_and_grad
 from ..model.latent_variable import BernoulliLVM
-from ..model.mlp import Parameters
+from ..model.parameters import Parameters
 from .ascent import ascend
 from .batches import Batch
 from .machine import Machine, flat

@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..checks import as_binary, as_weights
 from ..inference.bounds import grad_vlb, vlb
-from ..model.latent_variable import BernoulliLVM, under
-from ..model.mlp import Parameters
+from ..model.latent_variable import BernoulliLVM
+from ..model.parameters import Parameters, under
 from ..model.recognition import Posterior
 from .ascent import ascend
 from .batches import Batch

@@ -40,7 +40,7 @@ class Bernoulli:
             return cls(np.log(probabilities) - np.log1p(-probabilities))
 
     @property
-    def observed(self) -> int:
+    def latents(self) -> int:
         """Number of bits K."""
         return len(self.logits)
 
@@ -55,7 +55,7 @@ class Bernoulli:
     def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.uint8]:
         """n independent draws, (n, K)."""
         check_count("n", n, 0)
-        return draw(np.broadcast_to(self.logits, (n, self.observed)), check_generator("rng", rng))
+        return draw(np.broadcast_to(self.logits, (n, self.latents)), check_generator("rng", rng))
 
 
 def draw(logits: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from ..checks import FileFormatError, check_fits, describe
 from ..storage import atomic_write
 from .bernoulli import Bernoulli
-from .latent_variable import BernoulliLVM, prefixed, under
-from .mlp import MLP, Network, Parameters
+from .latent_variable import BernoulliLVM
+from .mlp import MLP, Network
+from .parameters import Parameters, prefixed, under
 from .recognition import AmortisedPosterior, ChainPosterior, PerDatumPosterior, Posterior
 
 __all__ = ["FORMAT_VERSION", "load", "read_arrays", "save"]

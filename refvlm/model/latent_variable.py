@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from ..checks import MAX_LATENTS, check_count, check_generator, describe
 from .bernoulli import Bernoulli, draw
-from .mlp import Network, Parameters
+from .mlp import Network
+from .parameters import Parameters, prefixed, under
 
-__all__ = ["BernoulliLVM", "is_network", "prefixed", "under"]
+__all__ = ["BernoulliLVM", "is_network"]
 
 Bits = NDArray[np.uint8]
 
@@ -19,16 +20,6 @@ Bits = NDArray[np.uint8]
 def is_network(value: object) -> bool:
     """Whether `value` can be a decoder or an encoder."""
     return all(hasattr(value, name) for name in ("fan_in", "fan_out", "forward", "parameters"))
-
-
-def prefixed(prefix: str, parameters: Parameters) -> Parameters:
-    """The same arrays under prefix + name."""
-    return {prefix + name: value for name, value in parameters.items()}
-
-
-def under(prefix: str, parameters: Parameters) -> Parameters:
-    """The arrays whose names start with `prefix`, without it."""
-    return {name.removeprefix(prefix): value for name, value in parameters.items() if name.startswith(prefix)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +42,9 @@ class BernoulliLVM:
                 f"decoder: got {describe(self.decoder)}, wanted an MLP or an object with fan_in, fan_out, forward(z) "
                 "and parameters()"
             )
-        if self.decoder.fan_in != self.prior.observed:
-            raise ValueError(
-                f"decoder: got fan_in {self.decoder.fan_in}, wanted {self.prior.observed}, the bits of the prior"
-            )
+        bits = self.prior.latents if isinstance(self.prior, Bernoulli) else self.prior.observed
+        if self.decoder.fan_in != bits:
+            raise ValueError(f"decoder: got fan_in {self.decoder.fan_in}, wanted {bits}, the bits of the prior")
         if self.latents > MAX_LATENTS:
             raise ValueError(f"decoder: got {self.latents} latent bits, wanted at most {MAX_LATENTS}")
 
@@ -67,6 +57,16 @@ class BernoulliLVM:
     def observed(self) -> int:
         """L, the number of observed bits."""
         return self.decoder.fan_out
+
+    @property
+    def layers(self) -> tuple[BernoulliLVM, ...]:
+        """This model and those that are its prior, from x upwards: one for each layer of latents."""
+        return (self, *(self.prior.layers if isinstance(self.prior, BernoulliLVM) else ()))
+
+    @property
+    def top(self) -> Bernoulli:
+        """The prior of the highest layer."""
+        return self.prior if isinstance(self.prior, Bernoulli) else self.prior.top
 
     def parameters(self) -> Parameters:
         """Prior and decoder by name: prior.logits, decoder.weights.0, ...; deep: prior.decoder.weights.0, ..."""

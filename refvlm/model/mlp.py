@@ -12,11 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..activations import ACTIVATIONS
 from ..checks import as_parameters, check_choice, check_count, check_generator, describe
+from .parameters import Parameters
 
-__all__ = ["MLP", "Network", "Parameters", "Pullback"]
+__all__ = ["MLP", "Network", "Pullback"]
 
 Floats = NDArray[np.float64]
-Parameters = dict[str, Floats]
 Pullback = Callable[[Floats], Parameters]
 
 LARGEST_LOGITS = 1e18

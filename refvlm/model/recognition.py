@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..checks import as_logits, describe
-from .latent_variable import is_network, prefixed, under
-from .mlp import Floats, Network, Parameters, Pullback
+from .latent_variable import is_network
+from .mlp import Floats, Network, Pullback
+from .parameters import Parameters, prefixed, under
 
 __all__ = ["AmortisedPosterior", "ChainPosterior", "FactorisedPosterior", "PerDatumPosterior", "Posterior"]
 
@@ -37,6 +38,11 @@ class AmortisedPosterior:
     def latents(self) -> int:
         """K."""
         return self.encoder.fan_out
+
+    @property
+    def stages(self) -> tuple[AmortisedPosterior]:
+        """This one alone: the posterior of the layer next to x."""
+        return (self,)
 
     def parameters(self) -> Parameters:
         """{"encoder.weights.0": ..., ...}."""
@@ -74,6 +80,11 @@ class PerDatumPosterior:
     def latents(self) -> int:
         """K."""
         return int(self.logits.shape[1])
+
+    @property
+    def stages(self) -> tuple[PerDatumPosterior]:
+        """This one alone: the posterior of the layer next to x."""
+        return (self,)
 
     def take(self, rows: slice | NDArray[np.integer]) -> PerDatumPosterior:
         """The posterior of x[rows]."""

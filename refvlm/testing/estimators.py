@@ -21,7 +21,8 @@ from ..checks import as_binary, check_fits, describe
 from ..inference.exact import grad_log_marginal
 from ..inference.joint import log_likelihood, log_prior, log_q
 from ..model.bernoulli import Bernoulli
-from ..model.latent_variable import BernoulliLVM, prefixed
+from ..model.latent_variable import BernoulliLVM
+from ..model.parameters import prefixed
 from ..model.recognition import AmortisedPosterior, PerDatumPosterior
 
 __all__ = ["FactorisedPosterior", "OneRow", "one_row"]

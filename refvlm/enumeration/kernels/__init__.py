@@ -1,58 +1,46 @@
 """The compiled loops; the only folder that imports numba, and only once a kernel is asked for.
 
-A kernel is reached by its name, `kernels.get("marginal")`: a name can be sent to another process, which then
-loads its own compiled copy from the cache, while a compiled function would be sent as source.
+A kernel's address says where it lives: `kernels.marginal.finish(...)` is the function `finish` in `marginal.py`, which
+is imported when it is first named. Pickle sends kernels to other processes by that address, and the other process loads
+its own compiled copy from the cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
-__all__ = ["cache_problem", "cold", "get"]
+from . import constants
 
-_HOMES = {
-    "bernoulli": "bernoulli",
-    "divergence": "bound",
-    "division_chains": "roofline",
-    "encode": "encoder",
-    "encoder_gradient": "encoder",
-    "expectation": "bound",
-    "exponentials": "roofline",
-    "finish": "marginal",
-    "fma_chains": "roofline",
-    "gradient": "gradient",
-    "joint_table": "joint",
-    "linear_marginal": "linear",
-    "linear_split": "linear",
-    "load_multiplies": "roofline",
-    "log_of_bits": "bernoulli",
-    "marginal": "marginal",
-    "merge": "marginal",
-    "moments": "moments",
-    "normalise": "joint",
-    "pack": "groups",
-    "precise_logits": "precise",
-    "prior_and_entropy": "bernoulli",
-    "reconstruction": "bound",
-    "tabled_marginal": "tables",
-}
+if TYPE_CHECKING:
+    from . import (
+        bernoulli,
+        bound,
+        compiling,
+        encoder,
+        gradient,
+        groups,
+        joint,
+        linear,
+        marginal,
+        moments,
+        precise,
+        roofline,
+        tables,
+    )
+else:
 
-
-def get(name: str) -> Callable[..., Any]:
-    """The kernel of that name, compiled or loaded on its first call."""
-    found: Callable[..., Any] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    return found
+    def __getattr__(name):
+        if not name.startswith("_"):
+            try:
+                return import_module(f"{__name__}.{name}")
+            except ModuleNotFoundError as error:
+                if error.name != f"{__name__}.{name}":
+                    raise
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def cold() -> bool:
-    """Whether no compiled kernel has been kept yet, so that the first call of each will take seconds."""
-    empty: bool = import_module(f"{__name__}.compiling").cold()
-    return empty
-
-
-def cache_problem() -> str | None:
-    """Why compiled kernels cannot be kept for the next process, or None when they are."""
-    problem: str | None = import_module(f"{__name__}.compiling").cache_problem()
-    return problem
+__all__ = [
+    "bernoulli", "bound", "compiling", "constants", "encoder", "gradient", "groups", "joint", "linear", "marginal",
+    "moments", "precise", "roofline", "tables",
+]  # fmt: skip

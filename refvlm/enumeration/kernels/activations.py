@@ -80,7 +80,7 @@ def times_slope(d: Number, a: Number, h: Number, activation: int) -> Number:
 @inline
 def keeps_arguments(activation: int) -> bool:
     """Whether f'(a) is computed from a, so that a has to be kept beside f(a)."""
-    return activation == SOFTPLUS or activation == SILU
+    return activation in (SOFTPLUS, SILU)
 
 
 @inline

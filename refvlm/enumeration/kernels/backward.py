@@ -13,13 +13,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..blocks import LOW_BITS, MIDDLE_BITS
 from ..problem import Decoder
 from .activations import backpropagate
 from .compiling import inline
+from .constants import LOW_BITS, MIDDLE_BITS, ROWS
 from .elementary import Number, fma
 from .lanes import BLOCK, OCTET, load_block, load_octet, splat_octet, store, total, vectors
-from .network import ROWS, Network, dense
+from .network import Network, dense
 
 __all__ = [
     "BitSums",
@@ -101,12 +101,12 @@ class Slopes(NamedTuple):
     """What backpropagation adds to.
 
     units: as Network.units, the derivatives of the block in hand. strands: (sum of (fan_in + 1) * fan_out over the
-    layers after the first) * 8. first: the first layer's.
+    layers after the first) * 8. inputs: the first layer's, whose inputs are the bits.
     """
 
     units: Floats
     strands: Floats
-    first: BitSums
+    inputs: BitSums
 
 
 @inline
@@ -177,20 +177,20 @@ def dense_gradient(
 def backward(net: Network, slopes: Slopes, code: int) -> None:
     """Backpropagate the block from `code`, whose slopes of the logits stand in slopes.units."""
     decoder = net.decoder
-    sizes, first = decoder.sizes, (decoder.sizes[0] + 1) * decoder.sizes[1]
+    sizes, skipped = decoder.sizes, (decoder.sizes[0] + 1) * decoder.sizes[1]
     offset, outputs = len(decoder.flat), net.logits
     for layer in range(len(sizes) - 2, 0, -1):
         fan_in, fan_out = sizes[layer], sizes[layer + 1]
         offset -= (fan_in + 1) * fan_out
         inputs = outputs - fan_in
         dense_gradient(
-            net.units, slopes.units, inputs, outputs, fan_in, fan_out, (offset - first) * OCTET, slopes.strands
+            net.units, slopes.units, inputs, outputs, fan_in, fan_out, (offset - skipped) * OCTET, slopes.strands
         )
         dense(decoder.flat, offset, -1, 1, fan_out, fan_out, fan_in, slopes.units, outputs, inputs)
         backpropagate(net.units, net.arguments, slopes.units, inputs, fan_in, decoder.activation)
         outputs = inputs
     for q in range(sizes[1]):
-        add_block(slopes.first, q, code, load_block(slopes.units, q * BLOCK))
+        add_block(slopes.inputs, q, code, load_block(slopes.units, q * BLOCK))
 
 
 @inline
@@ -200,11 +200,11 @@ def flat_gradient(decoder: Decoder, slopes: Slopes) -> Floats:
     if len(flat) == 0:
         return flat
     fan_in, width = decoder.sizes[0], decoder.sizes[1]
-    by_bit = collect(slopes.first)
+    by_bit = collect(slopes.inputs)
     for q in range(width):
         for k in range(fan_in):
             flat[k * width + q] = by_bit[k, q]
-        flat[fan_in * width + q] = slopes.first.whole[q]
+        flat[fan_in * width + q] = slopes.inputs.whole[q]
     for i in range(len(slopes.strands) // OCTET):
         flat[(fan_in + 1) * width + i] = total(load_octet(slopes.strands, i * OCTET))
     return flat

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from ..problem import Recognition
 from .compiling import kernel
+from .constants import FEW_TERMS
 from .elementary import log_sigmoids, sigmoids
 
 __all__ = ["bernoulli", "log_of_bits", "prior_and_entropy"]
@@ -32,9 +33,9 @@ def log_of_bits(logits: Floats, values: Bits) -> Floats:
     """log of the probability of rows of bits (N, W) under their logits (N, W): (N,), sixteen terms at a time."""
     out = np.zeros(len(logits))
     for n in range(len(logits)):
-        for start in range(0, logits.shape[1], 16):
+        for start in range(0, logits.shape[1], FEW_TERMS):
             run = 0.0
-            for i in range(start, min(start + 16, logits.shape[1])):
+            for i in range(start, min(start + FEW_TERMS, logits.shape[1])):
                 run += log_sigmoids(logits[n, i] if values[n, i] else -logits[n, i])[0]
             out[n] += run
     return out

@@ -13,13 +13,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..blocks import PAGE
 from ..problem import Decoder, Prior, Recognition
 from .compiling import inline, kernel
 from .elementary import Number, exp, fma
 from .lanes import BLOCK, absolute, load_block, total, vectors, where_less
 from .moments import NEVER, weighted
-from .network import decode, network, turn_page
+from .network import enter, network
 from .observation import log_likelihood, log_prior, prior_of, recognise, recognition_of, tabulate, turn_prior
 
 __all__ = ["divergence", "expectation", "reconstruction"]
@@ -29,18 +28,16 @@ Bits = NDArray[np.uint8]
 
 
 @kernel
-def reconstruction(decoder: Decoder, q: Recognition, x: Bits, first: int, count: int) -> Floats:
+def reconstruction(decoder: Decoder, first: int, count: int, q: Recognition, x: Bits) -> Floats:
     """The part of E_q[log p(x_n | z)] that lies in `count` codes from `first`, (N,)."""
     rows = len(x)
     net, low_q = network(decoder), recognition_of(q)
     log_sigmoid = vectors(2 * decoder.sizes[-1] * BLOCK)
     sums, page = np.zeros(rows), np.zeros(rows)
     for code in range(first, first + max(count, BLOCK), BLOCK):
-        if code % PAGE == 0 or code == first:
-            turn_page(net, code)
+        if enter(net, code, first):
             sums += page
             page[:] = 0.0
-        decode(net, code)
         tabulate(net, log_sigmoid)
         for n in range(rows):
             page[n] += total(recognise(low_q, n, code)[0] * log_likelihood(x, n, log_sigmoid))
@@ -95,7 +92,7 @@ def divergence_terms(log_p: Number, probability: Number, log_q: Number) -> Numbe
 
 @kernel
 def divergence(
-    decoder: Decoder, prior: Prior, q: Recognition, x: Bits, log_px: Floats, first: int, count: int
+    decoder: Decoder, first: int, count: int, prior: Prior, q: Recognition, x: Bits, log_px: Floats
 ) -> Floats:
     """The part of KL(q || p(z | x_n)) that lies in `count` codes from `first`, (N,)."""
     rows = len(x)
@@ -103,12 +100,10 @@ def divergence(
     log_sigmoid = vectors(2 * decoder.sizes[-1] * BLOCK)
     sums, page = np.zeros(rows), np.zeros(rows)
     for code in range(first, first + max(count, BLOCK), BLOCK):
-        if code % PAGE == 0 or code == first:
-            turn_page(net, code)
+        if enter(net, code, first):
             turn_prior(log_p, code)
             sums += page
             page[:] = 0.0
-        decode(net, code)
         tabulate(net, log_sigmoid)
         for n in range(rows):
             joint = log_likelihood(x, n, log_sigmoid) + log_prior(log_p, code)

@@ -33,7 +33,7 @@ def _cache_folder() -> Path:
     """The folder for compiled kernels; $REFVLM_CACHE_DIR or $NUMBA_CACHE_DIR move it."""
     digest = hashlib.sha256()
     floor = Path(__file__).parents[1]  # what kernels import from outside their folder is compiled into them too
-    outside = [floor / "blocks.py", floor / "problem.py", floor.parent / "activations.py"]
+    outside = [floor / "problem.py", floor.parent / "activations.py"]
     for source in sorted([*floor.glob("kernels/*.py"), *outside]):
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
     base = os.environ.get("REFVLM_CACHE_DIR") or os.environ.get("NUMBA_CACHE_DIR")

@@ -83,7 +83,7 @@ def exp(v: Number, v_rest: Number) -> tuple[Number, Number]:
 
 @inline
 def log1p(y: Number, y_rest: Number) -> tuple[Number, Number]:
-    """log(1 + y + y_rest) for 0 <= y <= 1, absolutely as good as exp: one step of Newton's from the rounded logarithm."""
+    """log(1 + y + y_rest) for 0 <= y <= 1, good to 2**-89 absolutely: a Newton step from the rounded one."""
     x, x_rest = add(y, y_rest, 1.0, 0.0)
     guess = rounded_log1p(y)
     e, e_rest = exp(-guess, 0.0 * guess)

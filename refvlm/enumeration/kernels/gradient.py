@@ -7,7 +7,7 @@ Over all rows and one state,
     d / d a_i = (sum over n with x_ni = 1 of r_n) sigmoid(-a_i) - (sum over n with x_ni = 0 of r_n) sigmoid(a_i),
 
 so the network is walked backwards once per state, however many rows there are, from the logits that it has or, where
-more precise ones are given beside it, from these. The sums over rows go through the
+more precise ones come beside it, from these. The sums over rows go through the
 tables of `groups.py`, backwards. The posterior's weights come from the same tables forwards (the leading `tabled`
 rows), or, row by row, from log p(x_n, z).
 
@@ -22,14 +22,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..blocks import PAGE
 from ..problem import Decoder, Groups, Prior, Recognition
 from .backward import add_block, backward, bit_sums, collect, end_page, flat_gradient, slopes_of
 from .compiling import inline, kernel
+from .constants import PAGE
 from .elementary import Number, exp, exp_scaled
 from .groups import fold_groups, probabilities, tabulate_groups
 from .lanes import BLOCK, OCTET, load_block, load_octet, splat_octet, store, vectors
-from .network import decode, network, turn_page
+from .network import enter, network
 from .observation import log_likelihood, log_prior, prior_of, recognise, recognition_of, tabulate, turn_prior
 from .tables import products
 
@@ -48,16 +48,16 @@ def add_to(sums: Floats, entry: int, weight: Number) -> None:
 @inline
 def scatter(sums: Floats, groups: Groups, n: int, weight: Number) -> None:
     """Add the weight of row n, an octet, to the entry of its pattern in every group."""
-    count = len(groups.first) - 1
-    first = (n // OCTET) * count * OCTET + n % OCTET
-    for at in range(first, first + count * OCTET, OCTET):
+    count = len(groups.bit) - 1
+    start = (n // OCTET) * count * OCTET + n % OCTET
+    for at in range(start, start + count * OCTET, OCTET):
         add_to(sums, groups.offsets[at], weight)
 
 
 @inline
 def scatter_tabled(sums: Floats, groups: Groups, table: Floats, factors: Floats, tabled: int) -> None:
     """`scatter` for the leading rows, whose weights are the tables' products times their factors, eight by eight."""
-    count, offsets = len(groups.first) - 1, groups.offsets
+    count, offsets = len(groups.bit) - 1, groups.offsets
     for tile in range((tabled + OCTET - 1) // OCTET):
         a, b, c, d, e, f, g, h = products(table, groups, tile)
         n, at = tile * OCTET, tile * count * OCTET
@@ -77,8 +77,8 @@ def scatter_tabled(sums: Floats, groups: Groups, table: Floats, factors: Floats,
 
 @kernel
 def gradient(
-    decoder: Decoder, prior: Prior, q: Recognition, x: Bits, groups: Groups, row_weights: Floats, power: Floats,
-    total: Floats, tabled: int, first: int, count: int,
+    decoder: Decoder, first: int, count: int, prior: Prior, q: Recognition, x: Bits, groups: Groups,
+    row_weights: Floats, power: Floats, total: Floats, tabled: int,
 ) -> tuple[Floats, Floats, Floats, Floats]:  # fmt: skip
     """Sums over `count` codes from `first` and all rows of w_n r_n(z) times what each result differentiates.
 
@@ -92,17 +92,15 @@ def gradient(
     probability, log_sigmoid = vectors(2 * observed * BLOCK), vectors(2 * observed * BLOCK)
     prior_lanes, weights = vectors(BLOCK), vectors((0 if by_q else rows - tabled) * BLOCK + BLOCK)
     on, off, mass = vectors(observed * BLOCK), vectors(observed * BLOCK), vectors(BLOCK)
-    table, sums = vectors(groups.start[-1] * OCTET), vectors(groups.start[-1] * OCTET)
+    table, sums = vectors(groups.entry[-1] * OCTET), vectors(groups.entry[-1] * OCTET)
     slopes, bits = slopes_of(net), bit_sums(1, decoder.sizes[0])
     factors, leading = row_weights / total, vectors(groups.tiles * OCTET)
     leading[:tabled] = factors[:tabled]  # rows that only fill up a tile weigh nothing
     code_mass = np.empty(count if len(prior.table) > 0 else 0)
     logit_slopes = np.empty((count if bare else 0, observed))
     for code in range(first, first + max(count, BLOCK), BLOCK):
-        if code % PAGE == 0 or code == first:
-            turn_page(net, code)
+        if enter(net, code, first):
             turn_prior(log_p, code)
-        decode(net, code)
         probabilities(net, probability)
         log_prior_lanes = log_prior(log_p, code)
         store(prior_lanes, 0, exp(log_prior_lanes))
@@ -140,5 +138,5 @@ def gradient(
         add_block(bits, 0, code, load_block(mass, 0))
         if (code + BLOCK) % PAGE == 0 or code + BLOCK >= first + count:
             end_page(bits, code)
-            end_page(slopes.first, code)
+            end_page(slopes.inputs, code)
     return flat_gradient(decoder, slopes), collect(bits)[:, 0].copy(), code_mass, logit_slopes

@@ -35,10 +35,10 @@ def pack(x: Bits) -> Groups:
     """The groups of rows x (N, L)."""
     rows, observed = x.shape
     count = (3 * observed + 15) // 16  # 16 bits in three groups
-    first, start = np.zeros(count + 1, np.int64), np.zeros(count + 1, np.int64)
+    bit, entry = np.zeros(count + 1, np.int64), np.zeros(count + 1, np.int64)
     for g in range(count):
-        first[g + 1] = first[g] + (observed + count - 1 - g) // count
-        start[g + 1] = start[g] + (1 << (first[g + 1] - first[g]))
+        bit[g + 1] = bit[g] + (observed + count - 1 - g) // count
+        entry[g + 1] = entry[g] + (1 << (bit[g + 1] - bit[g]))
     tiles = (rows + OCTET - 1) // OCTET
     offsets = np.empty(tiles * count * OCTET, np.int32)
     for tile in range(tiles):
@@ -46,10 +46,10 @@ def pack(x: Bits) -> Groups:
             for u in range(OCTET):
                 pattern, n = 0, tile * OCTET + u
                 if n < rows:
-                    for i in range(first[g], first[g + 1]):
-                        pattern |= np.int64(x[n, i]) << (i - first[g])
-                offsets[(tile * count + g) * OCTET + u] = (start[g] + pattern) * OCTET
-    return Groups(first, start, offsets, tiles)
+                    for i in range(bit[g], bit[g + 1]):
+                        pattern |= np.int64(x[n, i]) << (i - bit[g])
+                offsets[(tile * count + g) * OCTET + u] = (entry[g] + pattern) * OCTET
+    return Groups(bit, entry, offsets, tiles)
 
 
 @inline
@@ -64,10 +64,10 @@ def probabilities(net: Network, out: Floats) -> None:
 @inline
 def tabulate_groups(groups: Groups, probability: Floats, weight: Number, lane: int, table: Floats) -> None:
     """Fill the tables for 8 lanes from `lane`; weight, an octet, multiplies the first group's."""
-    for g in range(len(groups.first) - 1):
-        base, filled = groups.start[g] * OCTET, OCTET
+    for g in range(len(groups.bit) - 1):
+        base, filled = groups.entry[g] * OCTET, OCTET
         store(table, base, weight if g == 0 else splat_octet(1.0))
-        for i in range(groups.first[g], groups.first[g + 1]):
+        for i in range(groups.bit[g], groups.bit[g + 1]):
             off = load_octet(probability, 2 * i * BLOCK + lane)
             on = load_octet(probability, (2 * i + 1) * BLOCK + lane)
             for at in range(base, base + filled, OCTET):
@@ -81,10 +81,10 @@ def tabulate_groups(groups: Groups, probability: Floats, weight: Number, lane: i
 def fold_groups(groups: Groups, sums: Floats, lane: int, on: Floats, off: Floats) -> Number:
     """on[i], off[i] (32 lanes each) = the sums over rows with x_i = 1 and 0, 8 lanes; returns the whole."""
     everything = splat_octet(0.0)
-    for g in range(len(groups.first) - 1):
-        base = groups.start[g] * OCTET
-        for i in range(groups.first[g + 1] - 1, groups.first[g] - 1, -1):
-            half = OCTET << (i - groups.first[g])
+    for g in range(len(groups.bit) - 1):
+        base = groups.entry[g] * OCTET
+        for i in range(groups.bit[g + 1] - 1, groups.bit[g] - 1, -1):
+            half = OCTET << (i - groups.bit[g])
             ones, zeros = splat_octet(0.0), splat_octet(0.0)
             for at in range(base, base + half, OCTET):
                 lower, upper = load_octet(sums, at), load_octet(sums, at + half)

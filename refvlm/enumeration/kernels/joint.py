@@ -8,12 +8,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..blocks import PAGE
 from ..problem import Decoder, Prior
 from .compiling import kernel
 from .elementary import exp_scaled
 from .lanes import BLOCK, store, vectors
-from .network import decode, network, turn_page
+from .network import enter, network
 from .observation import log_likelihood, log_prior, prior_of, tabulate, turn_prior
 
 __all__ = ["joint_table", "normalise"]
@@ -22,7 +21,7 @@ Floats = NDArray[np.float64]
 
 
 @kernel
-def joint_table(decoder: Decoder, prior: Prior, x: NDArray[np.uint8], first: int, count: int) -> Floats:
+def joint_table(decoder: Decoder, first: int, count: int, prior: Prior, x: NDArray[np.uint8]) -> Floats:
     """log p(x_n, z) for `count` codes from `first`, (N, count)."""
     rows = len(x)
     net, log_p = network(decoder), prior_of(prior)
@@ -30,10 +29,8 @@ def joint_table(decoder: Decoder, prior: Prior, x: NDArray[np.uint8], first: int
     table = np.empty((rows, count))
     for start in range(0, count, BLOCK):
         code = first + start
-        if code % PAGE == 0 or start == 0:
-            turn_page(net, code)
+        if enter(net, code, first):
             turn_prior(log_p, code)
-        decode(net, code)
         tabulate(net, log_sigmoid)
         for n in range(rows):
             store(lanes, 0, log_likelihood(x, n, log_sigmoid) + log_prior(log_p, code))

@@ -25,6 +25,7 @@ from numba.extending import intrinsic, register_model
 from numpy.typing import NDArray
 
 from .compiling import inline
+from .constants import BLOCK, OCTET
 
 __all__ = [
     "BLOCK",
@@ -47,8 +48,6 @@ __all__ = [
 ]
 
 _DOUBLE, _WORD, _INDEX = ir.DoubleType(), ir.IntType(64), ir.IntType(32)
-
-BLOCK, OCTET = 32, 8
 
 
 class Lanes(types.Type):  # type: ignore[misc]  # numba has no types
@@ -83,8 +82,8 @@ def _spread(builder: Any, value: Any, kind: Any) -> Any:
     if not isinstance(kind, Lanes):
         return value
     nothing = ir.Constant(_llvm(kind), ir.Undefined)
-    first = builder.insert_element(nothing, value, ir.Constant(_INDEX, 0))
-    return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(_INDEX, kind.width), [0] * kind.width))
+    one = builder.insert_element(nothing, value, ir.Constant(_INDEX, 0))
+    return builder.shuffle_vector(one, nothing, ir.Constant(ir.VectorType(_INDEX, kind.width), [0] * kind.width))
 
 
 def _alike(builder: Any, kind: Any, kinds: Any, values: Any) -> list[Any]:

@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 
 from ..problem import Decoder, Prior
 from .compiling import inline, kernel
+from .constants import ROW_BITS, SEGMENT, SPLITS
 from .double_double import add, two_sum
 from .elementary import MAGIC, Number, exp, exp_of_sum, exp_parts, larger, power_of_two
 from .lanes import BLOCK, exponent, fma, load_block, mantissa, splat_block, store, total, vectors
@@ -45,10 +46,6 @@ __all__ = ["linear_marginal", "linear_split"]
 Floats = NDArray[np.float64]
 Bits = NDArray[np.uint8]
 
-ROW_BITS = 5
-"""32 rows in a chunk."""
-SEGMENT = 16
-"""Factors between two scalings."""
 FAR = -(2.0**40)
 """In place of any smaller log-weight: its row counts for nothing."""
 
@@ -58,7 +55,7 @@ def linear_split(decoder: Decoder, bits: int) -> tuple[int, int]:
     """How many low bits, and how many rows share a division, in pieces of 2**bits codes; (0, 0) where ranges forbid."""
     latents, observed = decoder.sizes[0], decoder.sizes[1]
     weights = decoder.flat[: latents * observed].reshape(latents, observed)
-    for low, together in ((10, 4), (9, 4), (8, 4), (10, 2), (9, 2), (8, 2), (7, 4), (7, 2), (10, 1), (7, 1), (5, 1)):
+    for low, together in SPLITS:
         spread, run, most = 0.0, 0.0, 0.0
         for i in range(observed):
             half, centre, above, below = 0.0, decoder.flat[latents * observed + i], 0.0, 0.0
@@ -98,23 +95,23 @@ class Split(NamedTuple):
 
 
 @inline
-def sums_of(column: Floats, first: int, bits: int) -> tuple[Floats, Floats]:
-    """The sums of column[first : first + bits] over all values of these bits, in double-double."""
+def sums_of(column: Floats, bit: int, bits: int) -> tuple[Floats, Floats]:
+    """The sums of column[bit : bit + bits] over all values of these bits, in double-double."""
     table, rest = vectors(1 << bits), vectors(1 << bits)
     for k in range(bits):
         for j in range(1 << k):
-            table[j + (1 << k)], rest[j + (1 << k)] = add(table[j], rest[j], column[first + k], 0.0)
+            table[j + (1 << k)], rest[j + (1 << k)] = add(table[j], rest[j], column[bit + k], 0.0)
     return table, rest
 
 
 @inline
-def logs_of(prior: Prior, first: int, bits: int) -> Floats:
+def logs_of(prior: Prior, bit: int, bits: int) -> Floats:
     """The logarithms of the probabilities of all values of these bits."""
     table = vectors(1 << bits)
     for k in range(bits):
         for j in range(1 << k):
-            table[j + (1 << k)] = table[j] + prior.bits[1, first + k]
-            table[j] = table[j] + prior.bits[0, first + k]
+            table[j + (1 << k)] = table[j] + prior.bits[1, bit + k]
+            table[j] = table[j] + prior.bits[0, bit + k]
     return table
 
 
@@ -253,7 +250,7 @@ def chunk_moments(split: Split, rows: Rows, blocks: int, by_lane: Floats, by_row
 
 @kernel
 def linear_marginal(
-    decoder: Decoder, prior: Prior, x: Bits, moments: bool, low: int, together: int, first: int, count: int
+    decoder: Decoder, first: int, count: int, prior: Prior, x: Bits, moments: bool, low: int, together: int
 ) -> tuple[Floats, Floats, Floats]:
     """As `marginal`; low and together from `linear_split`."""
     rows, latents = len(x), decoder.sizes[0]

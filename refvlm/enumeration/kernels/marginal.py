@@ -25,9 +25,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..blocks import LOW_BITS, MIDDLE_BITS, PAGE
 from ..problem import Decoder, Prior
 from .compiling import inline, kernel
+from .constants import FEW_TERMS, LOW_BITS, MIDDLE_BITS, PAGE
 from .elementary import LOWEST, Number, exp_parts, exp_unbounded, larger, log, power_of_two
 from .lanes import (
     BLOCK,
@@ -82,14 +82,14 @@ def normaliser(net: Network) -> tuple[Number, Number]:
 
 
 @inline
-def misfit(net: Network, sign: Floats, first: int) -> Number:
+def misfit(net: Network, sign: Floats, offset: int) -> Number:
     """sum over i of max(-s_i a_i, 0), sixteen terms at a time."""
     observed = net.decoder.sizes[-1]
     value = splat_block(0.0)
-    for start in range(0, observed, 16):
+    for start in range(0, observed, FEW_TERMS):
         run = splat_block(0.0)
-        for i in range(start, min(start + 16, observed)):
-            run = run + larger(load_block(net.units, (net.logits + i) * BLOCK) * sign[first + i], 0.0)
+        for i in range(start, min(start + FEW_TERMS, observed)):
+            run = run + larger(load_block(net.units, (net.logits + i) * BLOCK) * sign[offset + i], 0.0)
         value = value + run
     return value
 
@@ -137,7 +137,7 @@ def sum_page(terms: Floats, powers: Floats, start: int, blocks: int, moment: Flo
 
 @kernel
 def marginal(
-    decoder: Decoder, prior: Prior, x: Bits, moments: bool, first: int, count: int
+    decoder: Decoder, first: int, count: int, prior: Prior, x: Bits, moments: bool
 ) -> tuple[Floats, Floats, Floats]:
     """Power and total, (N,) each, of the sum over `count` codes from `first`; its moments, (N, K), or (N, 0)."""
     rows, observed = x.shape

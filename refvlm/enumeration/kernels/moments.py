@@ -13,13 +13,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..blocks import PAGE
 from ..problem import Decoder, Prior, Recognition
 from .backward import add_block, bit_sums, collect, end_page
 from .compiling import inline, kernel
+from .constants import PAGE
 from .elementary import Number
 from .lanes import BLOCK, vectors, where_less
-from .network import decode, network, turn_page
+from .network import enter, network
 from .observation import log_likelihood, log_prior, prior_of, recognise, recognition_of, tabulate, turn_prior
 
 __all__ = ["moments"]
@@ -38,7 +38,7 @@ def weighted(probability: Number, log_probability: Number, value: Number) -> Num
 
 @kernel
 def moments(
-    decoder: Decoder, prior: Prior, q: Recognition, x: NDArray[np.uint8], first: int, count: int
+    decoder: Decoder, first: int, count: int, prior: Prior, q: Recognition, x: NDArray[np.uint8]
 ) -> tuple[Floats, Floats]:
     """The sums over `count` codes from `first`: with z_k as factor (N, K), and without (N,)."""
     rows = len(x)
@@ -46,10 +46,8 @@ def moments(
     log_sigmoid = vectors(2 * decoder.sizes[-1] * BLOCK)
     sums = bit_sums(rows, decoder.sizes[0])
     for code in range(first, first + max(count, BLOCK), BLOCK):
-        if code % PAGE == 0 or code == first:
-            turn_page(net, code)
+        if enter(net, code, first):
             turn_prior(log_p, code)
-        decode(net, code)
         tabulate(net, log_sigmoid)
         for n in range(rows):
             joint = log_likelihood(x, n, log_sigmoid) + log_prior(log_p, code)

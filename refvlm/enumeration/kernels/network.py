@@ -19,7 +19,7 @@ absolute error is at most 2 u + 2 u (1 + E, quotient, each times 2 / (1 + E)) + 
 otherwise, and for relu, the sum is taken.
 
 Later layers are dense: fused multiply-adds in runs of 64 inputs, in tiles of four outputs by 32 lanes, which is 16
-hardware registers of 8. Networks whose weights are too large for float64 come here as given logits, from `precise.py`.
+hardware registers of 8. Networks whose weights are too large for float64 come here as logits, from `precise.py`.
 """
 
 from __future__ import annotations
@@ -29,22 +29,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..blocks import LOW_BITS, MIDDLE_BITS
 from ..problem import Decoder
 from .activations import activate, exponent_factor, from_exponential, keeps_arguments
 from .compiling import inline
+from .constants import LOW_BITS, MIDDLE_BITS, PAGE, ROWS, RUN
 from .double_double import add, two_sum
 from .elementary import Number, exp_of_sum, fma
 from .lanes import BLOCK, load_block, splat_block, store, vectors
 
-__all__ = ["Network", "decode", "dense", "network", "turn_page"]
+__all__ = ["Network", "decode", "dense", "enter", "network", "turn_page"]
 
 Floats = NDArray[np.float64]
-
-ROWS = 1 << MIDDLE_BITS
-"""Blocks in a page."""
-RUN = 64
-"""Inputs of a dense layer that are summed before their sum joins the others'."""
 
 
 class Network(NamedTuple):
@@ -70,14 +65,14 @@ class Network(NamedTuple):
 
 
 @inline
-def subset_sums(decoder: Decoder, width: int, first: int, bits: int) -> tuple[Floats, Floats]:
-    """For every unit the sums of its weights from bits first to first + bits - 1, over all values of these bits."""
+def subset_sums(decoder: Decoder, width: int, bit: int, bits: int) -> tuple[Floats, Floats]:
+    """For every unit the sums of its weights from bits bit to bit + bits - 1, over all values of these bits."""
     count = 1 << bits
     table, rest = vectors(width * count), vectors(width * count)
     for q in range(width):
         start = q * count
-        for k in range(min(bits, decoder.sizes[0] - first)):
-            weight = decoder.flat[(first + k) * width + q]
+        for k in range(min(bits, decoder.sizes[0] - bit)):
+            weight = decoder.flat[(bit + k) * width + q]
             for j in range(start, start + (1 << k)):
                 s, e = two_sum(table[j], weight)
                 table[j + (1 << k)], rest[j + (1 << k)] = two_sum(s, e + rest[j])
@@ -223,12 +218,21 @@ def walk(net: Network, code: int) -> None:
 
 @inline
 def decode(net: Network, code: int) -> None:
-    """Fill net.units for the block of codes from `code`, whose page has been turned to."""
+    """Fill net.units for the block of codes from `code`, whose page is the one in hand."""
     if len(net.decoder.flat) > 0:
         walk(net, code)
-    given, logits = net.decoder.given, net.logits
-    if given.shape[0] > 0:
-        for j in range(BLOCK):
-            row = min(code - net.decoder.given_first + j, given.shape[0] - 1)
-            for i in range(given.shape[1]):
-                net.units[(logits + i) * BLOCK + j] = given[row, i]
+    logits = net.decoder.logits
+    for j in range(BLOCK if len(logits) > 0 else 0):
+        row = min(code - net.decoder.logits_from + j, len(logits) - 1)
+        for i in range(logits.shape[1]):
+            net.units[(net.logits + i) * BLOCK + j] = logits[row, i]
+
+
+@inline
+def enter(net: Network, code: int, first: int) -> bool:
+    """Decode the block from `code` of a piece from `first`, on a new page if one begins there; whether one does."""
+    begins = code % PAGE == 0 or code == first
+    if begins:
+        turn_page(net, code)
+    decode(net, code)
+    return begins

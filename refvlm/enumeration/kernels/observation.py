@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..blocks import LOW_BITS, MIDDLE_BITS
 from ..problem import Prior, Recognition
 from .compiling import inline
+from .constants import FEW_TERMS, LOW_BITS, MIDDLE_BITS, ROWS
 from .elementary import Number, log_sigmoids
 from .lanes import BLOCK, load_block, splat_block, store, vectors
-from .network import ROWS, Network
+from .network import Network
 
 __all__ = [
     "LogPrior",
@@ -45,10 +45,10 @@ class LogPrior(NamedTuple):
 
 
 @inline
-def fill_sums(table: Floats, bits: Floats, first: int, count: int) -> None:
-    """table[j] += the bits' logarithms, bits first to first + count - 1 taken from j."""
+def fill_sums(table: Floats, bits: Floats, bit: int, count: int) -> None:
+    """table[j] += the bits' logarithms, bits bit to bit + count - 1 taken from j."""
     filled = 1
-    for k in range(first, min(first + count, bits.shape[1])):
+    for k in range(bit, min(bit + count, bits.shape[1])):
         for j in range(filled):
             table[j + filled] = table[j] + bits[1, k]
             table[j] = table[j] + bits[0, k]
@@ -102,9 +102,9 @@ def log_likelihood(x: Bits, n: int, log_sigmoid: Floats) -> Number:
     """log p(x_n | z), sixteen terms at a time."""
     observed = x.shape[1]
     value = splat_block(0.0)
-    for start in range(0, observed, 16):
+    for start in range(0, observed, FEW_TERMS):
         run = splat_block(0.0)
-        for i in range(start, min(start + 16, observed)):
+        for i in range(start, min(start + FEW_TERMS, observed)):
             run = run + load_block(log_sigmoid, (x[n, i] * observed + i) * BLOCK)
         value = value + run
     return value

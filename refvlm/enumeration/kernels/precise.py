@@ -11,14 +11,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..blocks import LOW_BITS, PAGE
 from ..problem import Decoder
 from .activations import precise_value
 from .compiling import inline, kernel
+from .constants import LOW_BITS, PAGE, ROWS
 from .double_double import add, two_sum
 from .elementary import fma
 from .lanes import BLOCK, load_block, splat_block, store, vectors
-from .network import ROWS, network, turn_page
+from .network import network, turn_page
 
 __all__ = ["precise_logits"]
 

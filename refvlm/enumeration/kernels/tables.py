@@ -12,13 +12,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..blocks import PAGE
 from ..problem import Decoder, Groups, Prior
 from .compiling import inline, kernel
+from .constants import PAGE
 from .elementary import Number, exp
 from .groups import probabilities, tabulate_groups
 from .lanes import BLOCK, OCTET, load_octet, store, transposed_sums, vectors
-from .network import decode, network, turn_page
+from .network import enter, network
 from .observation import log_prior, prior_of, turn_prior
 
 __all__ = ["products", "tabled_marginal"]
@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 @inline
 def products(table: Floats, groups: Groups, tile: int) -> tuple[Number, ...]:
     """p(x_n, z) for the eight rows of a tile and the eight states of the table."""
-    count, offsets = len(groups.first) - 1, groups.offsets
+    count, offsets = len(groups.bit) - 1, groups.offsets
     at = tile * count * OCTET
     a, b = load_octet(table, offsets[at]), load_octet(table, offsets[at + 1])
     c, d = load_octet(table, offsets[at + 2]), load_octet(table, offsets[at + 3])
@@ -46,21 +46,19 @@ def products(table: Floats, groups: Groups, tile: int) -> tuple[Number, ...]:
 
 @kernel
 def tabled_marginal(
-    decoder: Decoder, prior: Prior, groups: Groups, rows: int, moments: bool, first: int, count: int
+    decoder: Decoder, first: int, count: int, prior: Prior, groups: Groups, rows: int, moments: bool
 ) -> tuple[Floats, Floats]:
     """The sum of p(x_n, z) over `count` codes from `first`, (N,); its moments, (N, K), or (N, 0)."""
     net, log_p = network(decoder), prior_of(prior)
     latents = decoder.sizes[0] if moments else 0
     padded = groups.tiles * OCTET
     probability, weights = vectors(2 * decoder.sizes[-1] * BLOCK), vectors(BLOCK)
-    table = vectors(groups.start[-1] * OCTET)
+    table = vectors(groups.entry[-1] * OCTET)
     sums, page = vectors(padded), vectors(padded)
     by_bit, by_lane = np.zeros((latents, padded)), vectors(padded * OCTET if moments else 0)
     for code in range(first, first + max(count, BLOCK), BLOCK):
-        if code % PAGE == 0 or code == first:
-            turn_page(net, code)
+        if enter(net, code, first):
             turn_prior(log_p, code)
-        decode(net, code)
         probabilities(net, probability)
         store(weights, 0, exp(log_prior(log_p, code)))
         for lane in range(0, BLOCK, OCTET):

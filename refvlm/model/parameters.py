@@ -1,0 +1,38 @@
+"""Parameters by name: how names nest, and how arrays become one vector and come back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Parameters", "flatten", "prefixed", "under", "unflatten"]
+
+Floats = NDArray[np.float64]
+Parameters = dict[str, Floats]
+
+
+def prefixed(prefix: str, parameters: Parameters) -> Parameters:
+    """The same arrays under prefix + name."""
+    return {prefix + name: value for name, value in parameters.items()}
+
+
+def under(prefix: str, parameters: Parameters) -> Parameters:
+    """The arrays whose names start with `prefix`, without it."""
+    return {name.removeprefix(prefix): value for name, value in parameters.items() if name.startswith(prefix)}
+
+
+def flatten(parameters: Parameters) -> Floats:
+    """All arrays as one vector, in their order."""
+    return np.concatenate([value.ravel() for value in parameters.values()]) if parameters else np.zeros(0)
+
+
+def unflatten(vector: Floats, shapes: Mapping[str, tuple[int, ...]]) -> Parameters:
+    """The parts of a vector by name: views of these shapes, in their order."""
+    named, start = {}, 0
+    for name, shape in shapes.items():
+        stop = start + int(np.prod(shape, dtype=np.int64))
+        named[name] = vector[start:stop].reshape(shape)
+        start = stop
+    return named
