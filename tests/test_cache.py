@@ -12,7 +12,8 @@ import numpy as np
 from refvlm.enumeration import kernels
 value = kernels.marginal.finish(np.array([3.0]), np.array([1.5]))
 stats = kernels.marginal.finish.compiled.stats
-print(float(value[0]).hex(), sum(stats.cache_hits.values()), sum(stats.cache_misses.values()), kernels.compiling.cache_problem())
+problem = kernels.compiling.cache_problem()
+print(float(value[0]).hex(), sum(stats.cache_hits.values()), sum(stats.cache_misses.values()), problem)
 """
 
 

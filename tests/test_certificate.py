@@ -1,5 +1,6 @@
 """The error bound of log p(x) against 50-digit arithmetic."""
 
+import re
 from itertools import pairwise
 
 import mpmath as mp
@@ -10,7 +11,9 @@ from problems import ACTIVATIONS, binary, deep, shallow
 
 import refvlm
 from refvlm import bits
-from refvlm.inference import certificate
+from refvlm.enumeration.blocks import Route, depth
+from refvlm.enumeration.kernels import bernoulli, constants, groups, linear, marginal, network, observation, tables
+from refvlm.inference import bound_certificate, certificate
 
 
 def exact_log_marginal(model, x):
@@ -144,3 +147,86 @@ def test_lemma_bounds_the_perturbation_of_a_log_sum():
             moved = np.logaddexp.reduce(joint + sign * (a - b * joint))
             assert abs(moved - evidence) <= (a + b * (-evidence + latents * np.log(2))) * (1 + 1e-12) or evidence > 0
     assert certificate.U == 2.0**-53
+
+
+# What the proof takes from the kernels ------------------------------------------------------------------------------
+
+
+def bounds_of(rows, hidden, scale):
+    """Every error bound of one problem, (N,) each; K = 13 and L = 40, longer than any run."""
+    rng = np.random.default_rng(0)
+    model = shallow(13, hidden, 40, rng, "relu", scale)
+    q, x = refvlm.PerDatumPosterior(rng.normal(size=(rows, 13))), binary(rows, 40, rng)
+    d = refvlm.decompose(model, q, x)
+    return d.log_px_error, d.vlb_error, d.kl_error, refvlm.posterior_mean(model, x, with_error=True)[1]
+
+
+WIDE = (100,)  # more inputs to the last layer than one run
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rows", "hidden"),
+    [
+        ("RUN", 8, 3, WIDE),
+        ("FEW_TERMS", 4, 3, WIDE),
+        ("STREAMED_PRODUCT", constants.Roundings(9, 1), 3, WIDE),
+        ("STREAMED_PRODUCT", constants.Roundings(3, 90), 3, WIDE),
+        ("TABLED_PRODUCT", constants.Roundings(18, 3), 40, WIDE),
+        ("TABLED_PRODUCT", constants.Roundings(6, 90), 40, WIDE),
+        ("LINEAR_TERM", constants.Roundings(12, 20), 3, ()),
+        ("LINEAR_TERM", constants.Roundings(4, 90), 3, ()),
+        ("SPLITS", ((11, 4), (5, 1)), 3, ()),
+        ("SPLITS", ((10, 4), (3, 1)), 3, ()),
+        ("ROW_BITS", 7, 3, ()),
+        ("PAGE", 512, 40, WIDE),
+        ("PAGE", 512, 3, WIDE),
+        ("OCTET", 4, 40, WIDE),
+        ("LOW_BITS", 9, 3, WIDE),
+        ("MIDDLE_BITS", 9, 3, WIDE),
+        ("BLOCK", 64, 3, WIDE),
+        ("ROWS", 128, 3, WIDE),
+        ("TABLE_FLOOR", 2.0**-980, 40, WIDE),
+    ],
+)
+def test_a_constant_of_the_kernels_moves_the_bounds(name, value, rows, hidden, monkeypatch):
+    before = bounds_of(rows, hidden, 1.0)
+    for module in (marginal, groups, linear, network, observation, tables, bernoulli):
+        assert getattr(module, name, value) in (value, getattr(constants, name))  # kernels have no number of their own
+    monkeypatch.setattr(constants, name, value)
+    after = bounds_of(rows, hidden, 1.0)
+    assert any((a != b).all() for a, b in zip(after, before, strict=True))
+
+
+def test_a_bound_is_refused_where_a_constant_makes_the_terms_worthless(monkeypatch):
+    monkeypatch.setattr(constants, "FEW_TERMS", 1)
+    monkeypatch.setattr(certificate, "U", 2.0**-14)  # as if kernels computed with fifteen bits
+    assert np.isinf(bounds_of(3, WIDE, 1.0)[0]).all()
+
+
+def words(module):
+    """A module's docstring on one line."""
+    return " ".join(module.__doc__.split())
+
+
+def test_what_kernels_document_is_what_the_proof_uses():
+    for module, roundings in (
+        (marginal, constants.STREAMED_PRODUCT),
+        (groups, constants.TABLED_PRODUCT),
+        (linear, constants.LINEAR_TERM),
+    ):
+        stated = f"({roundings.each} L + {roundings.more}) u"
+        assert stated in words(module).replace("(5 L + L + 3) u", "(6 L + 3) u")
+        assert stated in words(certificate)
+    assert f"in runs of {constants.RUN} inputs" in words(network)
+    assert f"min(n, {constants.RUN}) + ceil(n / {constants.RUN})" in words(certificate)
+    assert f"({constants.FEW_TERMS} + L / {constants.FEW_TERMS} + K + 5) u" in words(marginal)
+    assert f"(min(L, {constants.FEW_TERMS}) + ceil(L / {constants.FEW_TERMS})) u" in words(certificate)
+    assert {16: "sixteen"}[constants.FEW_TERMS] in observation.log_likelihood.__doc__
+    tree = int(re.search(r"its depth is (\d+) and the number of pages", words(marginal))[1])
+    assert depth(11, Route.STREAMED) == tree + 1 + 1
+    lanes, octets = re.search(r"a depth of (\d+), (\d+) and the number of pages", words(tables)).groups()
+    assert depth(11, Route.TABLED) == int(lanes) + int(octets) + 1 + len(range(0, 2**11, 2**8)).bit_length()
+    stated = re.search(r"Depth: (\d+) tiles times 2\*\*(\d+) blocks of lanes, (\d+) for", words(linear))
+    tiles, blocks, own = map(int, stated.groups())
+    assert depth(12, Route.LINEAR) == tiles * 2**blocks + own + 2**12 // 2**10 + 1
+    assert f"{constants.ROWS} blocks" in words(bound_certificate)

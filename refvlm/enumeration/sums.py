@@ -133,14 +133,10 @@ def log_sum(source: Source, prior: Prior, x: Bits, engine: Engine, moments: bool
 
     total, moment = _by_row(source, len(x), task_of, _add, engine, Route.TABLED)
     power, route = np.zeros(len(x)), np.full(len(x), Route.TABLED)
-    again = np.flatnonzero(total < _TABLE_FLOOR)
+    again = np.flatnonzero(total < kernels.constants.TABLE_FLOOR)
     if len(again) > 0:
         power[again], total[again], moment[again], route[again] = _of_few(source, prior, x[again], engine, moments)
     return LogSum(power, total, moment, route)
-
-
-_TABLE_FLOOR = 2.0**-900
-"""By tables, terms below 2**-1022 are lost: at most 2**(K - 120) of a sum above this."""
 
 
 def _of_few(source: Source, prior: Prior, x: Bits, engine: Engine, moments: bool) -> LogSum:

@@ -158,7 +158,7 @@ def _prior_relative(model: BernoulliLVM) -> int:
 def _addition(latents: int, route: Routes, *, moments: bool = False) -> Floats:
     """Step 5: the relative error of adding terms, those of log p(x) or of its moments, and of losing some."""
     depths = np.array([depth(latents, r, moments=moments) for r in Route])[route]
-    error: Floats = gamma(depths) + 2.0 ** (latents - 120)
+    error: Floats = gamma(depths) + 2.0 ** (latents - 1020) / constants.TABLE_FLOOR
     return error
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 __all__ = [
     "BLOCK", "FEW_TERMS", "LINEAR_TERM", "LOW_BITS", "MIDDLE_BITS", "OCTET", "PAGE", "ROWS", "ROW_BITS", "RUN",
-    "SEGMENT", "SPLITS", "STREAMED_PRODUCT", "TABLED_PRODUCT", "Roundings",
+    "SEGMENT", "SPLITS", "STREAMED_PRODUCT", "TABLED_PRODUCT", "TABLE_FLOOR", "Roundings",
 ]  # fmt: skip
 
 LOW_BITS = 5
@@ -44,6 +44,9 @@ TABLED_PRODUCT = Roundings(6, 3)
 """Of p(x, z) from tables: `groups.py`."""
 LINEAR_TERM = Roundings(4, 20)
 """Of a whole term, its logits and its quotient included: `linear.py`."""
+
+TABLE_FLOOR = 2.0**-900
+"""By tables, terms below 2**-1022 are lost; a row whose sum falls below this is summed again in the log domain."""
 
 ROW_BITS = 5
 """Bits that tell the rows of a chunk apart in `linear.py`."""
