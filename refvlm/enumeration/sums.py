@@ -114,7 +114,7 @@ class LogSum(NamedTuple):
 
 
 def no_sum(rows: int) -> LogSum:
-    """In place of p(x_n), where the weights are q's."""
+    """A stand-in for p(x_n), where the weights are q's."""
     return LogSum(np.zeros(rows), np.ones(rows), np.zeros((rows, 0)), np.full(rows, Route.STREAMED))
 
 
@@ -154,7 +154,7 @@ def _of_few(source: Source, prior: Prior, x: Bits, engine: Engine, moments: bool
 
 
 def _linear_split(source: Source, prior: Prior) -> tuple[int, int]:
-    """What the linear kernel needs to know, or (0, 0) where it cannot serve: see `kernels/linear.py`."""
+    """The linear kernel's low bits and rows to a division, (0, 0) where it cannot serve: see `kernels/linear.py`."""
     if source.network is None or len(source.network.sizes) > 2 or len(prior.table) > 0:
         return 0, 0
     bits = code_pieces(source.latents, Route.LINEAR).step.bit_length() - 1

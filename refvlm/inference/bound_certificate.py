@@ -54,18 +54,18 @@ def vlb_error(
     latents = model.latents
     finite = np.isfinite(prior)
     a, r, h = np.where(finite, -prior, 0.0), -reconstruction, np.abs(entropy)
-    shares = 6 * latents * U
-    found = _tabulated(model, 0.0, prior=False).average(r) + (shares + gamma(_depth(latents))) * r
+    averaging = 6 * latents * U
+    error = _tabulated(model, 0.0, prior=False).average(r) + (averaging + gamma(_depth(latents))) * r
     if isinstance(model.prior, Bernoulli):
-        found = found + (13 + 2 * latents) * U * a
+        error = error + (13 + 2 * latents) * U * a
     else:
-        found = found + table + expectation_error(latents, a)
-    found = found + (13 + 2 * latents) * U * h + 2 * U * (a + r + h) + _encoder_error(q) * (r + a + 0.23)
-    return np.where(finite, SLACK * found, 0.0)
+        error = error + table + expectation_error(latents, a)
+    error = error + (13 + 2 * latents) * U * h + 2 * U * (a + r + h) + _encoder_error(q) * (r + a + 0.23)
+    return np.where(finite, SLACK * error, 0.0)
 
 
 def expectation_error(latents: int, magnitude: Floats) -> Floats:
-    """Of E_q of an exact table with entries of one sign, whose magnitude is given, (N,)."""
+    """A bound on the rounding error of E_q of an exact table with entries of one sign; magnitude: |E_q|, (N,)."""
     low = constants.LOW_BITS
     error: Floats = (6 * latents * U + gamma(low + 2 ** max(latents - low, 0))) * magnitude
     return error
@@ -79,10 +79,10 @@ def kl_error(
     finite = np.isfinite(gap)
     g, p, most = np.where(finite, gap, 0.0), -log_px, latents * LOG_2
     joint = _tabulated(model, prior_error, prior=True).average(p + 0.5 * g + most)  # half of what q and p average
-    found = 2 * (joint + log_px_error + U * p) + U * (2 * p + g + 2 * most)
-    found = found + 2.3 * (7 + latents) * U * most + (6 * latents + 8) * U * (g + 4)
-    found = found + gamma(_depth(latents)) * g + _encoder_error(q) * (p + g + most + 0.23)
-    return np.where(finite, SLACK * found, 0.0)
+    error = 2 * (joint + log_px_error + U * p) + U * (2 * p + g + 2 * most)
+    error = error + 2.3 * (7 + latents) * U * most + (6 * latents + 8) * U * (g + 4)
+    error = error + gamma(_depth(latents)) * g + _encoder_error(q) * (p + g + most + 0.23)
+    return np.where(finite, SLACK * error, 0.0)
 
 
 def _tabulated(model: BernoulliLVM, prior_error: float, *, prior: bool) -> JointError:

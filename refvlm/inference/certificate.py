@@ -14,11 +14,11 @@ Downwards, E[D] = a + b E[-l], and E[-l] = P + entropy of the posterior <= P + K
 So no sum has to be taken to bound its error: P is the answer itself. What remains is a and b for one log-joint.
 
 1. Logits. First layer (double-double, see `kernels/network.py`): error u |a| + (2 K + 8) u**2 S, S = |b| + sum |W|.
-   Activations: tanh adds 6 u, sigmoid 5 u, relu nothing, by either road; they are 1-, 1/4- and 1-Lipschitz, and on the
-   first layer |a| tanh'(a) <= 0.448, |a| sigmoid'(a) <= 0.224 make u |a| harmless. Dense layer of n inputs of magnitude
-   m with errors e: sum |W| e + gamma_d (|b| + sum |W| (m + e)), gamma_d = d u / (1 - d u), d = min(n, 64)
-   + ceil(n / 64) + 1, the longest chain of its runs of 64. For one affine layer,
-   u |a_i| |d log sigmoid| <= u |log sigmoid| + 0.28 u.
+   An activation f adds its own rounding error, (s + t |a|) u, and multiplies e by its Lipschitz constant; on the first
+   layer max |a f'(a)|, where it is finite, makes u |a| harmless. `refvlm/activations.py` has these constants, and
+   c in |f(a)| <= |a| + c, which bounds the magnitudes that enter the next layer. Dense layer of n inputs of magnitude m
+   with errors e: sum |W| e + gamma_d (|b| + sum |W| (m + e)), gamma_d = d u / (1 - d u), d = min(n, 64) + ceil(n / 64)
+   + 1, the longest chain of its runs of 64. For one affine layer, u |a_i| |d log sigmoid| <= u |log sigmoid| + 0.28 u.
 2. From logits to log p(x | z) = sum of t_i, t_i = log sigmoid(+-a_i) <= 0. An error e_i in a_i moves t_i by at most
    e_i, and by at most e_i exp(e_i) min(1, |t_i|), because |d t / d a| = 1 - exp(t) <= |t|. Hence either
    a += sum e_i or b += max e_i exp(e_i), exp(e) <= 1 + 2 e for e <= 1; both are tried and the better one is reported.
@@ -29,8 +29,8 @@ So no sum has to be taken to bound its error: P is the answer itself. What remai
    (`kernels/linear.py`): the term has (4 L + 20) u, into a, and step 1 is in it.
 4. The prior's terms: relative 7 u and K + 2 additions, all of one sign; adding them to the likelihood's: relative u;
    all into b. A prior that is itself a sum brings its own bound instead, into a. Weights for which step 1 gives more
-   than 1e-11 for some logit are taken in double-double (`precise.py`): there an activation adds 2**-90, a dense layer
-   (n**2 + n + 8) u**2 (|b| + sum |W| (m + e)), and what remains is one rounding of the logits, u |a|, as for one affine
+   than 1e-11 for some logit are taken in double-double (`precise.py`): there an activation adds
+   what its record states, a dense layer (n**2 + n + 8) u**2 (|b| + sum |W| (m + e)), and what remains is one rounding of the logits, u |a|, as for one affine
    layer. So large weights cost time, not digits.
 5. The sum. A term exp(l) of l <= 0 carries a relative error of 4 u (1 + |l|): into a and b. Additions:
    `blocks.depth`, gamma. Terms below 2**-1021 of the largest are dropped, or, by tables, 2**-1020 of a sum above
@@ -40,7 +40,7 @@ So no sum has to be taken to bound its error: P is the answer itself. What remai
    is below the sum of both errors, and u for the division.
 
 Second-order terms, products of two of the above, are covered by a factor 1.01 while b < 10**-3; beyond that the
-bound is reported as inf. The logits of a decoder that is no MLP are taken as given.
+bound is reported as inf. The logits of a decoder that is no MLP are taken as exact.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class JointError(NamedTuple):
 
 
 def joint_error(model: BernoulliLVM, absolute: Floats, relative: Floats, prior_error: float) -> JointError:
-    """Steps 1 to 4, given the errors of the product over i, in units of u: `absolute` into a, `relative` into b."""
+    """Steps 1 to 4, from the errors of the product over i, in units of u: `absolute` into a, `relative` into b."""
     offset = prior_error + absolute * U
     slope = relative * U
     errors = np.zeros(1)
@@ -180,8 +180,8 @@ def logit_errors(network: MLP, precise: bool, *, encoder: bool = False) -> Float
     f = ACTIVATIONS[network.activation]
     own, own_relative = f.precise_rounding if precise else (f.rounding[0] * U, f.rounding[1] * U)
     magnitudes = np.abs(network.biases[0]) + np.abs(network.weights[0]).sum(axis=0)
-    first = _dense_rounding(network.fan_in, precise) if encoder else (2 * network.fan_in + 8) * U**2
-    errors: Floats = first * magnitudes
+    rounding = _dense_rounding(network.fan_in, precise) if encoder else (2 * network.fan_in + 8) * U**2
+    errors: Floats = rounding * magnitudes
     for layer in range(1, len(network.weights)):
         rounded = np.minimum(U * magnitudes * max(1.0, f.lipschitz), f.steepness * U)
         if layer > 1 or precise or encoder:

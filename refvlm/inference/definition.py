@@ -70,10 +70,10 @@ def posterior(model: BernoulliLVM, x: Bits) -> Floats:
 
 def grad_log_marginal(model: BernoulliLVM, x: Bits, weights: Floats) -> Parameters:
     """The gradient of sum_n w_n log p(x_n), eq. (5): the posterior's average of that of log p(x, z), by name."""
-    z, share = bits.table(model.latents), posterior(model, x) * weights[:, None]
+    z, weighted = bits.table(model.latents), posterior(model, x) * weights[:, None]
     logits, pullback = model.decoder.forward(z.astype(np.float64))
-    mass = share.sum(axis=0)
-    decoder = prefixed("decoder.", pullback(share.T @ x - mass[:, None] * expit(logits)))
+    mass = weighted.sum(axis=0)
+    decoder = prefixed("decoder.", pullback(weighted.T @ x - mass[:, None] * expit(logits)))
     if isinstance(model.prior, BernoulliLVM):
         return prefixed("prior.", grad_log_marginal(model.prior, z, mass)) | decoder
     slopes = mass @ z - mass.sum() * expit(model.prior.logits)
@@ -88,18 +88,18 @@ def q_table(q: FactorisedPosterior, x: Bits) -> Floats:
 
 def vlb(model: BernoulliLVM, q: FactorisedPosterior, x: Bits) -> Floats:
     """E_q[log p(z) + log p(x_n | z) - log q(z)], eq. (10), 0 log 0 = 0: (N,)."""
-    share, joint = q_table(q, x), log_joint(model, x)
+    q_z, joint = q_table(q, x), log_joint(model, x)
     with np.errstate(invalid="ignore"):
-        inside = np.where(share > 0, share * joint, 0.0)
-    value: Floats = inside.sum(axis=1) - xlogy(share, share).sum(axis=1)
+        inside = np.where(q_z > 0, q_z * joint, 0.0)
+    value: Floats = inside.sum(axis=1) - xlogy(q_z, q_z).sum(axis=1)
     return value
 
 
 def kl(model: BernoulliLVM, q: FactorisedPosterior, x: Bits) -> Floats:
     """E_q[log q(z) - log p(z | x_n)], eq. (7), 0 log 0 = 0: (N,)."""
-    share, joint = q_table(q, x), log_joint(model, x)
+    q_z, joint = q_table(q, x), log_joint(model, x)
     log_posterior = joint - logsumexp(joint, axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):
-        inside = np.where(share > 0, share * log_posterior, 0.0)
-    value: Floats = xlogy(share, share).sum(axis=1) - inside.sum(axis=1)
+        inside = np.where(q_z > 0, q_z * log_posterior, 0.0)
+    value: Floats = xlogy(q_z, q_z).sum(axis=1) - inside.sum(axis=1)
     return value

@@ -46,7 +46,7 @@ __all__ = [
 Floats = NDArray[np.float64]
 Bits = NDArray[np.uint8]
 _BY_POSTERIOR = Recognition(np.zeros((0, 2, 0)), np.zeros((0, 2, 0)))
-"""In place of a q: the weights are the posterior's."""
+"""An empty q: the weights are the posterior's."""
 
 
 class LayerPrior(NamedTuple):
@@ -309,6 +309,6 @@ def log_marginal_and_grad(
 
 
 def prior_gradient(prior: Bernoulli, bit_mass: Floats, mass: float) -> Parameters:
-    """Of sum of r(z) log p(z), from the mass of each bit and in all: mass_k - mass beta_k; 0 for an infinite logit."""
+    """The gradient of sum of r(z) log p(z), from the masses: mass_k - mass beta_k; 0 for an infinite logit."""
     beta = kernels.bernoulli.bernoulli(np.array(prior.logits[None]))[0][0, 1]
     return {"logits": np.where(np.isinf(prior.logits), 0.0, bit_mass - mass * beta)}

@@ -52,11 +52,11 @@ def from_flax(params: Mapping[str, Any], activation: str = "tanh") -> MLP:
     of their names; a missing bias (use_bias=False) is zeros. The dictionary does not name the activation: give it.
     Raises ValueError for other names.
     """
-    found = _mapping("params", params)
-    if set(found) == {"params"}:
-        found = _mapping("params", found["params"])
+    networks = _mapping("params", params)
+    if set(networks) == {"params"}:
+        networks = _mapping("params", networks["params"])
     layers: dict[int, dict[str, NDArray[Any]]] = {}
-    for name, layer in found.items():
+    for name, layer in networks.items():
         match = re.fullmatch(r".*?(\d+)", str(name))
         if match is None or not isinstance(layer, Mapping) or not {"kernel"} <= set(layer) <= {"kernel", "bias"}:
             raise ValueError(

@@ -2,8 +2,8 @@
 
 Slopes lie beside the units, one vector of 32 lanes per unit. A dense layer's gradient, sum over states of h_q d_i, is
 kept in eight strands per weight, in tiles of four by four; the strands are added up once, after the last block. The
-first layer's gradient goes into three sums over the slopes d_q: by lane, by block of the page and by page, out of which
-every bit's share is folded.
+first layer's gradient goes into three sums over the slopes d_q: by lane, by block of the page and by page, from which
+the sums over the codes with a certain bit set are folded.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def collect(sums: BitSums) -> Floats:
 
 
 class Slopes(NamedTuple):
-    """What backpropagation adds to.
+    """The sums that backpropagation adds to.
 
     units: as Network.units, the derivatives of the block in hand. strands: (sum of (fan_in + 1) * fan_out over the
     layers after the first) * 8. inputs: the first layer's, whose inputs are the bits.

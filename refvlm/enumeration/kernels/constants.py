@@ -39,11 +39,11 @@ class Roundings(NamedTuple):
 
 
 STREAMED_PRODUCT = Roundings(3, 1)
-"""Of prod (1 + exp(-|a_i|)): `marginal.py`."""
+"""The error of prod (1 + exp(-|a_i|)) in `marginal.py`."""
 TABLED_PRODUCT = Roundings(6, 3)
-"""Of p(x, z) from tables: `groups.py`."""
+"""The error of p(x, z) from tables in `groups.py`."""
 LINEAR_TERM = Roundings(4, 20)
-"""Of a whole term, its logits and its quotient included: `linear.py`."""
+"""The error of a term in `linear.py`, with its logits and its quotient."""
 
 TABLE_FLOOR = 2.0**-900
 """By tables, terms below 2**-1022 are lost; a row whose sum falls below this is summed again in the log domain."""

@@ -101,6 +101,7 @@ def gradient(
     for code in range(first, first + max(count, BLOCK), BLOCK):
         if enter(net, code, first):
             turn_prior(log_p, code)
+        # forwards: p(x_i | z), log p(z), and the weights of the rows that are no products of table entries
         probabilities(net, probability)
         log_prior_lanes = log_prior(log_p, code)
         store(prior_lanes, 0, exp(log_prior_lanes))
@@ -109,6 +110,7 @@ def gradient(
             for n in range(tabled, rows):
                 joint = log_likelihood(x, n, log_sigmoid) + log_prior_lanes
                 store(weights, (n - tabled) * BLOCK, exp_scaled(joint, power[n]) * factors[n])
+        # over the rows, eight states at a time: every weight into the tables' entries, which fold into on, off and mass
         for lane in range(0, BLOCK, OCTET):
             for at in range(0, len(sums), OCTET):
                 store(sums, at, splat_octet(0.0))
@@ -123,6 +125,7 @@ def gradient(
                 for n in range(tabled, rows):
                     scatter(sums, groups, n, load_octet(weights, (n - tabled) * BLOCK + lane))
             store(mass, lane, fold_groups(groups, sums, lane, on, off))
+        # backwards from the logits, with the slopes of all rows together
         for i in range(observed):
             p_off, p_on = load_block(probability, 2 * i * BLOCK), load_block(probability, (2 * i + 1) * BLOCK)
             slope = load_block(on, i * BLOCK) * p_off - load_block(off, i * BLOCK) * p_on
@@ -133,6 +136,7 @@ def gradient(
                     logit_slopes[code - first + j, i] = slopes.units[i * BLOCK + j]
         else:
             backward(net, slopes, code)
+        # the prior's part
         for j in range(min(BLOCK, len(code_mass))):
             code_mass[code - first + j] = mass[j]
         add_block(bits, 0, code, load_block(mass, 0))

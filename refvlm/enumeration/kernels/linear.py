@@ -47,7 +47,7 @@ Floats = NDArray[np.float64]
 Bits = NDArray[np.uint8]
 
 FAR = -(2.0**40)
-"""In place of any smaller log-weight: its row counts for nothing."""
+"""It replaces any smaller log-weight, whose row counts for nothing."""
 
 
 @kernel
@@ -163,6 +163,7 @@ def fill_rows(split: Split, prior: Prior, code: int, low: int, rows: Rows) -> fl
     log_prior = split.log_weight
     for k in range(low + ROW_BITS, latents):
         log_prior += prior.bits[(code >> k) & 1, k]
+    # D_i and, segment by segment, the product of D_i + 1, whose exponent is taken out
     exponents, product = splat_block(0.0), splat_block(1.0)
     sum_h, sum_rest = splat_block(0.0), splat_block(0.0)
     for i in range(observed):
@@ -181,6 +182,7 @@ def fill_rows(split: Split, prior: Prior, code: int, low: int, rows: Rows) -> fl
             store(rows.scales, start // SEGMENT * BLOCK, scale)
             store(rows.factors, start * BLOCK, load_block(rows.factors, start * BLOCK) * scale)
             exponents, product = exponents + e, mantissa(product)
+    # the rows' weights p(high bits) exp(-sum h), without the exponents, over their largest power
     v, rest = two_sum(larger(load_block(split.log_rows, 0) + log_prior, FAR), -sum_h)
     m, shifted = exp_parts(v, rest - sum_rest)
     powers = (shifted - MAGIC) - exponents
@@ -262,6 +264,7 @@ def linear_marginal(
     moment = np.zeros((rows, latents if moments else 0))
     by_lane, by_row = vectors(1 << low), vectors(BLOCK)
     for n in range(rows):
+        # the tables of this row, then chunk by chunk its sum, rescaled by exact powers of two
         split = split_of(decoder, prior, x[n], low)
         lanes = vectors(1 << low)
         for code in range(first, first + count, chunk):
@@ -272,19 +275,21 @@ def linear_marginal(
             if not moments:
                 sums[n] = sums[n] * before + chunk_sum(split, tables, blocks, together) * now
                 continue
+            # the moments: by lane, and by row for the bits that tell rows or chunks apart
             chunk_moments(split, tables, blocks, by_lane, by_row)
             part = total(load_block(by_row, 0)) * now
             sums[n] = sums[n] * before + part
             for j in range(1 << low):
                 lanes[j] = lanes[j] * before + by_lane[j] * now
             for k in range(low, latents):
-                share = part * ((code >> k) & 1)
+                with_bit = part * ((code >> k) & 1)
                 if k < low + ROW_BITS:
-                    share = 0.0
+                    with_bit = 0.0
                     for r in range(BLOCK):
                         if (r >> (k - low)) & 1:
-                            share += by_row[r] * now
-                moment[n, k] = moment[n, k] * before + share
+                            with_bit += by_row[r] * now
+                moment[n, k] = moment[n, k] * before + with_bit
+        # the low bits' moments, from the lanes
         for k in range(min(low, moment.shape[1])):
             for j in range(1 << low):
                 if (j >> k) & 1:

@@ -61,6 +61,7 @@ def tabled_marginal(
             turn_prior(log_p, code)
         probabilities(net, probability)
         store(weights, 0, exp(log_prior(log_p, code)))
+        # eight states at a time: their tables, then eight rows at a time their products, added over the states
         for lane in range(0, BLOCK, OCTET):
             tabulate_groups(groups, probability, load_octet(weights, lane), lane, table)
             for tile in range(groups.tiles):
@@ -80,6 +81,7 @@ def tabled_marginal(
             for n in range(padded):
                 sums[n] += page[n]
                 page[n] = 0.0
+    # the moments: of the bits above the lanes as they are, of the others from the lanes
     moment = np.zeros((rows, latents))
     for n in range(rows):
         for k in range(latents):
