@@ -29,9 +29,9 @@ So no sum has to be taken to bound its error: P is the answer itself. What remai
    (`kernels/linear.py`): the term has (4 L + 20) u, into a, and step 1 is in it.
 4. The prior's terms: relative 7 u and K + 2 additions, all of one sign; adding them to the likelihood's: relative u;
    all into b. A prior that is itself a sum brings its own bound instead, into a. Weights for which step 1 gives more
-   than 1e-11 for some logit are taken in double-double (`precise.py`): there an activation adds
-   what its record states, a dense layer (n**2 + n + 8) u**2 (|b| + sum |W| (m + e)), and what remains is one rounding of the logits, u |a|, as for one affine
-   layer. So large weights cost time, not digits.
+   than 1e-11 for some logit are taken in double-double (`precise.py`): there an activation adds what its record states,
+   a dense layer (n**2 + n + 8) u**2 (|b| + sum |W| (m + e)), and what remains is one rounding of the logits, u |a|, as
+   for one affine layer. So large weights cost time, not digits.
 5. The sum. A term exp(l) of l <= 0 carries a relative error of 4 u (1 + |l|): into a and b. Additions:
    `blocks.depth`, gamma. Terms below 2**-1021 of the largest are dropped, or, by tables, 2**-1020 of a sum above
    2**-900: 2**(K - 120). The final logarithm: 3 u + u P.
