@@ -26,12 +26,11 @@ from .model.foreign import from_flax, from_torch
 from .model.latent_variable import BernoulliLVM
 from .model.mlp import MLP
 from .model.recognition import AmortisedPosterior, ChainPosterior, PerDatumPosterior
+from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from .learning.estimator import BernoulliLVMEstimator
     from .learning.fit import Fit, fit
-
-__version__ = "0.1.0"
 
 __all__ = [
     "MLP",

@@ -6,14 +6,13 @@ errors are ValueError and TypeError, and for files `FileFormatError`, a ValueErr
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .machine import available_memory
 
 __all__ = [
     "FileFormatError",
@@ -157,20 +156,6 @@ def human_size(size: int) -> str:
             return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
         amount /= 1024
     return f"{amount:.3g} EiB"
-
-
-def available_memory() -> int:
-    """Bytes of memory that can still be had, as the system and its control group say."""
-    limits: list[int] = []
-    with suppress(OSError, ValueError), open("/proc/meminfo") as file:
-        limits.extend(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable:"))
-    group = Path("/sys/fs/cgroup")
-    with suppress(OSError, ValueError):  # no control group, or no limit ("max")
-        limits.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
-    if not limits and hasattr(os, "sysconf"):
-        with suppress(OSError, ValueError):
-            limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    return min(limits, default=8 << 30)
 
 
 def check_fits(what: str, size: int, remedy: str) -> None:

@@ -73,7 +73,7 @@ class Plain:
 
 def use(monkeypatch, error):
     """Make `torch` and `jax` this peer, installed."""
-    monkeypatch.setattr("refvlm.bench.machine.version", lambda package: "1.0")
+    monkeypatch.setattr("refvlm.bench.facts._version", lambda package: "1.0")
     for name in peers.MAKERS:
         monkeypatch.setitem(peers.MAKERS, name, lambda workers: Plain(error))
 
@@ -150,7 +150,7 @@ def test_a_peer_that_disagrees_is_named_and_ends_in_1(run, monkeypatch, error):
 
 
 def test_what_is_not_installed_is_one_line(run, monkeypatch):
-    monkeypatch.setattr("refvlm.bench.machine.version", lambda package: None if package == "torch" else "1.0")
+    monkeypatch.setattr("refvlm.bench.facts._version", lambda package: None if package == "torch" else "1.0")
     monkeypatch.setitem(peers.MAKERS, "jax", lambda workers: Plain())
     code, out, _ = run("--quick", "--only", "digits-like", "--repeats", 1)
     assert code == 0

@@ -16,7 +16,7 @@ from problems import binary, deep, network, shallow
 import refvlm
 from refvlm.enumeration import engine, kernels
 from refvlm.enumeration.blocks import Route, Tree, code_pieces, row_pieces
-from refvlm.enumeration.engine import Engine, available_cores
+from refvlm.enumeration.engine import Engine
 from refvlm.inference import arrays
 
 
@@ -248,27 +248,6 @@ def test_somebodys_decoder_runs_in_the_callers_thread_alone():
     assert decoder.threads == {threading.get_ident()}
 
 
-@pytest.mark.parametrize(
-    ("cgroup", "files", "expected"),
-    [
-        ("0::/a/b\n", {"a/b/cpu.max": "max 100000", "cpu.max": "100000 100000"}, 1),
-        ("0::/a/b\n", {"a/b/cpu.max": "max 100000", "a/cpu.max": "50000 100000"}, 1),
-        ("0::/\n", {"cpu.max": "max 100000"}, None),
-        ("3:cpu,cpuacct:/x\n0::/x\n", {"cpu/x/cpu.cfs_quota_us": "90000", "cpu/x/cpu.cfs_period_us": "100000"}, 1),
-        ("3:cpuset:/x\n2:cpu:/x\n", {"cpu/x/cpu.cfs_quota_us": "-1", "cpu/x/cpu.cfs_period_us": "100000"}, None),
-        ("0::/gone\n", {}, None),
-    ],
-)
-def test_control_groups_limit_the_default_number_of_workers(tmp_path, monkeypatch, cgroup, files, expected):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3, 4}, raising=False)
-    contents = {"proc/self/cgroup": cgroup} | {f"sys/fs/cgroup/{name}": text for name, text in files.items()}
-    for name, text in contents.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert available_cores(str(tmp_path)) == (expected or 5)
-    assert available_cores(str(tmp_path / "nothing")) == 5
-
-
 def test_workers_and_executor_are_validated():
     model, x = shallow(3, (), 4, np.random.default_rng(0)), [[0, 1, 1, 0]]
     with ThreadPoolExecutor(1) as executor, pytest.raises(ValueError, match="workers and executor: got both"):
@@ -281,5 +260,4 @@ def test_workers_and_executor_are_validated():
         refvlm.log_marginal(model, x, executor="threads")
     with pytest.raises(TypeError, match="progress: got bool"):
         refvlm.log_marginal(model, x, progress=True)
-    assert available_cores() >= 1
     assert Engine(workers=np.int64(2)).workers == 2

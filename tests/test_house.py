@@ -9,7 +9,8 @@ import refvlm
 
 ROOT = Path(refvlm.__file__).parent
 FLOORS = {
-    "activations": 0, "bits": 0, "checks": 0, "progress": 0, "rows": 0, "storage": 0, "data": 0,
+    "activations": 0, "bits": 0, "checks": 0, "data": 0, "machine": 0, "progress": 0, "rows": 0, "storage": 0,
+    "version": 0,
     "model": 1, "enumeration": 1,
     "inference": 2,
     "learning": 3, "bench": 3,
@@ -55,8 +56,9 @@ def test_imports_point_down_and_model_never_meets_enumeration():
         for line, module in imports(path):
             if module.startswith("refvlm.") and here != "__init__":
                 there = room(module.removeprefix("refvlm."))
-                assert FLOORS.get(there, 0) <= FLOORS[here], f"{path}:{line} imports {module}: up"
-                if there != here and FLOORS.get(there) == FLOORS[here]:
+                assert there in FLOORS, f"{path}:{line} imports {module}: no room, but a name of the package itself"
+                assert FLOORS[there] <= FLOORS[here], f"{path}:{line} imports {module}: up"
+                if there != here and FLOORS[there] == FLOORS[here]:
                     assert FLOORS[here] in (0, 5), f"{path}:{line} imports {module}: across"
 
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..machine import peak_memory
 from .limits import Rates, limit
-from .machine import peak_memory
 from .peers import CHUNKS, MAKERS, Peer, Program, chunk_sizes
 from .prediction import own_seconds, peer_seconds
 from .results import PeerResult, Result

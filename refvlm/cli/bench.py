@@ -7,12 +7,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ..bench.machine import facts
+from ..bench.facts import facts
 from ..bench.measure import Bench
 from ..bench.peers import MAKERS
 from ..bench.results import TOLERANCE
 from ..bench.works import WORKS, Work, named
-from ..enumeration.engine import available_cores
+from ..machine import available_cores
 from ..progress import ProgressBar, duration
 from .arguments import add_json, positive
 from .bench_report import Human, JSONLines

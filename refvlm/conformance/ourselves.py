@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import __version__
 from ..inference.bounds import grad_vlb, kl, vlb, vlb_terms
 from ..inference.exact import grad_log_marginal, log_marginal, posterior, posterior_mean
 from ..inference.joint import log_joint, log_likelihood, log_prior
@@ -18,6 +17,7 @@ from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
 from ..model.recognition import AmortisedPosterior, ChainPosterior, Posterior
+from ..version import __version__
 from .messages import Implementation
 from .problems import Layers, Problem
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 from xml.etree import ElementTree
 
-from .. import __version__
+from ..version import __version__
 from .examination import FAILED, PASSED, SKIPPED, Outcome, Report
 from .fingerprints import Suspect
 from .mistakes import name_of

@@ -7,22 +7,21 @@ stays flat, and an interrupt waits for those that run: each is cut to take milli
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 import numpy as np
 
 from ..checks import check_count, describe
+from ..machine import available_cores
 from . import kernels
 from .problem import Decoder, Precise
 
-__all__ = ["Engine", "Piece", "Progress", "Task", "available_cores", "task"]
+__all__ = ["Engine", "Piece", "Progress", "Task", "task"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,43 +30,6 @@ Progress = Callable[[int, int], object]
 """Called in the caller's thread as progress(pieces done, pieces in all)."""
 
 _IN_FLIGHT = 3
-
-
-def available_cores(root: str = "/") -> int:
-    """Cores this process may use, as its affinity and its control groups (versions 1 and 2) say."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([cores, *(round(quota) for quota in _quotas(Path(root)))]))
-
-
-def _quotas(root: Path) -> Iterator[float]:
-    """The cores that each control group of this process, and each group around it, allows."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:  # no control groups here
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        base = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        folder = base / path.lstrip("/")
-        for place in (folder, *folder.parents):
-            yield from _quota_of(place)
-            if place == base:
-                break
-
-
-def _quota_of(place: Path) -> Iterator[float]:
-    """The limit of one control group, if it has one."""
-    try:
-        if (place / "cpu.max").exists():
-            quota, period = (place / "cpu.max").read_text().split()
-        else:
-            quota, period = ((place / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-        if int(quota) > 0:
-            yield int(quota) / int(period)
-    except (OSError, ValueError):  # not a group of this kind, or no limit ("max")
-        return
 
 
 @dataclass(frozen=True)
