@@ -10,7 +10,6 @@ import io
 import os
 import struct
 import sys
-import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -23,13 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .checks import FileFormatError, check_count, check_fits, describe
+from .npy import MAGIC, one_line, read_header
 
 __all__ = ["RowReader", "open_rows"]
 
 Bits = NDArray[np.uint8]
 
-_NPY, _ZIP, _PICKLE, _BOM = b"\x93NUMPY", b"PK", b"\x80", b"\xef\xbb\xbf"
-_LONGEST_HEADER = 1 << 14
+_ZIP, _PICKLE, _BOM = b"PK", b"\x80", b"\xef\xbb\xbf"
 _LONGEST_LINE = 1 << 26
 
 
@@ -92,7 +91,7 @@ def _open(name: str, file: IO[bytes], mappable: bool, held: ExitStack, chunk: in
     if head.startswith(_ZIP):
         stream, layout = _open_npz(name, file, held, columns)
         return RowReader(name, _named_damage(name, _stream(name, stream, layout, chunk)), layout.rows, layout.columns)
-    if head == _NPY:
+    if head == MAGIC:
         layout = _read_layout(name, head, file, columns)
         if not mappable:
             return RowReader(name, _stream(name, file, layout, chunk), layout.rows, layout.columns)
@@ -133,7 +132,7 @@ def _check_kind(name: str, head: bytes) -> None:
     """Refuse what is not what its name says, and pickles under any name."""
     if head.startswith(_PICKLE):
         raise FileFormatError(f"{name}: this is a Python pickle, which is never loaded; wanted .npy, .npz or .csv")
-    for suffix, magic in ((".npy", _NPY), (".npz", _ZIP)):
+    for suffix, magic in ((".npy", MAGIC), (".npz", _ZIP)):
         if name.lower().endswith(suffix) and not head.startswith(magic):
             raise FileFormatError(f"{name}: got the first bytes {head!r}, wanted those of a {suffix} file ({magic!r})")
 
@@ -156,36 +155,9 @@ class _Layout(NamedTuple):
         return self.rows * self.row_size
 
 
-def _one_line(error: Exception) -> str:
-    """What an exception says, or at least its kind, on one short line."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def _read_header(name: str, head: bytes, stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    """Shape, whether by columns, dtype and where the data start, of an .npy array whose first six bytes are `head`."""
-    start = head + stream.read(2)
-    width = {b"\x01\x00": 2, b"\x02\x00": 4}.get(start[6:])
-    if start[:6] != _NPY or width is None:
-        raise FileFormatError(f"{name}: got the first bytes {start!r}, wanted an array in .npy format 1.0 or 2.0")
-    field = stream.read(width)
-    length = int.from_bytes(field, "little")
-    if len(field) < width or length > _LONGEST_HEADER:
-        raise FileFormatError(f"{name}: got an .npy header of {length} bytes, wanted one of at most {_LONGEST_HEADER}")
-    header = io.BytesIO(field + stream.read(length))
-    read = np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
-    try:
-        with warnings.catch_warnings():  # about files from Python 2, which are welcome
-            warnings.simplefilter("ignore")
-            return *read(header), 8 + width + length
-    except Exception as error:  # a hostile header surfaces as whatever the tokenizer or the parser met first
-        raise FileFormatError(f"{name}: an .npy header that cannot be read ({_one_line(error)})") from None
-
-
 def _read_layout(name: str, head: bytes, stream: IO[bytes], columns: int | None) -> _Layout:
     """The layout of an .npy array whose first six bytes are `head`, if it can be rows of zeros and ones."""
-    shape, fortran, dtype, offset = _read_header(name, head, stream)
-    if dtype.hasobject:
-        raise FileFormatError(f"{name}: holds pickled Python objects, which are never loaded; wanted zeros and ones")
+    shape, fortran, dtype, offset = read_header(name, stream, head)
     if dtype.kind not in "buif":
         raise FileFormatError(f"{name}: got dtype {dtype}, wanted real numbers (bool, integer or float)")
     if len(shape) != 2:
@@ -298,7 +270,7 @@ def _damage_named(name: str) -> Iterator[None]:
     except FileFormatError:
         raise
     except _DAMAGE as error:
-        raise FileFormatError(f"{name}: a truncated or damaged .npz archive ({_one_line(error)})") from None
+        raise FileFormatError(f"{name}: a truncated or damaged .npz archive ({one_line(error)})") from None
 
 
 def _named_damage(name: str, chunks: Iterator[Bits]) -> Iterator[Bits]:

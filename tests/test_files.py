@@ -116,10 +116,10 @@ def test_foreign_and_pickled_files_are_refused(saved):
     assert_refused(saved, "without refvlm's header")
     with open(saved, "wb") as file:
         np.savez(file, header=np.array([{"a": 1}], dtype=object))
-    assert_refused(saved, "pickled objects, which are never loaded")
+    assert_refused(saved, "array 'header': holds pickled Python objects, which are never loaded")
     with zipfile.ZipFile(saved, "w") as archive:
         archive.writestr("readme.txt", "hi")
-    assert_refused(saved, "without a readable header")
+    assert_refused(saved, "array 'readme.txt': got the first bytes")
     with open(saved, "wb") as file:
         np.savez(file, header=np.frombuffer(b"{not json", dtype=np.uint8))
     assert_refused(saved, "no JSON")

@@ -12,12 +12,13 @@ import json
 import os
 import zipfile
 import zlib
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..checks import FileFormatError, check_fits, describe
+from ..npy import MAGIC, read_header
 from ..storage import atomic_write
 from .bernoulli import Bernoulli
 from .latent_variable import BernoulliLVM
@@ -110,7 +111,7 @@ def read_arrays(
     """Every array of the archive by name, sizes checked before any is read."""
     start = file.peek(6)[:6]
     if not start.startswith(b"PK"):
-        kind = "a single .npy array" if start.startswith(b"\x93NUMPY") else "no .npz archive"
+        kind = "a single .npy array" if start.startswith(MAGIC) else "no .npz archive"
         if start[:1] == b"\x80":
             kind = "a Python pickle, which is never loaded"
         raise FileFormatError(f"{name}: this is {kind}; wanted {wanted}")
@@ -122,8 +123,9 @@ def read_arrays(
                 f"{name}: its arrays", sum(member.file_size for member in members), "wanted a smaller model file"
             )
             for member in members:
+                key = member.filename.removesuffix(".npy")
                 with archive.open(member) as stream:
-                    arrays[member.filename.removesuffix(".npy")] = _read_array(stream, member.file_size)
+                    arrays[key] = _read_array(f"array {key[:60]!r}", stream, member.file_size)
     except FileFormatError as error:
         raise FileFormatError(f"{name}: {error}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError, OSError) as error:
@@ -131,24 +133,15 @@ def read_arrays(
     return arrays
 
 
-def _read_array(stream: Any, size: int) -> NDArray[Any]:
+def _read_array(name: str, stream: IO[bytes], size: int) -> NDArray[Any]:
     """One .npy member of `size` bytes: float64, or uint8 for the header."""
-    try:
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(stream)
-    except Exception as error:  # a hostile header surfaces as whatever NumPy's parser met first
-        raise FileFormatError(f"an array without a readable header ({' '.join(str(error).split())})") from None
-    if dtype.hasobject:
-        raise FileFormatError("holds pickled objects, which are never loaded; wanted a file written by refvlm.save")
+    shape, fortran, dtype, _ = read_header(name, stream)
     if dtype not in (np.dtype("<f8"), np.dtype("u1")):
-        raise FileFormatError(f"holds an array of dtype {dtype}; wanted float64")
+        raise FileFormatError(f"{name}: holds an array of dtype {dtype}; wanted float64")
     expected = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    if expected > size:
-        raise FileFormatError(f"an array of shape {shape} is cut short; the file is truncated")
-    data = stream.read(expected)
+    data = stream.read(expected) if expected <= size else b""
     if len(data) != expected:
-        raise FileFormatError(f"an array of shape {shape} is cut short; the file is truncated")
+        raise FileFormatError(f"{name}: an array of shape {shape} is cut short; the file is truncated")
     array: NDArray[Any] = np.frombuffer(data, dtype=dtype).reshape(shape, order="F" if fortran else "C")
     return array
 

@@ -1,0 +1,56 @@
+"""The header of an array in .npy format, from a stream that is hostile until validated."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from .checks import FileFormatError
+
+__all__ = ["MAGIC", "NpyHeader", "one_line", "read_header"]
+
+MAGIC = b"\x93NUMPY"
+_LONGEST = 1 << 14
+
+
+class NpyHeader(NamedTuple):
+    """shape; fortran: whether the array lies column by column; dtype, never of objects; offset: where data start."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+    offset: int
+
+
+def read_header(name: str, stream: IO[bytes], start: bytes = b"") -> NpyHeader:
+    """The header at the beginning of `stream`, of which the bytes in `start` have been read already.
+
+    Raises FileFormatError, naming `name`, for all but a readable header of at most 16 KiB, and for pickled objects.
+    """
+    start += stream.read(len(MAGIC) + 2 - len(start))
+    width = {b"\x01\x00": 2, b"\x02\x00": 4}.get(start[len(MAGIC) :])
+    if start[: len(MAGIC)] != MAGIC or width is None:
+        raise FileFormatError(f"{name}: got the first bytes {start!r}, wanted an array in .npy format 1.0 or 2.0")
+    field = stream.read(width)
+    length = int.from_bytes(field, "little")
+    if len(field) < width or length > _LONGEST:
+        raise FileFormatError(f"{name}: got an .npy header of {length} bytes, wanted one of at most {_LONGEST}")
+    header = io.BytesIO(field + stream.read(length))
+    read = np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
+    try:
+        with warnings.catch_warnings():  # about files from Python 2, which are welcome
+            warnings.simplefilter("ignore")
+            shape, fortran, dtype = read(header)
+    except Exception as error:  # a hostile header surfaces as whatever the tokenizer or the parser met
+        raise FileFormatError(f"{name}: an .npy header that cannot be read ({one_line(error)})") from None
+    if dtype.hasobject:
+        raise FileFormatError(f"{name}: holds pickled Python objects, which are never loaded; wanted plain numbers")
+    return NpyHeader(shape, fortran, dtype, 8 + width + length)
+
+
+def one_line(error: Exception) -> str:
+    """What an exception says, or at least its kind, on one short line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
