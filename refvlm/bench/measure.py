@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..inference.cost import predict_seconds
 from ..machine import peak_memory
 from .limits import Rates, limit
-from .peers import CHUNKS, MAKERS, Peer, Program, chunk_sizes
-from .prediction import own_seconds, peer_seconds
+from .peers import CHUNKS, MAKERS, Peer, Program, chunk_sizes, predict_peer
 from .results import PeerResult, Result
 from .roofline import Roofline
-from .works import Answer, Work, ours, problem
+from .works import Answer, Work, model_of, ours, problem
 
 __all__ = ["Bench"]
 
@@ -52,10 +52,11 @@ class Bench:
         self._chunks = CHUNKS[1:2] if quick else CHUNKS
         self._missing, self._progress, self._done = missing, progress, 0.0
         self._peers: dict[str, Peer] | None = None
+        self._predictions: dict[Work, tuple[float, float]] = {}
         self._chosen: dict[tuple[str, Work], _Chosen] = {}
 
     def predicted(self) -> float:
-        """Seconds for all works, guessed from their shapes; the compilation of our kernels not counted."""
+        """Seconds for all works. The first call compiles our kernels, whose compilation it does not count."""
         return sum(_ROOFLINE_SECONDS + sum(self._predicted(work)) for work in self._works)
 
     def run(self) -> tuple[list[Rates], list[Result]]:
@@ -118,12 +119,17 @@ class Bench:
 
     def _predicted(self, work: Work) -> tuple[float, float]:
         """Seconds of ours and of the peers."""
-        own = (self._repeats + 1) * own_seconds(work, self._workers)
-        if work.peer_latents is None:
-            return own, 0.0
-        programs = 2 * len(chunk_sizes(self._chunks, work.peer_latents))
-        runs = 2 * programs + FINALISTS * self._repeats
-        return own, len(self._names) * peer_seconds(work, work.peer_latents, programs, runs)
+        if work not in self._predictions:
+            given = problem(work)
+            one = predict_seconds(
+                model_of(given), None, given.x, work.rows, gradient=work.gradient, workers=self._workers
+            )
+            programs = runs = 0
+            if work.peer_latents is not None:
+                programs = 2 * len(chunk_sizes(self._chunks, work.peer_latents))
+                runs = 2 * programs + FINALISTS * self._repeats
+            self._predictions[work] = (self._repeats + 1) * one, len(self._names) * predict_peer(work, programs, runs)
+        return self._predictions[work]
 
     def _step(self, seconds: float) -> None:
         self._done += 1000.0 * seconds

@@ -16,12 +16,19 @@ from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from typing import Any, Protocol
 
-from .works import Answer, Problem
+from .works import Answer, Problem, Work
 
-__all__ = ["CHUNKS", "MAKERS", "Peer", "Program", "chunk_sizes"]
+__all__ = ["CHUNKS", "MAKERS", "Peer", "Program", "chunk_sizes", "predict_peer"]
 
 CHUNKS = (10, 12, 14, 16)
 """Bits of the code that are enumerated at a time."""
+
+_PER_COLUMN = 5e-9
+"""A peer's seconds for each state and each of its K + H + L + N columns, on a core of a server."""
+_BACKWARD = 3.0
+"""A peer's time with the gradient over that without."""
+_COMPILATION = 0.5
+"""Seconds more for a peer's first run of a program, allocation included."""
 
 Program = tuple[str, Callable[[], Answer]]
 """What tells it from the peer's others, and the program."""
@@ -37,6 +44,14 @@ class Peer(Protocol):
 def chunk_sizes(chunks: Iterable[int], latents: int) -> list[int]:
     """The chunk sizes that K bits have room for."""
     return sorted({min(bits, latents) for bits in chunks})
+
+
+def predict_peer(work: Work, programs: int, runs: int) -> float:
+    """Seconds that `runs` runs of a peer's `programs` programs take: a guess, good to a factor of two."""
+    latents = work.peer_latents or 0
+    columns = latents + work.hidden + work.observed + work.rows
+    one = _PER_COLUMN * columns * 2.0**latents * (_BACKWARD if work.gradient else 1.0)
+    return runs * one + _COMPILATION * programs
 
 
 class Torch:

@@ -14,7 +14,7 @@ from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
 
-__all__ = ["WORKS", "Answer", "Problem", "Work", "named", "ours", "problem"]
+__all__ = ["WORKS", "Answer", "Problem", "Work", "model_of", "named", "ours", "problem"]
 
 Floats = NDArray[np.float64]
 
@@ -98,10 +98,15 @@ class Answer(NamedTuple):
         return float(np.max([np.max(np.abs(a - b) / scale) for a, b, scale in pairs]))  # NaN stays NaN
 
 
+def model_of(given: Problem) -> BernoulliLVM:
+    """The model of a problem."""
+    weights, biases = [w for w, _ in given.layers], [b for _, b in given.layers]
+    return BernoulliLVM(Bernoulli(given.prior_logits), MLP(weights, biases))
+
+
 def ours(given: Problem, gradient: bool, workers: int) -> Callable[[], Answer]:
     """The enumeration by the public functions."""
-    weights, biases = [w for w, _ in given.layers], [b for _, b in given.layers]
-    model = BernoulliLVM(Bernoulli(given.prior_logits), MLP(weights, biases))
+    model = model_of(given)
 
     def value() -> Answer:
         return Answer(log_marginal(model, given.x, workers=workers), [])

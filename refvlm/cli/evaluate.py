@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..checks import FileFormatError
 from ..inference.bounds import decompose
 from ..inference.exact import log_marginal
+from ..inference.worked import MOST_LATENTS, work_out
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import ChainPosterior, PerDatumPosterior, Posterior
 from ..progress import ProgressBar
@@ -20,7 +21,6 @@ from .failure import BAD_INPUT, IDENTITY_BROKEN, OK, Failure
 from .inputs import DATA_HELP, chunks_of, open_data, open_model
 from .messages import say, say_cache_problem, say_if_cold, say_prediction
 from .report import Human, JSONLines, Reporter, Summary, rows_of
-from .worked import MOST_LATENTS, work_out
 
 __all__ = ["add_parser", "evaluate"]
 

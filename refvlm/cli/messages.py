@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..enumeration import kernels
-from ..inference.forecast import forecast
+from ..inference.cost import multiplications, predict_seconds
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import Posterior
 from ..progress import PATIENCE, duration
 
 __all__ = ["say", "say_cache_problem", "say_if_cold", "say_prediction"]
 
-_NEVER_LONG = 1 << 22
-"""Latent states times rows that take no noticeable time."""
+_NEVER_LONG = 1 << 27
+"""Multiplications that take no noticeable time."""
 
 
 def say(message: str) -> None:
@@ -45,9 +45,9 @@ def say_prediction(
 ) -> None:
     """Say how long an evaluation of `rows` rows will take, if long; x: the first of them, rows None: their number."""
     count = len(x) if rows is None else rows
-    if count << model.latents < _NEVER_LONG:
+    if multiplications(model, count) < _NEVER_LONG:
         return
-    seconds = forecast(model, posterior, x, count, workers=workers)
+    seconds = predict_seconds(model, posterior, x, count, workers=workers)
     if seconds >= PATIENCE:
         what = f"every {count} rows" if rows is None else "1 row" if rows == 1 else f"{rows} rows"
         say(f"about {duration(seconds)} for {what} of 2**{model.latents} latents each")

@@ -10,8 +10,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from ..inference.bounds import Decomposition
+from ..inference.worked import Worked
 from ..model.latent_variable import BernoulliLVM
-from .worked import Worked
 
 __all__ = ["Human", "JSONLines", "Reporter", "Row", "Summary", "print_json", "rows_of"]
 

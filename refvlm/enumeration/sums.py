@@ -1,4 +1,4 @@
-"""The sums over {0,1}^K by name: cut into pieces, computed on an engine, merged along fixed trees.
+"""Sums over {0,1}^K: cut into pieces, computed on an engine, merged along fixed trees.
 
 Arrays in, arrays out. A `Source` supplies the decoder piece by piece, because the logits of a decoder that is
 no MLP are computed where the pieces are handed out, never in a worker.
@@ -17,18 +17,7 @@ from .blocks import MANY_ROWS, Route, Tree, code_pieces, row_pieces
 from .engine import Engine, Piece, Task, task
 from .problem import Decoder, Precise, Prior, Recognition
 
-__all__ = [
-    "LogSum",
-    "Source",
-    "divergence",
-    "gradient",
-    "joint_table",
-    "log_sum",
-    "moments",
-    "no_sum",
-    "piece_sums",
-    "reconstruction",
-]
+__all__ = ["LogSum", "Source", "gradient", "joint_table", "log_sum", "no_sum", "per_row", "piece_sums"]
 
 Floats = NDArray[np.float64]
 Bits = NDArray[np.uint8]
@@ -80,24 +69,27 @@ def _run(
         yield index // len(slices), index % len(slices), result
 
 
-def _by_row(
+def _add(a: Columns, b: Columns) -> Columns:
+    return tuple(left + right for left, right in zip(a, b, strict=True))
+
+
+def per_row(
     source: Source,
     rows: int,
     task_of: Callable[[slice], Task[Any]],
-    combine: Callable[[Columns, Columns], Columns],
     engine: Engine,
     route: Route = Route.STREAMED,
+    combine: Callable[[Columns, Columns], Columns] = _add,
 ) -> list[Floats]:
-    """Merge per-row results over the code pieces, then put the row pieces back together."""
+    """A kernel's results for every row, (N, ...) each, added over all codes, or merged by `combine`.
+
+    task_of: from some of the rows to the kernel and its arguments for these.
+    """
     slices, count = row_pieces(rows, route), len(code_pieces(source.latents, route))
     trees: list[Tree[Columns]] = [Tree(count, combine) for _ in slices]
     for code_piece, row_piece, result in _run(source, slices, task_of, engine, route):
         trees[row_piece].add(code_piece, result if isinstance(result, tuple) else (result,))
     return [np.concatenate(column) for column in zip(*(tree.result for tree in trees), strict=True)]
-
-
-def _add(a: Columns, b: Columns) -> Columns:
-    return tuple(left + right for left, right in zip(a, b, strict=True))
 
 
 class LogSum(NamedTuple):
@@ -131,7 +123,7 @@ def log_sum(source: Source, prior: Prior, x: Bits, engine: Engine, moments: bool
         groups = kernels.groups.pack(x[rows])
         return task(kernels.tables.tabled_marginal, prior, groups, rows.stop - rows.start, moments)
 
-    total, moment = _by_row(source, len(x), task_of, _add, engine, Route.TABLED)
+    total, moment = per_row(source, len(x), task_of, engine, Route.TABLED)
     power, route = np.zeros(len(x)), np.full(len(x), Route.TABLED)
     again = np.flatnonzero(total < kernels.constants.TABLE_FLOOR)
     if len(again) > 0:
@@ -149,7 +141,7 @@ def _of_few(source: Source, prior: Prior, x: Bits, engine: Engine, moments: bool
         return task(kernels.marginal.marginal, prior, x[rows], moments)
 
     merge, route = kernels.marginal.merge, Route.LINEAR if low > 0 else Route.STREAMED
-    power, total, moment = _by_row(source, len(x), task_of, lambda a, b: merge(*a, *b), engine, route)
+    power, total, moment = per_row(source, len(x), task_of, engine, route, lambda a, b: merge(*a, *b))
     return LogSum(power, total, moment, np.full(len(x), route))
 
 
@@ -179,32 +171,6 @@ def joint_table(source: Source, prior: Prior, x: Bits, engine: Engine) -> Floats
     for code_piece, row_piece, result in results:
         table[slices[row_piece], codes[code_piece] : codes[code_piece] + codes.step] = result
     return table
-
-
-def moments(source: Source, prior: Prior, q: Recognition, x: Bits, engine: Engine) -> tuple[Floats, Floats]:
-    """E_q[z_k log p(x_n, z)], (N, K), and E_q[log p(x_n, z)], (N,)."""
-    moment, mass = _by_row(
-        source, len(x), lambda rows: task(kernels.moments.moments, prior, q.of(rows), x[rows]), _add, engine
-    )
-    return moment, mass
-
-
-def reconstruction(source: Source, q: Recognition, x: Bits, engine: Engine) -> Floats:
-    """E_q[log p(x_n | z)], (N,)."""
-    (likelihood,) = _by_row(
-        source, len(x), lambda rows: task(kernels.bound.reconstruction, q.of(rows), x[rows]), _add, engine
-    )
-    return likelihood
-
-
-def divergence(source: Source, prior: Prior, q: Recognition, x: Bits, log_px: Floats, engine: Engine) -> Floats:
-    """KL(q || p(z | x_n)), eq. (7), (N,)."""
-
-    def task_of(rows: slice) -> Task[Floats]:
-        return task(kernels.bound.divergence, prior, q.of(rows), x[rows], log_px[rows])
-
-    (kl,) = _by_row(source, len(x), task_of, _add, engine)
-    return kl
 
 
 def gradient(

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..checks import as_binary, as_weights
 from ..enumeration import kernels, sums
-from ..enumeration.engine import Engine, Progress
+from ..enumeration.engine import Engine, Progress, Task, task
 from ..model.latent_variable import BernoulliLVM
 from ..model.parameters import Parameters, prefixed
 from ..model.recognition import ChainPosterior, Posterior
@@ -131,7 +131,9 @@ def _bound_pass(layers: Sequence[Layer], engine: Engine) -> _Bound:
         return _Bound(VLBTerms(np.zeros(0), np.zeros(0), np.zeros(0)), np.zeros(0))
     model, q, stage = layer.model, layer.q, layer.stage
     assert stage is not None
-    reconstruction = sums.reconstruction(layer.source, q, layer.x, engine)
+    (reconstruction,) = sums.per_row(
+        layer.source, len(layer.x), lambda rows: task(kernels.bound.reconstruction, q.of(rows), layer.x[rows]), engine
+    )
     closed = arrays.log_probabilities(model.top).bits if not upper else np.zeros((2, model.latents))
     prior, entropy = kernels.bernoulli.prior_and_entropy(q, closed)
     table_error, entropy_above = 0.0, None
@@ -185,7 +187,11 @@ def _divergence_pass(marginal: Marginal, engine: Engine) -> tuple[Floats, Floats
     if len(layer.x) == 0:
         return np.zeros(0), np.zeros(0)
     assert layer.stage is not None
-    gap = sums.divergence(layer.source, prior.arrays, layer.q, layer.x, log_px, engine)
+
+    def task_of(rows: slice) -> Task[Floats]:
+        return task(kernels.bound.divergence, prior.arrays, layer.q.of(rows), layer.x[rows], log_px[rows])
+
+    (gap,) = sums.per_row(layer.source, len(layer.x), task_of, engine)
     error = kl_error(layer.model, layer.stage, gap, log_px, marginal.error, prior.error)
     if prior.above is not None and prior.above.layer.stage is not None:
         above, errors = _divergence_pass(prior.above, engine)
@@ -256,7 +262,11 @@ def _gradient_pass(
         prior, above = table_prior(_bound_pass(upper, engine).value, layer.model.latents), None
     else:
         prior, _, above = prior_pass(layers, engine)
-    moment, expected = sums.moments(layer.source, prior, layer.q, layer.x, engine)
+
+    def task_of(rows: slice) -> Task[tuple[Floats, Floats]]:
+        return task(kernels.moments.moments, prior, layer.q.of(rows), layer.x[rows])
+
+    moment, expected = sums.per_row(layer.source, len(layer.x), task_of, engine)
     infinite = np.isneginf(expected)
     if infinite.any():
         raise ValueError(

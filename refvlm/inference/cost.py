@@ -1,4 +1,4 @@
-"""How long an evaluation will take: a smaller one is timed, and the cost per latent state carries over.
+"""What a sum will cost: multiplications, from shapes alone; seconds on this machine, from a smaller sum that is timed.
 
 A model without its last latent bits has the same decoder otherwise, and beyond a few thousand states a state costs
 the same whatever K is. So the prediction is the time of the same call on fewer bits, times the ratio of the numbers
@@ -19,9 +19,9 @@ from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
 from ..model.recognition import ChainPosterior, PerDatumPosterior, Posterior
 from .bounds import decompose
-from .exact import log_marginal
+from .exact import log_marginal, log_marginal_and_grad
 
-__all__ = ["forecast"]
+__all__ = ["multiplications", "predict_seconds"]
 
 Bits = NDArray[np.uint8]
 
@@ -31,13 +31,30 @@ _SAMPLE = 4096
 """Rows that are timed at most."""
 
 
-def forecast(
-    model: BernoulliLVM, posterior: Posterior | None, x: Bits, rows: int, *, workers: int | None = None
-) -> float:
-    """Predicted seconds of `decompose`, or of `log_marginal` where posterior is None, for `rows` rows such as x.
+def multiplications(model: BernoulliLVM, rows: int) -> int:
+    """Roughly the multiplications of log p(x) of so many rows, all layers together."""
+    total = 0
+    for layer in model.layers:
+        weights = sum(value.size for value in layer.decoder.parameters().values())
+        total += (weights + rows * (1 + layer.observed // 4)) << layer.latents
+        rows = 1 << layer.latents
+    return total
 
-    x: (N, L), a part of the rows. Takes a fraction of a second itself, and runs every kernel involved once before, so
-    compiling is not counted. A decoder that is no MLP cannot be shortened: then the whole model is timed on one row.
+
+def predict_seconds(
+    model: BernoulliLVM,
+    posterior: Posterior | None,
+    x: Bits,
+    rows: int,
+    *,
+    gradient: bool = False,
+    workers: int | None = None,
+) -> float:
+    """Predicted seconds of `log_marginal` for `rows` rows such as x; with a posterior of `decompose`.
+
+    x: (N, L), a part of the rows. gradient: of `log_marginal_and_grad` instead. This takes a fraction of a second
+    itself, and runs every kernel involved once before, so that compiling is not counted. A decoder that is no MLP
+    cannot be shortened: then the whole model is timed on one row.
     """
     sample = x[:_SAMPLE]
     if len(sample) == 0 or rows == 0:
@@ -46,7 +63,7 @@ def forecast(
     if isinstance(model.prior, BernoulliLVM):
         upper = posterior.above if isinstance(posterior, ChainPosterior) else None
         codes = bits.rows_of(np.arange(min(1 << model.latents, _SAMPLE)), model.latents)
-        above = forecast(model.prior, upper, codes, 1 << model.latents, workers=workers)
+        above = predict_seconds(model.prior, upper, codes, 1 << model.latents, gradient=gradient, workers=workers)
     fewer = _FEW if len(sample) < MANY_ROWS else _MANY
     if not isinstance(model.decoder, MLP):
         fewer, sample = model.latents, sample[:1]
@@ -56,22 +73,24 @@ def forecast(
     q = None
     if posterior is not None:
         q = PerDatumPosterior(np.zeros((len(sample), smaller.latents)))
-    timed = min(_seconds(smaller, q, sample, workers) for _ in range(3))
+    timed = min(_seconds(smaller, q, sample, gradient, workers) for _ in range(3))
     states = 2.0 ** (model.latents - smaller.latents)
     return above + timed * states * rows / len(sample)
 
 
 def _shortened(model: BernoulliLVM, latents: int) -> BernoulliLVM:
-    """The model with its first latent bits alone, independent ones."""
+    """The model with its lowest latent bits alone, independent ones."""
     if not isinstance(model.decoder, MLP):
         return BernoulliLVM(Bernoulli(np.zeros(latents)), model.decoder)
     weights = [model.decoder.weights[0][:latents], *model.decoder.weights[1:]]
     return BernoulliLVM(Bernoulli(np.zeros(latents)), MLP(weights, model.decoder.biases, model.decoder.activation))
 
 
-def _seconds(model: BernoulliLVM, q: Posterior | None, x: Bits, workers: int | None) -> float:
+def _seconds(model: BernoulliLVM, q: Posterior | None, x: Bits, gradient: bool, workers: int | None) -> float:
     start = time.perf_counter()
-    if q is None:
+    if gradient:
+        log_marginal_and_grad(model, x, workers=workers)
+    elif q is None:
         log_marginal(model, x, with_error=True, workers=workers)
     else:
         decompose(model, q, x, workers=workers)

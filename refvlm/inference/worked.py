@@ -1,4 +1,4 @@
-"""The worked example: every z of a small model beside one x, as one would write it on a board."""
+"""The worked example: the table of every z of a small model beside one x, as one would write it on a board."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import bits
-from ..inference.exact import posterior as exact_posterior
-from ..inference.joint import log_joint, log_likelihood, log_prior, log_q
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import Posterior
+from .exact import posterior as exact_posterior
+from .joint import log_joint, log_likelihood, log_prior, log_q
 
 __all__ = ["MOST_LATENTS", "Line", "Sums", "Worked", "work_out"]
 
 MOST_LATENTS = 12
-"""4096 lines; more than that is no worked example."""
+"""A table of more than 4096 lines is no worked example."""
 
 
 class Line(NamedTuple):
-    """One z: its code, its bits (z_0 first), and eqs. (1), (2), their product, (6) and (4)."""
+    """One z: its code, its bits from z_0 on, and eqs. (1), (2), their product, (6) and (4), logarithms in nats."""
 
     code: int
     z: list[int]
@@ -33,7 +33,7 @@ class Line(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Of the columns: p(z), p(z | x) and q(z | x) add up to 1; log sum exp of log p(x, z) is log p(x).
+    """The columns' sums: p(z), p(z | x) and q(z | x) add up to 1; log sum exp of log p(x, z) is log p(x).
 
     vlb: the sum of q (log p(x, z) - log q), eq. (10). kl: the sum of q log(q / p(z | x)), eq. (7). With q's first stage
     alone where q is a chain.
