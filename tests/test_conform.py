@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,10 +10,12 @@ import time
 from importlib import resources
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from refvlm.cli import main
-from refvlm.conformance.examination import request
+from refvlm.conformance import ourselves
+from refvlm.conformance.examination import judge, request
 from refvlm.conformance.messages import (
     check_request,
     parse,
@@ -21,9 +24,12 @@ from refvlm.conformance.messages import (
     read_introduction,
     read_outcome,
 )
-from refvlm.conformance.quantities import QUANTITIES
-from refvlm.conformance.tensors import MalformedError
+from refvlm.conformance.plain import Plain
+from refvlm.conformance.quantities import INPUTS, QUANTITIES
+from refvlm.conformance.server import answer_lines
+from refvlm.conformance.tensors import MalformedError, encode
 from refvlm.conformance.vectors import cases, checks
+from refvlm.model.mlp import ACTIVATIONS
 
 PROGRAM = """
 import json, os, struct, sys, time
@@ -557,13 +563,88 @@ def test_outcomes_of_lines_follow_the_same_rules():
 def test_the_protocols_document_lists_the_quantities_as_the_code_has_them():
     text = resources.files("refvlm.conformance").joinpath("protocol.md").read_text()
     table = text[text.index("| quantity | inputs") : text.index("- `sample`: z =")]
-    rows = [[cell.strip() for cell in line.split(" | ")] for line in table.splitlines() if line.startswith("| `")]
-    assert [row[0].strip("|` ") for row in rows] == list(QUANTITIES)
+    lines = [line for line in table.splitlines() if line.startswith("| `")]
+    rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    assert [row[0].strip("`") for row in rows] == list(QUANTITIES)
     for row, (name, quantity) in zip(rows, QUANTITIES.items(), strict=True):
-        assert (row[2] == "yes") == quantity.posterior, name
-        stated = [word.strip("`,") for word in row[1].split() if word.startswith("`")]
-        wanted = [item.replace("_*", "_z") for item in quantity.inputs]
-        assert stated == wanted, name
+        assert row[2] == ("yes" if quantity.posterior else ""), name
+        assert row[3] == quantity.result, name
+        wanted = [f"`{item.replace('_*', '_z')}` ({', '.join(INPUTS[item].shape)})" for item in quantity.inputs]
+        assert row[1] == ", ".join(wanted), name
+
+
+@pytest.mark.parametrize("name", ["case", "message"])
+def test_a_schema_names_the_quantities_once_and_as_the_list_has_them(name):
+    folder = resources.files("refvlm.conformance")
+    text = folder.joinpath(f"{name}.schema.json").read_text()
+    listed = list(json.loads(folder.joinpath("quantities.json").read_text())["quantities"])
+    assert json.loads(text)["$defs"]["quantity"]["enum"] == listed
+    assert text.count('"log_likelihood"') == 1
+    assert set(listed) == set(QUANTITIES)
+
+
+def test_the_schema_of_the_cases_knows_the_activations_that_they_have():
+    text = resources.files("refvlm.conformance").joinpath("case.schema.json").read_text()
+    used = {network.activation for case in cases().values() for network in (case.model, case.posterior)}
+    assert set(json.loads(text)["$defs"]["activation"]["enum"]) == used
+    assert used <= set(ACTIVATIONS)
+
+
+def test_a_quantity_comes_after_what_it_is_made_of_and_both_implementations_have_it():
+    for place, (name, quantity) in enumerate(QUANTITIES.items()):
+        assert set(quantity.made_of) <= set(list(QUANTITIES)[:place]), name
+        assert set(quantity.inputs) <= set(INPUTS), name
+        assert quantity.kind in ("nats", "probabilities", "gradient", "draws", "step"), name
+        assert callable(getattr(Plain, name)), name
+        assert callable(ourselves._FUNCTIONS[name]), name
+    assert set(ourselves._FUNCTIONS) == set(QUANTITIES)
+
+
+def answer_of_refvlm(message):
+    """What `refvlm answer` says to a request."""
+    answers = []
+    answer_lines([json.dumps(message).encode()], answers.append)
+    return answers[0]
+
+
+def test_an_activation_that_is_not_offered_is_skipped_and_never_failed():
+    question = cases()["tanh-one"].checks["vlb"]
+    for part in ("model", "posterior"):
+        message = request(question, 2)
+        message[part]["activation"] = "a_name_that_nobody_offers"
+        check_request(message)
+        validator().validate(message)
+        answer = answer_of_refvlm(message)
+        assert answer["error"]["code"] == "unsupported"
+        assert judge(question, read_answer(answer, 2), "float64").status == "skipped"
+        message[part]["activation"] = 7
+        assert not validator().is_valid(message)
+        with pytest.raises(MalformedError, match=f"{part}.activation: got 7, wanted a name such as 'tanh'"):
+            check_request(message)
+
+
+def test_inputs_that_no_model_takes_are_refused_and_those_another_quantity_takes_are_not():
+    message = request(cases()["tanh-one"].checks["log_marginal"], 2)
+    message["inputs"] |= request(cases()["tanh-one"].checks["sample"], 2)["inputs"]
+    assert "result" in answer_of_refvlm(message)
+    for name in ("uniforms_z2", "wake_uniforms_y", "phi"):
+        answer = answer_of_refvlm(message | {"inputs": message["inputs"] | {name: message["inputs"]["x"]}})
+        assert answer["error"] == {"code": "shape", "message": f"inputs: {name!r} belongs to nothing"}
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "said"),
+    [
+        ("learning_rate", [1], "learning_rate: got shape (1,), wanted ()"),
+        ("uniforms_z", [3, 3], "uniforms_x: got shape (6, 5), wanted (3, 5)"),
+        ("uniforms_x", [6, 4], "uniforms_x: got shape (6, 4), wanted (6, 5)"),
+        ("uniforms_z", [], "uniforms_z: got shape (), wanted (rows, 3)"),
+    ],
+)
+def test_inputs_of_the_wrong_shape_are_named(name, shape, said):
+    message = request(cases()["tanh-one"].checks["sleep_step"], 2)
+    message["inputs"][name] = encode(np.full(shape, 0.25))
+    assert answer_of_refvlm(message)["error"] == {"code": "shape", "message": said}
 
 
 def test_every_case_gives_each_quantity_the_inputs_it_wants():

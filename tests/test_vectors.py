@@ -21,7 +21,7 @@ from refvlm.conformance.comparison import Mismatch, allowed, compare, ulps_betwe
 from refvlm.conformance.fingerprints import as_parts
 from refvlm.conformance.plain import Plain
 from refvlm.conformance.problems import RefusedError, problem_of, read_problem
-from refvlm.conformance.quantities import QUANTITIES
+from refvlm.conformance.quantities import QUANTITIES, latent_name
 from refvlm.conformance.tensors import MalformedError, decode, encode
 from refvlm.conformance.vectors import Expected, archive, cases, checks, write_vectors
 
@@ -187,7 +187,7 @@ def test_uniforms_are_clear_of_their_probabilities_but_for_exact_ties(check):
     layers = plain.dream()
     logits = [plain.decode(d, z) for d, z in zip(plain.decoders, layers[1:], strict=True)]
     logits.append(np.broadcast_to(plain.top, layers[-1].shape))
-    names = ["x", *(plain.layer_name(d) for d in range(len(layers) - 1))]
+    names = ["x", *(latent_name(d) for d in range(len(layers) - 1))]
     ties = 0
     for name, a in zip(names, logits, strict=True):
         u, p = plain.inputs[f"uniforms_{name}"], plain.sigmoid(a)

@@ -1,4 +1,6 @@
-"""Every quantity of a conformance vector, by enumeration in sixty digits: the notes' equations, importing no refvlm.
+"""Every quantity of a conformance vector, by enumeration in sixty digits.
+
+Nothing of refvlm is imported; its list of the quantities, `quantities.json`, is read as data.
 
 A problem is what a vector holds: the parameters by name (nested lists of floats), the activations, the inputs. Sums
 over {0,1}^K are plain sums; a deep model is summed layer by layer for log p, over all layers jointly under a chain.
@@ -14,7 +16,9 @@ and `vectors.py` holds each against central differences of the value in a hundre
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mpmath import mp, mpf
@@ -445,22 +449,14 @@ class TooClose(ValueError):
     """A uniform within `CLEAR` of its probability."""
 
 
-QUANTITIES: dict[str, Callable[[Problem], Any]] = {
-    name: getattr(Problem, name)
-    for name in (
-        "log_prior",
-        "log_likelihood",
-        "log_joint",
-        "log_marginal",
-        "posterior",
-        "posterior_mean",
-        "vlb",
-        "vlb_terms",
-        "kl",
-        "grad_log_marginal",
-        "grad_vlb",
-        "wake_step",
-        "sleep_step",
-        "sample",
-    )
-}
+HOUSE = Path(__file__).resolve().parent.parent / "refvlm" / "conformance"
+
+LIST = json.loads((HOUSE / "quantities.json").read_text(encoding="utf-8"))
+"""The one list of what the protocol knows: inputs, and quantities in the order in which the published cases ask."""
+
+QUANTITIES: dict[str, Callable[[Problem], Any]] = {name: getattr(Problem, name) for name in LIST["quantities"]}
+
+
+def quantities_where(holds: Callable[[dict[str, Any]], bool], edition: int = 1) -> tuple[str, ...]:
+    """The quantities of an edition, those of earlier ones among them, whose record in the list is as wanted."""
+    return tuple(name for name, q in LIST["quantities"].items() if q["edition"] <= edition and holds(q))

@@ -1,10 +1,11 @@
-"""The conformance vectors, made and checked: `python validation/vectors.py [--case ID] [--write]`.
+"""The conformance vectors, made and checked: `python validation/vectors.py [--case ID] [--write | --documents]`.
 
 Without --write every case is computed again in sixty digits, by `exact_quantities.py`, which imports nothing of refvlm,
 and compared with what `refvlm/conformance/vectors.zip` holds; a case that differs in one bit is named. With --write the
-archive is made: the cases as JSON and as plain text, with the schemas and the protocol beside it. Either way every
+archive is made: the cases as JSON and as plain text, with the schemas and the protocol beside them. Either way every
 gradient and every step is held against central differences in a hundred digits, one random direction per tensor, and
-no case may have two dimensions alike.
+no case may have two dimensions alike. With --documents nothing is computed: the protocol and the schemas in the archive
+are replaced, the schemas after the lists of quantities and activations in them have been brought up to date.
 
 Prints one line for each case; exit code 1 if anything disagrees.
 """
@@ -24,32 +25,18 @@ import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from common import AGREES, DISAGREES
-from exact_quantities import QUANTITIES, Problem
+from exact_quantities import HOUSE, LIST, QUANTITIES, Problem
 from mpmath import mp, mpf
 from running_error import SAFETY, Number, exact, nearest, total
 from vector_cases import Case, dimensions, negative_cases, positive_cases
 
-HOUSE = Path(__file__).resolve().parent.parent / "refvlm" / "conformance"
 ARCHIVE = HOUSE / "vectors.zip"
-DOCUMENTS = ("protocol.md", "case.schema.json", "message.schema.json")
+SCHEMAS = ("case.schema.json", "message.schema.json")
 ROOT = "refvlm-vectors-1"
 FORMAT = "refvlm-case-1"
-
-INPUTS = {
-    "log_prior": ["z"],
-    "log_likelihood": ["x", "z"],
-    "log_joint": ["x", "z"],
-    "wake_step": ["x", "wake_uniforms_*", "learning_rate"],
-    "sleep_step": ["uniforms_*", "learning_rate"],
-    "sample": ["uniforms_*"],
-}
-"""Of every quantity; x alone where it is not listed."""
-
-WITH_POSTERIOR = ("vlb", "vlb_terms", "kl", "grad_vlb", "wake_step", "sleep_step")
 
 
 # Numbers as text -------------------------------------------------------------------------------------------------
@@ -120,7 +107,7 @@ def published(case: Case) -> dict[str, Any]:
     for quantity in case["quantities"]:
         check: dict[str, Any] = {
             "inputs": [name for name in case["inputs"] if takes(quantity, name)],
-            "posterior": quantity in WITH_POSTERIOR,
+            "posterior": LIST["quantities"][quantity]["posterior"],
         }
         if problem is None:
             check["error"] = case["error"]
@@ -136,7 +123,7 @@ def published(case: Case) -> dict[str, Any]:
 
 def takes(quantity: str, name: str) -> bool:
     """Whether the quantity needs the input of that name."""
-    patterns = INPUTS.get(quantity, ["x"])
+    patterns = LIST["quantities"][quantity]["inputs"]
     return any(name == pattern or (pattern[-1] == "*" and name.startswith(pattern[:-1])) for pattern in patterns)
 
 
@@ -198,32 +185,51 @@ def text_tensor(name: str, value: dict[str, Any], scales: list[float] | None = N
 # The archive -----------------------------------------------------------------------------------------------------
 
 
+def documents() -> dict[str, str]:
+    """The protocol and the schemas by name, the schemas with the lists that they repeat brought up to date."""
+    found = {name: (HOUSE / name).read_text(encoding="utf-8") for name in ("protocol.md", *SCHEMAS)}
+    for name in SCHEMAS:
+        schema = json.loads(found[name])
+        schema["$defs"]["quantity"] = {"enum": list(LIST["quantities"])}
+        if name == "case.schema.json":
+            used = dict.fromkeys(case[part]["activation"] for case in every_case() for part in ("model", "posterior"))
+            schema["$defs"]["activation"] = {"enum": list(used)}
+        found[name] = json.dumps(schema, indent=1) + "\n"
+    return found
+
+
 def files(cases: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     """(name, text) of everything in the archive."""
-    for name in DOCUMENTS:
-        yield name, (HOUSE / name).read_text(encoding="utf-8")
+    yield from documents().items()
     yield "text/INDEX", "".join(f"{case['id']}\n" for case in cases)
     for case in cases:
         yield f"cases/{case['id']}.json", json.dumps(case, separators=(",", ":"), allow_nan=False) + "\n"
         yield f"text/{case['id']}.txt", as_text(case)
 
 
-def archive(cases: list[dict[str, Any]]) -> bytes:
-    """A zip file whose entries carry no date."""
+def write(entries: dict[str, str]) -> None:
+    """Write the schemas, and the archive as a zip file whose entries carry no date."""
+    for name in SCHEMAS:
+        (HOUSE / name).write_text(entries[name], encoding="utf-8")
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as out:
-        for name, text in files(cases):
+        for name, text in entries.items():
             entry = zipfile.ZipInfo(f"{ROOT}/{name}", (1980, 1, 1, 0, 0, 0))
             entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
             out.writestr(entry, text.encode("utf-8"))
-    return buffer.getvalue()
+    ARCHIVE.write_bytes(buffer.getvalue())
+    print(f"wrote {ARCHIVE.name}: {len(entries)} files, {ARCHIVE.stat().st_size} bytes")
+
+
+def stored() -> dict[str, str]:
+    """(name, text) of everything in the archive as it is."""
+    with zipfile.ZipFile(ARCHIVE) as archive:
+        return {name.removeprefix(f"{ROOT}/"): archive.read(name).decode("utf-8") for name in archive.namelist()}
 
 
 def differing(cases: list[dict[str, Any]], complete: bool) -> list[str]:
     """Names of entries that the archive lacks, has too many (if the cases are complete), or has otherwise."""
-    wanted = {f"{ROOT}/{name}": text for name, text in files(cases)}
-    with zipfile.ZipFile(ARCHIVE) as stored:
-        present = {name: stored.read(name).decode("utf-8") for name in stored.namelist()}
+    wanted, present = dict(files(cases)), stored()
     names = wanted.keys() | present.keys() if complete else {n for n in wanted if not n.endswith("INDEX")}
     return sorted(name for name in names if wanted.get(name) != present.get(name))
 
@@ -236,7 +242,7 @@ DIGITS, STEP, AGREEMENT = 100, mpf(10) ** -30, 1e-40
 
 def largest_disagreement(case: Case) -> float:
     """Over all derivatives and tensors: |difference quotient - <gradient, direction>|, relative."""
-    derivatives = set(case["quantities"]) & {"grad_log_marginal", "grad_vlb", "wake_step", "sleep_step"}
+    derivatives = {name for name in case["quantities"] if LIST["quantities"][name]["kind"] in ("gradient", "step")}
     worst = 0.0
     for quantity in sorted(derivatives):
         result = QUANTITIES[quantity](Problem(case))
@@ -330,8 +336,12 @@ def every_case() -> list[Case]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", action="store_true", help=f"make {ARCHIVE.name} instead of comparing with it")
+    parser.add_argument("--documents", action="store_true", help="replace the protocol and the schemas in it, no more")
     parser.add_argument("--case", action="append", metavar="ID", help="compare this case alone; may be repeated")
     arguments = parser.parse_args()
+    if arguments.documents:
+        write(stored() | documents())
+        return AGREES
     bad = False
     for case in every_case():
         lengths = dimensions(case)
@@ -352,8 +362,7 @@ def main() -> int:
         print("DISAGREES: an id occurs twice")
         bad = True
     if arguments.write and not bad and not arguments.case:
-        ARCHIVE.write_bytes(archive(cases))
-        print(f"wrote {ARCHIVE.name}: {len(cases)} cases, {ARCHIVE.stat().st_size} bytes")
+        write(dict(files(cases)))
     else:
         names = differing(cases, not arguments.case)
         for name in names:

@@ -264,7 +264,7 @@ def _root(check: Check, failed: set[str]) -> str | None:
     above = {check.quantity}
     for quantity in reversed(QUANTITIES):
         if quantity in above:
-            above.update(QUANTITIES[quantity].after)
+            above.update(QUANTITIES[quantity].made_of)
     for quantity in QUANTITIES:
         identity = f"{check.case.id}/{quantity}"
         if quantity in above and identity in failed:

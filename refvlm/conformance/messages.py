@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from ..model.mlp import ACTIVATIONS
+from .comparison import PRECISIONS
 from .quantities import QUANTITIES
 from .tensors import MalformedError, decode
 
@@ -35,7 +37,6 @@ __all__ = [
 ]
 
 PROTOCOL = 1
-PRECISIONS = ("float64", "float32")
 CODES = ("shape", "domain", "unsupported")
 LONGEST_LINE = 1 << 24
 """Bytes; the longest answer to any case takes less than a hundredth of it."""
@@ -182,6 +183,10 @@ def check_request(message: Mapping[str, Any]) -> None:
     for part in ("model", "posterior"):
         if part in message:
             _fields(part, message[part], {"activation", "parameters"})
+            name = message[part]["activation"]
+            if not isinstance(name, str):
+                known = ", ".join(map(repr, ACTIVATIONS))
+                raise MalformedError(f"{part}.activation: got {name!r}, wanted a name such as {known}")
             _tensors(f"{part}.parameters", message[part]["parameters"])
     _tensors("inputs", message["inputs"])
 

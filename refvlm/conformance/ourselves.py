@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inference.bounds import grad_vlb, kl, vlb, vlb_terms
+from ..inference.bounds import VLBTerms, grad_vlb, kl, vlb, vlb_terms
 from ..inference.exact import grad_log_marginal, log_marginal, posterior, posterior_mean
 from ..inference.joint import log_joint, log_likelihood, log_prior
 from ..learning.machine import Machine
@@ -20,58 +20,37 @@ from ..model.recognition import AmortisedPosterior, ChainPosterior, Posterior
 from ..version import __version__
 from .messages import Implementation
 from .problems import Layers, Problem
+from .quantities import QUANTITIES, expanded, latent_name
 
 __all__ = ["INTRODUCTION", "answer"]
 
 INTRODUCTION = Implementation("refvlm", __version__, "Python", "float64")
 
 Floats = NDArray[np.float64]
-
-
 Result = Floats | dict[str, Floats]
 
 
 def answer(problem: Problem) -> Result:
     """The quantity that a problem asks for."""
-    model, q, given = _model(problem), _posterior(problem), problem.inputs
-    asked = problem.quantity
-    if asked in _OF_PAIRS:
-        return _OF_PAIRS[asked](model, *(given[name] for name in ("x", "z") if name in given))
-    if asked in _OF_MODEL:
-        of_model: Result = _OF_MODEL[asked](model, given["x"])
-        return of_model
-    if asked == "sample":
-        x, z = model.sample(len(given["uniforms_x"]), _Given(_dreamt(problem)))
-        return {"x": x.astype(np.float64), "z": z.astype(np.float64)} | _above(model, problem)
-    assert q is not None
-    if asked == "vlb_terms":
-        return vlb_terms(model, q, given["x"])._asdict()
-    if asked in _OF_BOUND:
-        of_bound: Result = _OF_BOUND[asked](model, q, given["x"])
-        return of_bound
-    return _step(problem, Machine(model, q))
+    asked, q = QUANTITIES[problem.quantity], _posterior(problem)
+    inputs = [_argument(problem, pattern) for pattern in asked.inputs]
+    result: Any = _FUNCTIONS[problem.quantity](_model(problem), *((q,) if asked.posterior else ()), *inputs)
+    return result._asdict() if isinstance(result, VLBTerms) else result
 
 
-_OF_PAIRS: dict[str, Callable[..., Floats]] = {
-    "log_prior": log_prior,
-    "log_likelihood": log_likelihood,
-    "log_joint": log_joint,
-}
-_OF_MODEL: dict[str, Callable[..., Any]] = {
-    "log_marginal": log_marginal,
-    "posterior": posterior,
-    "posterior_mean": posterior_mean,
-    "grad_log_marginal": grad_log_marginal,
-}
-_OF_BOUND: dict[str, Callable[..., Any]] = {"vlb": vlb, "kl": kl, "grad_vlb": grad_vlb}
+def _argument(problem: Problem, pattern: str) -> Any:
+    """An input; where its name ends with a star, a list of those there are, from x upwards."""
+    names = expanded(pattern, len(problem.decoders))
+    values = [problem.inputs[name] for name in names if name in problem.inputs]
+    return values if pattern.endswith("*") else values[0]
 
 
 def _model(problem: Problem) -> BernoulliLVM:
-    found: Bernoulli | BernoulliLVM = Bernoulli(problem.top)
+    model: Bernoulli | BernoulliLVM = Bernoulli(problem.top)
     for layers in reversed(problem.decoders):
-        found = BernoulliLVM(found, _mlp(layers))
-    assert isinstance(found, BernoulliLVM)
-    return found
+        model = BernoulliLVM(model, _mlp(layers))
+    assert isinstance(model, BernoulliLVM)
+    return model
 
 
 def _posterior(problem: Problem) -> Posterior | None:
@@ -85,14 +64,8 @@ def _mlp(layers: Layers) -> MLP:
     return MLP(layers.weights, layers.biases, layers.activation)
 
 
-def _dreamt(problem: Problem) -> list[Floats]:
-    """The uniforms in the order in which the model draws: the top layer first, x last."""
-    names = sorted((name for name in problem.inputs if name.startswith("uniforms_z")), reverse=True)
-    return [problem.inputs[name] for name in (*names, "uniforms_x")]
-
-
-class _Given(np.random.Generator):
-    """A generator that hands out given uniforms, array by array."""
+class _Replay(np.random.Generator):
+    """A generator that hands out uniforms that were drawn elsewhere, array by array."""
 
     def __init__(self, uniforms: list[Floats]) -> None:
         super().__init__(np.random.PCG64(0))
@@ -100,34 +73,59 @@ class _Given(np.random.Generator):
 
     def random(self, size: Any = None, dtype: Any = None, out: Any = None) -> Any:
         """The next array."""
-        found = self._uniforms.pop(0)
-        assert found.shape == tuple(np.atleast_1d(size))
-        return found
+        uniforms = self._uniforms.pop(0)
+        assert uniforms.shape == tuple(np.atleast_1d(size))
+        return uniforms
 
 
-def _above(model: BernoulliLVM, problem: Problem) -> dict[str, Floats]:
-    """The layers above the first, which `sample` does not give back: drawn again from the same uniforms."""
-    uniforms, found = _dreamt(problem)[:-1], {}
-    layer = model.prior
-    for depth in range(2, len(problem.decoders) + 1):
+def _sample(model: BernoulliLVM, uniforms: list[Floats], uniforms_x: Floats) -> dict[str, Floats]:
+    """Draws of every layer. `sample` keeps x and z: those above are drawn again, from the same uniforms."""
+    drawn: dict[str, Floats] = {}
+    layer: Bernoulli | BernoulliLVM = model
+    for depth, below in enumerate([uniforms_x, *uniforms[:-1]]):
         assert isinstance(layer, BernoulliLVM)
-        found[f"z{depth}"] = layer.sample(len(uniforms[0]), _Given(uniforms))[1].astype(np.float64)
+        x, z = layer.sample(len(below), _Replay([*reversed(uniforms[depth:]), below]))
+        drawn |= {"x": x.astype(np.float64)} if depth == 0 else {}
+        drawn[latent_name(depth)] = z.astype(np.float64)
         layer = layer.prior
-    return found
+    return drawn
 
 
-def _step(problem: Problem, machine: Machine) -> dict[str, Floats]:
-    """One step of wake or sleep."""
-    given = problem.inputs
-    if problem.quantity == "wake_step":
-        names = sorted(name for name in given if name.startswith("wake_uniforms_z"))
-        part = machine.generative
-        uphill = wake(machine, given["x"], _Given([given[name] for name in names]))
-    else:
-        part = machine.recognition
-        uphill = sleep(machine, len(given["uniforms_x"]), _Given(_dreamt(problem)))
+def _wake_step(model: BernoulliLVM, q: Posterior, x: Floats, uniforms: list[Floats], rate: Floats) -> dict[str, Floats]:
+    machine = Machine(model, q)
+    return _stepped(machine, machine.generative, rate * wake(machine, x, _Replay(uniforms)), "model.")
+
+
+def _sleep_step(
+    model: BernoulliLVM, q: Posterior, uniforms: list[Floats], uniforms_x: Floats, rate: Floats
+) -> dict[str, Floats]:
+    machine = Machine(model, q)
+    uphill = sleep(machine, len(uniforms_x), _Replay([*reversed(uniforms), uniforms_x]))
+    return _stepped(machine, machine.recognition, rate * uphill, "posterior.")
+
+
+def _stepped(machine: Machine, part: slice, step: Floats, prefix: str) -> dict[str, Floats]:
+    """The parameters of one side after the step, by name."""
     vector = machine.vector.copy()
-    vector[part] += given["learning_rate"] * uphill
-    prefix = "model." if problem.quantity == "wake_step" else "posterior."
+    vector[part] += step
     stepped = machine.views(vector)
     return {name.removeprefix(prefix): value for name, value in stepped.items() if name.startswith(prefix)}
+
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "log_prior": log_prior,
+    "log_likelihood": log_likelihood,
+    "log_joint": log_joint,
+    "log_marginal": log_marginal,
+    "posterior": posterior,
+    "posterior_mean": posterior_mean,
+    "vlb_terms": vlb_terms,
+    "vlb": vlb,
+    "kl": kl,
+    "grad_log_marginal": grad_log_marginal,
+    "grad_vlb": grad_vlb,
+    "sample": _sample,
+    "wake_step": _wake_step,
+    "sleep_step": _sleep_step,
+}
+"""Called with the model, with q if the quantity needs it, and with its inputs in order."""

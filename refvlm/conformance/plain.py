@@ -3,7 +3,7 @@
 It is here to be got wrong: a mistake (`mistakes/`) is this class with one method replaced, and what follows from it
 follows. In itself it is right, and answers every published case; `dtype` makes it a program in single precision.
 
-Codes, weights, batches and names as everywhere in refvlm; eq. numbers are those of the project's notes.
+Codes, weights, batches and names as everywhere in refvlm; eq. numbers are those of `refvlm/README.md`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..activations import ACTIVATIONS
 from .problems import Layers, Problem
+from .quantities import latent_name
 
 __all__ = ["Plain"]
 
@@ -339,28 +340,24 @@ class Plain:
         """A bit is u < p."""
         return (uniforms < self.sigmoid(logits)).astype(self.dtype)
 
-    def layer_name(self, depth: int) -> str:
-        """z, z2, z3, ... from x upwards."""
-        return "z" if depth == 0 else f"z{depth + 1}"
-
     def dream(self) -> list[Array]:
         """Layers [x, z, z2, ...], drawn from the top downwards."""
         depth = len(self.decoders) - 1
-        layers = [self.fire(self.top, self.inputs[f"uniforms_{self.layer_name(depth)}"])]
+        layers = [self.fire(self.top, self.inputs[f"uniforms_{latent_name(depth)}"])]
         for depth in reversed(range(len(self.decoders))):
-            name = "x" if depth == 0 else self.layer_name(depth - 1)
+            name = "x" if depth == 0 else latent_name(depth - 1)
             layers.insert(0, self.fire(self.decode(self.decoders[depth], layers[0]), self.inputs[f"uniforms_{name}"]))
         return layers
 
     def sample(self) -> Named:
         layers = self.dream()
-        return {"x": layers[0]} | {self.layer_name(d): layer for d, layer in enumerate(layers[1:])}
+        return {"x": layers[0]} | {latent_name(d): layer for d, layer in enumerate(layers[1:])}
 
     def recognise(self) -> list[Array]:
         """Layers [x, z, z2, ...], each drawn from q given the one below."""
         layers = [self.x]
         for depth, encoder in enumerate(self.encoders):
-            uniforms = self.inputs[f"wake_uniforms_{self.layer_name(depth)}"]
+            uniforms = self.inputs[f"wake_uniforms_{latent_name(depth)}"]
             layers.append(self.fire(self.encode(encoder, layers[-1]), uniforms))
         return layers
 

@@ -12,7 +12,7 @@ from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP, Network
 from ..model.recognition import AmortisedPosterior, ChainPosterior, Posterior
-from .quantities import QUANTITIES
+from .quantities import INPUTS, QUANTITIES, expanded
 from .vectors import Check
 from .vectors import Network as Stored
 
@@ -98,14 +98,17 @@ def _check_names(quantity: str, model: Stored, posterior: Stored | None, inputs:
         networks.append(f"{prefix}decoder.")
         prefix += "prior."
     _check_parameters("model", model.parameters, networks, [f"{prefix}logits"])
-    layers = ["z", *(f"z{depth}" for depth in range(2, len(networks) + 1))]
+    layers = {"": 0, "model": len(networks), "posterior": 1}
     if asks.posterior:
-        given = {} if posterior is None else posterior.parameters
-        chain = any(name.startswith("0.") for name in given)
-        encoders = [f"{depth}.encoder." for depth in range(len(layers))] if chain else ["encoder."]
-        _check_parameters("posterior", given, encoders, [])
-        layers = layers if chain or quantity == "sleep_step" else layers[:1]
-    _check_present("inputs", inputs, [name for pattern in asks.inputs for name in _expanded(pattern, layers)])
+        parameters = {} if posterior is None else posterior.parameters
+        if any(name.startswith("0.") for name in parameters):
+            layers["posterior"] = len(networks)
+            encoders = [f"{depth}.encoder." for depth in range(len(networks))]
+        else:
+            encoders = ["encoder."]
+        _check_parameters("posterior", parameters, encoders, [])
+    _check_present("inputs", inputs, [n for p in asks.inputs for n in expanded(p, layers[INPUTS[p].layers])])
+    _check_known("inputs", inputs, [name for pattern in INPUTS for name in expanded(pattern, len(networks))])
 
 
 def _check_parameters(what: str, given: Mapping[str, Floats], networks: list[str], others: list[str]) -> None:
@@ -114,19 +117,19 @@ def _check_parameters(what: str, given: Mapping[str, Floats], networks: list[str
         depth = max(sum(name.startswith(f"{prefix}weights.") for name in given), 1)
         wanted += [f"{prefix}{kind}.{d}" for kind in ("weights", "biases") for d in range(depth)]
     _check_present(what, given, wanted)
-    unknown = sorted(given.keys() - set(wanted))
-    if unknown:
-        raise RefusedError("shape", f"{what}: {unknown[0]!r} belongs to nothing")
-
-
-def _expanded(pattern: str, layers: list[str]) -> list[str]:
-    return [pattern[:-1] + layer for layer in layers] if pattern.endswith("*") else [pattern]
+    _check_known(what, given, wanted)
 
 
 def _check_present(what: str, given: Mapping[str, Floats], names: list[str]) -> None:
     for name in names:
         if name not in given:
             raise RefusedError("shape", f"{what}: there is no {name!r}")
+
+
+def _check_known(what: str, given: Mapping[str, Floats], names: list[str]) -> None:
+    unknown = sorted(given.keys() - set(names))
+    if unknown:
+        raise RefusedError("shape", f"{what}: {unknown[0]!r} belongs to nothing")
 
 
 def _read(quantity: str, model: Stored, posterior: Stored | None, inputs: dict[str, Floats]) -> Problem:
@@ -164,16 +167,19 @@ def _check_shapes(problem: Problem) -> None:
                 "shape", f"{layers.prefix}: got {_fans(layers)}, wanted {tuple(widths[depth : depth + 2])}"
             )
     rows: dict[str, int] = {}
-    for name, value in problem.inputs.items():
-        if name == "learning_rate":
-            continue
-        kind, _, layer = name.rpartition("_")
-        columns = widths[0 if layer == "x" else int(layer[1:] or 1)]
-        if value.ndim != 2 or value.shape[1] != columns:
-            raise RefusedError("shape", f"{name}: got shape {value.shape}, wanted (rows, {columns})")
-        expected = rows.setdefault("wake" if name in ("x", "z") or kind.startswith("wake") else "dream", len(value))
-        if len(value) != expected:
-            raise RefusedError("shape", f"{name}: got {len(value)} rows, wanted {expected}")
+    for pattern, wanted in INPUTS.items():
+        for depth, name in enumerate(expanded(pattern, len(problem.decoders)), start=1):
+            if name in problem.inputs:
+                shape, lengths = problem.inputs[name].shape, rows | {"L": widths[0], "K": widths[depth]}
+                _check_axes(name, shape, wanted.shape, lengths)
+                rows |= dict(zip(wanted.shape[:1], shape, strict=False))
+
+
+def _check_axes(name: str, shape: tuple[int, ...], axes: tuple[str, ...], lengths: dict[str, int]) -> None:
+    """lengths: by axis, of rows only where another input has told them."""
+    if len(shape) != len(axes) or any(lengths.get(axis, n) != n for axis, n in zip(axes, shape, strict=True)):
+        wanted = ", ".join(str(lengths.get(axis, "rows")) for axis in axes)
+        raise RefusedError("shape", f"{name}: got shape {shape}, wanted ({wanted})")
 
 
 def _fans(layers: Layers) -> tuple[int, int]:
@@ -195,8 +201,10 @@ def _check_domain(problem: Problem) -> None:
     for layers in (*problem.decoders, *problem.encoders):
         if not all(np.isfinite(value).all() for value in (*layers.weights, *layers.biases)):
             raise RefusedError("domain", f"{layers.prefix}: got NaN or infinity among the parameters")
-    for name, value in problem.inputs.items():
-        if name in ("x", "z") and not np.isin(value, (0.0, 1.0)).all():
-            raise RefusedError("domain", f"{name}: wanted exactly 0 or 1")
-        if "uniforms" in name and not ((0.0 <= value) & (value < 1.0)).all():
-            raise RefusedError("domain", f"{name}: wanted numbers in [0, 1)")
+    for pattern, described in INPUTS.items():
+        for name in expanded(pattern, len(problem.decoders)):
+            value = problem.inputs.get(name, np.zeros(()))
+            if described.values == "bits" and not np.isin(value, (0.0, 1.0)).all():
+                raise RefusedError("domain", f"{name}: wanted exactly 0 or 1")
+            if described.values == "uniforms" and not ((0.0 <= value) & (value < 1.0)).all():
+                raise RefusedError("domain", f"{name}: wanted numbers in [0, 1)")

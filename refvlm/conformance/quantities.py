@@ -1,44 +1,74 @@
-"""The quantities that the protocol knows, in the order in which an implementation is best built.
+"""The quantities that the protocol knows and their inputs, as `quantities.json` lists them.
 
-`protocol.md` states their inputs and the shapes of their results; a test holds the two together.
+That file is the one list: the protocol's table, the schemas and validation/vectors.py follow it, and tests hold them to
+it. It is in the order in which the published cases ask, to which new quantities are added at the end.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import json
+from collections.abc import Iterable
+from importlib import resources
+from typing import Any, NamedTuple
 
-__all__ = ["QUANTITIES", "Quantity"]
+__all__ = ["INPUTS", "QUANTITIES", "Input", "Quantity", "expanded", "latent_name"]
+
+
+class Input(NamedTuple):
+    """What a question brings along.
+
+    shape: N rows of data, S draws, K latent and L observed bits. values: "bits", "uniforms" in [0, 1) or "number".
+    layers: of a name that ends with a star, which stands for z, z2, ...: those of the "model", or of the "posterior".
+    """
+
+    shape: tuple[str, ...]
+    values: str
+    layers: str
 
 
 class Quantity(NamedTuple):
-    """inputs: by name, a star stands for every latent layer (z, z2, ...). posterior: whether q is needed.
+    """What can be asked for.
 
-    result: what comes back, as the protocol's document says it. after: the quantities it is made of.
+    kind: "nats" (one number per row), "probabilities", "gradient" (of a sum over rows, by parameter), "draws" or "step"
+    (parameters after it). inputs: names in INPUTS. posterior: whether q is needed. result: what comes back, as
+    `protocol.md` states it. made_of: the quantities that go wrong before this one does. edition: that of the published
+    cases which first asks for it.
     """
 
+    kind: str
     inputs: tuple[str, ...]
     posterior: bool
     result: str
-    after: tuple[str, ...]
+    made_of: tuple[str, ...]
+    edition: int
 
 
-QUANTITIES = {
-    "log_prior": Quantity(("z",), False, "(N,)", ()),
-    "log_likelihood": Quantity(("x", "z"), False, "(N,)", ()),
-    "log_joint": Quantity(("x", "z"), False, "(N,)", ("log_prior", "log_likelihood")),
-    "log_marginal": Quantity(("x",), False, "(N,)", ("log_joint",)),
-    "posterior": Quantity(("x",), False, "(N, 2^K)", ("log_joint", "log_marginal")),
-    "posterior_mean": Quantity(("x",), False, "(N, K)", ("posterior",)),
-    "vlb_terms": Quantity(("x",), True, "prior (N,), reconstruction (N,), entropy (N,)", ("log_joint",)),
-    "vlb": Quantity(("x",), True, "(N,)", ("vlb_terms",)),
-    "kl": Quantity(("x",), True, "(N,)", ("vlb", "log_marginal")),
-    "grad_log_marginal": Quantity(("x",), False, "every parameter of the model", ("posterior",)),
-    "grad_vlb": Quantity(("x",), True, "every parameter, after model. and posterior.", ("vlb",)),
-    "sample": Quantity(("uniforms_*", "uniforms_x"), False, "x (S, L), z (S, K), z2, ...", ()),
-    "wake_step": Quantity(
-        ("x", "wake_uniforms_*", "learning_rate"), True, "every parameter of the model", ("log_joint",)
-    ),
-    "sleep_step": Quantity(
-        ("uniforms_*", "uniforms_x", "learning_rate"), True, "every parameter of the posterior", ("sample",)
-    ),
-}
+def _record(kind: Any, fields: dict[str, Any]) -> Any:
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+
+
+def _parts_first(names: Iterable[str], listed: dict[str, Quantity]) -> list[str]:
+    """The names, each after those that it is made of."""
+    ordered: dict[str, None] = {}
+    for name in names:
+        ordered |= dict.fromkeys([*_parts_first(listed[name].made_of, listed), name])
+    return list(ordered)
+
+
+_TEXT = json.loads(resources.files(__package__).joinpath("quantities.json").read_text(encoding="utf-8"))
+_LISTED = {name: _record(Quantity, fields) for name, fields in _TEXT["quantities"].items()}
+
+INPUTS: dict[str, Input] = {name: _record(Input, fields) for name, fields in _TEXT["inputs"].items()}
+
+QUANTITIES: dict[str, Quantity] = {name: _LISTED[name] for name in _parts_first(_LISTED, _LISTED)}
+"""By name, in an order in which an implementation is well built: parts before what is made of them."""
+
+
+def latent_name(depth: int) -> str:
+    """The name of a latent layer: z, z2, z3, ... from x upwards."""
+    return "z" if depth == 0 else f"z{depth + 1}"
+
+
+def expanded(pattern: str, layers: int) -> list[str]:
+    """The inputs that a name in INPUTS stands for, where a star stands for that many latent layers."""
+    return [pattern[:-1] + latent_name(depth) for depth in range(layers)] if pattern.endswith("*") else [pattern]

@@ -17,8 +17,6 @@ from typing import Any
 
 import numpy as np
 
-WITH_POSTERIOR = ("vlb", "vlb_terms", "kl", "grad_vlb", "wake_step", "sleep_step")
-
 
 class Refusal(Exception):
     """A question that is wrong: code "shape" or "domain", or one that we have no answer to: "unsupported"."""

@@ -7,6 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ..plain import Named, Plain
+from ..quantities import QUANTITIES
 
 Array = NDArray[Any]
 
@@ -18,9 +19,9 @@ class Mistake(Plain):
     remedy = ""
 
     @property
-    def asks_for_gradient(self) -> bool:
-        """Whether log p(x, z) is differentiated as one: in a step of wake its parts are."""
-        return self.problem.quantity.startswith("grad")
+    def kind(self) -> str:
+        """Of the quantity asked for: "nats", "probabilities", "gradient", "draws" or "step"."""
+        return QUANTITIES[self.problem.quantity].kind
 
 
 def name_of(mistake: type[Mistake]) -> str:

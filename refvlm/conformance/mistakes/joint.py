@@ -27,7 +27,7 @@ class MissingPrior(Mistake):
         return {name: 0 * value if name.startswith("prior.") else value for name, value in found.items()}
 
     def path_gradient(self, first: int, layers: Sequence[Array], weights: Array) -> Named:
-        return times(super().path_gradient(first, layers, weights), 0 if self.asks_for_gradient else 1)
+        return times(super().path_gradient(first, layers, weights), 0 if self.kind == "gradient" else 1)
 
 
 class PriorTwice(Mistake):
@@ -42,7 +42,7 @@ class PriorTwice(Mistake):
         return terms | {"prior": 2 * terms["prior"]}
 
     def prior_gradient(self, z: Array, weights: Array) -> Named:
-        return times(super().prior_gradient(z, weights), 2 if self.asks_for_gradient else 1)
+        return times(super().prior_gradient(z, weights), 2 if self.kind == "gradient" else 1)
 
 
 class UniformPrior(Mistake):

@@ -73,4 +73,4 @@ class PriorHeldFixed(Mistake):
 
     def prior_gradient(self, z: Array, weights: Array) -> Named:
         found = super().prior_gradient(z, weights)
-        return times(found, 0 if "step" in self.problem.quantity else 1)
+        return times(found, 0 if self.kind == "step" else 1)

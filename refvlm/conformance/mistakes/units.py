@@ -9,8 +9,6 @@ import numpy as np
 from ..plain import Named
 from .common import Array, Mistake, each
 
-_LOGARITHMS = ("log_prior", "log_likelihood", "log_joint", "log_marginal", "vlb", "vlb_terms", "kl")
-
 
 class Bits(Mistake):
     title = "logarithms to base 2"
@@ -18,7 +16,7 @@ class Bits(Mistake):
 
     def answer(self) -> Array | Named:
         found = super().answer()
-        if self.problem.quantity in _LOGARITHMS or self.problem.quantity.startswith("grad"):
+        if self.kind in ("nats", "gradient"):
             return each(found, lambda value: value / self.dtype(math.log(2)))
         return found
 
@@ -29,7 +27,7 @@ class SummedOverRows(Mistake):
 
     def answer(self) -> Array | Named:
         found = super().answer()
-        if self.problem.quantity in _LOGARITHMS:
+        if self.kind == "nats":
             return each(found, lambda value: np.full_like(value, value.sum()))
         return found
 
@@ -40,7 +38,7 @@ class MeanOverRows(Mistake):
 
     def answer(self) -> Array | Named:
         found = super().answer()
-        if self.problem.quantity.startswith("grad"):
+        if self.kind == "gradient":
             return each(found, lambda value: value / max(len(self.x), 1))
         return found
 
@@ -51,4 +49,4 @@ class NegatedGradient(Mistake):
 
     def answer(self) -> Array | Named:
         found = super().answer()
-        return each(found, np.negative) if self.problem.quantity.startswith("grad") else found
+        return each(found, np.negative) if self.kind == "gradient" else found
