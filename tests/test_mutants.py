@@ -7,7 +7,7 @@ from refvlm.conformance.comparison import compare
 from refvlm.conformance.examination import examine
 from refvlm.conformance.fingerprints import as_parts, mistaken
 from refvlm.conformance.messages import Implementation, Refused, Result
-from refvlm.conformance.mistakes import MISTAKES, Mistake, name_of
+from refvlm.conformance.mistakes import CATALOGUE, MISTAKES, OF_DRAWS, Mistake, name_of
 from refvlm.conformance.quantities import QUANTITIES
 from refvlm.conformance.reports import as_text
 from refvlm.conformance.vectors import cases
@@ -78,6 +78,13 @@ def test_failures_follow_from_the_first_quantity_that_went_wrong():
         assert roots[quantity] == "linear/log_prior"
     assert "log_likelihood" not in roots
     assert "First to go wrong: log_prior in 1 case." in as_text(report)
+
+
+def test_the_catalogue_has_those_that_no_case_catches_too_each_by_a_name_of_its_own():
+    assert set(MISTAKES) < set(CATALOGUE)
+    assert set(OF_DRAWS) < set(CATALOGUE)
+    assert len({name_of(mistake) for mistake in CATALOGUE}) == len(CATALOGUE)
+    assert len({mistake.title for mistake in CATALOGUE}) == len(CATALOGUE)
 
 
 def test_an_unknown_mistake_is_caught_without_a_name():

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 import refvlm
 import refvlm.testing as rt
 from refvlm import bits
+from refvlm.conformance.mistakes import OF_DRAWS, name_of
 from refvlm.conformance.plain import Plain
 from refvlm.conformance.problems import from_model
 from refvlm.model.bernoulli import sigmoid
@@ -148,6 +149,8 @@ def test_known_mistakes_are_named(world):
     with pytest.raises(AssertionError, match="K log 2 too low"):
         rt.assert_log_marginal_close(refvlm.log_marginal(model, x) - K * np.log(2), model, x)
     mean = {name: value / N for name, value in refvlm.grad_log_marginal(model, x).items()}
+    with pytest.raises(AssertionError, match="it equals that with the opposite sign, that of the loss: log p"):
+        rt.assert_log_marginal_close(-refvlm.log_marginal(model, x), model, x)
     with pytest.raises(AssertionError, match="the gradient of the mean over rows"):
         rt.assert_grad_close(mean, model, x)
     loss = {name: -value for name, value in refvlm.grad_vlb(model, q, x).items()}
@@ -210,12 +213,69 @@ def test_exact_values_and_gradients_pass_with_any_baseline(world, rng):
         rt.assert_unbiased_exact(values, model, q, x1, draw_z=z, quantity="grad_vlb")
 
 
-@pytest.mark.parametrize("name", ["log p(z) left out", "the entropy term with the wrong sign", "a uniform prior"])
-def test_exact_values_name_what_is_forgotten(name, world, rng):
+def draws_with(row):
+    """By the mistakes' names, what they make of log p(x, z) - log q(z): written out, as one makes them."""
+    return {
+        "missing-prior": row.log_likelihood - row.log_q,
+        "uniform-prior": row.log_likelihood - K * np.log(2) - row.log_q,
+        "mean-over-pixels": row.log_likelihood / L + row.log_prior - row.log_q,
+        "missing-likelihood": row.log_prior - row.log_q,
+        "missing-entropy": row.log_likelihood + row.log_prior,
+        "entropy-sign": row.log_likelihood + row.log_prior + row.log_q,
+        "bits": (row.log_likelihood + row.log_prior - row.log_q) / np.log(2),
+        "loss": -(row.log_likelihood + row.log_prior - row.log_q),
+    }
+
+
+def test_the_usual_mistakes_in_draws_are_those_written_out(world):
+    row = world[-1]
+    mistaken = {name_of(mistake): values for mistake, values in row.mistaken(OF_DRAWS)}
+    assert list(mistaken) == list(draws_with(row))
+    for name, wanted in draws_with(row).items():
+        np.testing.assert_allclose(mistaken[name], wanted, rtol=1e-13, atol=1e-13)
+        assert not np.allclose(wanted, row.signal)
+
+
+@pytest.mark.parametrize("mistake", OF_DRAWS, ids=name_of)
+def test_exact_values_name_what_is_forgotten(mistake, world, rng):
     model, q, _, x1, row = world
     with pytest.raises(AssertionError, match="16 of 16 codes wrong") as caught:
-        rt.assert_unbiased_exact(row.confusions()[name], model, q, x1, draw_z=draw_z(world, rng))
-    assert f"the values equal those with {name}" in str(caught.value)
+        rt.assert_unbiased_exact(draws_with(row)[name_of(mistake)], model, q, x1, draw_z=draw_z(world, rng))
+    assert str(caught.value).endswith(f"\n  the values equal those with {mistake.title}: {mistake.remedy}")
+
+
+class Opaque:
+    """A decoder that is no MLP: what becomes of a mistake in it nobody can tell."""
+
+    def __init__(self, inside):
+        self.fan_in, self.fan_out, self.forward, self.parameters = (
+            inside.fan_in, inside.fan_out, inside.forward, inside.parameters
+        )  # fmt: skip
+
+
+def test_mistakes_inside_the_decoder_are_named_where_it_can_be_looked_into(world, rng):
+    model, _, _, x1, _ = world
+    free = refvlm.PerDatumPosterior(rng.normal(size=(1, K)))
+    row = one_row(model, free, x1)
+    twice = sigmoid(model.decoder.forward(bits.table(K).astype(float))[0])
+    wrong = (x1 * twice - np.logaddexp(0, twice)).sum(axis=1) + row.log_prior - row.log_q
+
+    def check(decoder):
+        hidden = refvlm.BernoulliLVM(model.prior, decoder)
+        with pytest.raises(AssertionError, match="16 of 16 codes wrong") as caught:
+            rt.assert_unbiased_exact(wrong, hidden, free, x1, draw_z=lambda n: np.zeros((n, K)))
+        return str(caught.value)
+
+    assert "the values equal those with the decoder's probabilities taken as logits" in check(model.decoder)
+    assert "the values equal" not in check(Opaque(model.decoder))
+
+
+def test_numbers_of_a_deep_model_with_an_opaque_layer_are_compared_without_a_name(rng):
+    upper = refvlm.BernoulliLVM(refvlm.Bernoulli([0.3, -1.0]), Opaque(refvlm.MLP.random([2, 3], rng)))
+    model = refvlm.BernoulliLVM(upper, refvlm.MLP.random([3, 5], rng))
+    x = model.sample(4, rng)[0]
+    with pytest.raises(AssertionError, match=r"4 of 4 wrong$"):
+        rt.assert_log_marginal_close(-refvlm.log_marginal(model, x), model, x)
 
 
 def test_exact_gradients_see_a_factor_of_1_0056(world, rng):
@@ -228,7 +288,7 @@ def test_exact_gradients_see_a_factor_of_1_0056(world, rng):
 def test_right_values_with_wrong_draws_do_not_pass(world, rng):
     model, q, _, x1, row = world
     z = draw_z(world, rng)
-    with pytest.raises(AssertionError, match="with the bits in reverse order they fit"):
+    with pytest.raises(AssertionError, match="the draws fit with the codes' bits in reverse order"):
         rt.assert_unbiased_exact(row.signal, model, q, x1, draw_z=lambda n: z(n)[:, ::-1])
     with pytest.raises(TypeError, match="draw_z"):
         rt.assert_unbiased_exact(row.signal, model, q, x1)
@@ -269,13 +329,14 @@ def test_the_estimate_of_refvlm_itself_passes(world, rng):
     assert rt.assert_unbiased(draw, model, q, x1, samples=2).outcome == "PASS"
 
 
-@pytest.mark.parametrize("name", ["log p(z) left out", "the entropy term -log q(z|x) left out", "logarithms to base 2"])
+@pytest.mark.parametrize("name", ["missing-prior", "missing-entropy", "bits", "loss"])
 def test_biased_draws_fail_and_are_named(name, world, rng):
     model, q, _, x1, row = world
     with pytest.raises(AssertionError, match="FAIL after") as caught:
-        rt.assert_unbiased(draw_of(row.confusions()[name], world, rng), model, q, x1)
+        rt.assert_unbiased(draw_of(draws_with(row)[name], world, rng), model, q, x1)
     assert not isinstance(caught.value, rt.InconclusiveError)
-    assert f"with {name}" in str(caught.value)
+    mistake = next(mistake for mistake in OF_DRAWS if name_of(mistake) == name)
+    assert f"with {mistake.title}: {mistake.remedy}" in str(caught.value)
 
 
 def test_a_bias_within_the_range_is_found_by_betting(world, rng):
@@ -457,9 +518,9 @@ def test_the_models_own_samplers_match(world, rng):
 def test_wrong_samplers_fail_and_are_named(world, rng):
     model, _, _, _, _ = world
     observed = np.exp(refvlm.log_marginal(model, bits.table(L)))
-    with pytest.raises(AssertionError, match="with zeros and ones exchanged they fit"):
+    with pytest.raises(AssertionError, match="the draws fit with x and 1 - x exchanged"):
         rt.assert_samples_match(lambda n: 1 - model.sample(n, rng)[0], observed)
-    with pytest.raises(AssertionError, match="in reverse order they fit"):
+    with pytest.raises(AssertionError, match="the draws fit with the codes' bits in reverse order"):
         rt.assert_samples_match(lambda n: model.sample(n, rng)[0][:, ::-1], observed)
     with pytest.raises(AssertionError, match="a share of"):
         rt.assert_samples_match(lambda n: rng.random((n, L)) < 0.5, observed)

@@ -319,9 +319,13 @@ class Plain:
         log_q = self.log_q()
         return self.score(np.exp(log_q) * self.learning_signal(log_q))
 
+    def log_weights(self, log_q: Array) -> Array:
+        """log p(x, z) - log q(z) of every path, whose mean under q is the VLB: (N, P)."""
+        return self.joint(self.path_likelihood(), self.path_prior()) - log_q
+
     def learning_signal(self, log_q: Array) -> Array:
         """What multiplies the score: (N, P)."""
-        return self.joint(self.path_likelihood(), self.path_prior()) - log_q
+        return self.log_weights(log_q)
 
     def score(self, weights: Array) -> Named:
         """sum over n, p of w_np d log q(path p | x_n)."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP, Network
-from ..model.recognition import AmortisedPosterior, ChainPosterior, Posterior
+from ..model.recognition import AmortisedPosterior, ChainPosterior, FactorisedPosterior, Posterior
 from .quantities import INPUTS, QUANTITIES, expanded
 from .vectors import Check
 from .vectors import Network as Stored
@@ -56,8 +56,8 @@ def problem_of(check: Check) -> Problem:
     return _read(check.quantity, case.model, case.posterior if asks.posterior else None, inputs)
 
 
-def from_model(quantity: str, model: BernoulliLVM, q: Posterior | None, inputs: dict[str, Floats]) -> Problem:
-    """The question about objects of refvlm, whose networks are MLPs; posteriors are amortised."""
+def from_model(quantity: str, model: BernoulliLVM, q: Posterior | None, inputs: dict[str, Floats]) -> Problem | None:
+    """The question about objects of refvlm; None where a network is no MLP, or phi is stored for several rows."""
     decoders, prefix = [], ""
     prior: Bernoulli | BernoulliLVM = model
     while isinstance(prior, BernoulliLVM):
@@ -65,17 +65,26 @@ def from_model(quantity: str, model: BernoulliLVM, q: Posterior | None, inputs: 
         prior, prefix = prior.prior, f"{prefix}prior."
     stages = () if q is None else q.stages if isinstance(q, ChainPosterior) else (q,)
     chain = isinstance(q, ChainPosterior)
-    encoders = [
-        _of_mlp(f"{depth}.encoder." if chain else "encoder.", stage.encoder)
-        for depth, stage in enumerate(stages)
-        if isinstance(stage, AmortisedPosterior)
-    ]
-    return Problem(quantity, decoders, prior.logits, encoders, inputs)
+    encoders = [_of_stage(f"{d}.encoder." if chain else "encoder.", stage, model) for d, stage in enumerate(stages)]
+    known = [layers for layers in (*decoders, *encoders) if layers is not None]
+    if len(known) < len(decoders) + len(encoders):
+        return None
+    return Problem(quantity, known[: len(decoders)], prior.logits, known[len(decoders) :], inputs)
 
 
-def _of_mlp(prefix: str, network: Network) -> Layers:
-    assert isinstance(network, MLP)
+def _of_mlp(prefix: str, network: Network) -> Layers | None:
+    if not isinstance(network, MLP):
+        return None
     return Layers(prefix, list(network.weights), list(network.biases), network.activation)
+
+
+def _of_stage(prefix: str, stage: FactorisedPosterior, model: BernoulliLVM) -> Layers | None:
+    if isinstance(stage, AmortisedPosterior):
+        return _of_mlp(prefix, stage.encoder)
+    # phi of one row is an encoder that does not look at x; of the layers of a chain the first alone sees x
+    if len(stage.logits) != 1 or prefix not in ("encoder.", "0.encoder."):
+        return None
+    return Layers(prefix, [np.zeros((model.observed, stage.latents))], [stage.logits[0]], "tanh")
 
 
 def read_problem(quantity: str, model: Stored, posterior: Stored | None, inputs: Mapping[str, Floats]) -> Problem:

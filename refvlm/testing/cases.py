@@ -72,7 +72,7 @@ class PublishedCase:
         outcome = judge(self.check, Result(parts[""] if parts.keys() == {""} else parts), self.precision)
         if outcome.status == "failed":
             said = [f"{self.id}: {outcome.message}"]
-            said += [f"  it equals that with {s.mistake.title}: {s.mistake.remedy}" for s in outcome.suspects[:2]]
+            said += [f"  it equals that with {s.mistake.advice()}" for s in outcome.suspects[:2]]
             raise AssertionError("\n".join([*said, f"  the case: {self.check.case.why}"]))
 
     def run(self, answer: Answerer, refused: type[Exception] | tuple[type[Exception], ...] = ValueError) -> None:

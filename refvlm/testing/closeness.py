@@ -10,13 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..checks import as_array, as_binary, as_weights
 from ..conformance.comparison import ulps_between
-from ..conformance.mistakes import MISTAKES, SinglePrecision
+from ..conformance.fingerprints import as_parts
+from ..conformance.mistakes import CATALOGUE, Mistake, SinglePrecision
 from ..conformance.problems import from_model
 from ..inference.bounds import grad_vlb, vlb
 from ..inference.exact import grad_log_marginal, log_marginal
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
-from ..model.recognition import AmortisedPosterior, ChainPosterior, PerDatumPosterior, Posterior
+from ..model.recognition import ChainPosterior, PerDatumPosterior, Posterior
 from .rounding import model_sizes, q_sizes, slopes, unit
 
 __all__ = ["assert_grad_close", "assert_log_marginal_close", "assert_vlb_close"]
@@ -159,7 +160,7 @@ def _compare(
     desired: Floats,
     allowed: float,
     precision: str,
-    named: Callable[[Floats], list[tuple[str, str]]],
+    named: Callable[[Floats], list[type[Mistake]]],
 ) -> None:
     """AssertionError that says where, by how much, and, as `named` gives them, which mistakes fit."""
     got = actual.astype(np.float64)
@@ -179,28 +180,25 @@ def _compare(
     )
     if precision == "float64" and (off <= allowed * 2.0**29).all():
         raise AssertionError(f"{said}\n  float32 explains it: find where single precision enters, or claim 'float32'")
-    fitting = [f"  it equals that with {title}: {remedy}" for title, remedy in named(got)[:2]]
+    fitting = [f"  it equals that with {mistake.advice()}" for mistake in named(got)[:2]]
     raise AssertionError("\n".join([said, *fitting]))
 
 
 def _named(
     model: BernoulliLVM, q: Posterior | None, x: ArrayLike, quantity: str, got: Mapping[str, ArrayLike]
-) -> list[tuple[str, str]]:
-    """Titles and remedies of the known mistakes that give these numbers."""
-    stages = q.stages if isinstance(q, ChainPosterior) else (q,)
-    mlps = isinstance(model.decoder, MLP) and all(s is None or isinstance(s, AmortisedPosterior) for s in stages)
-    if model.latents > _MOST_NAMED or not mlps:
-        return []
+) -> list[type[Mistake]]:
+    """The known mistakes that give these numbers."""
     problem = from_model(quantity, model, q, {"x": np.asarray(x, dtype=np.float64)})
-    found = []
-    for mistake in MISTAKES:
+    if model.latents > _MOST_NAMED or problem is None:
+        return []
+    fitting = []
+    for mistake in CATALOGUE:
         if mistake is SinglePrecision:
             continue
-        answer = mistake(problem).answer()
-        parts = answer if isinstance(answer, dict) else {"": answer}
+        parts = as_parts(mistake(problem).answer())
         if parts.keys() == got.keys() and all(_same(got[name], parts[name]) for name in parts):
-            found.append((mistake.title, mistake.remedy))
-    return found
+            fitting.append(mistake)
+    return fitting
 
 
 def _same(got: ArrayLike, predicted: ArrayLike) -> bool:

@@ -10,6 +10,7 @@ For one row x and z ~ q(z | x), the usual estimators are functions of z alone:
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 from .. import bits
 from ..activations import sigmoid
 from ..checks import as_binary, check_fits, describe
+from ..conformance.mistakes import Mistake
+from ..conformance.problems import from_model
 from ..inference.exact import grad_log_marginal
 from ..inference.joint import log_likelihood, log_prior, log_q
 from ..model.bernoulli import Bernoulli
@@ -31,6 +34,7 @@ Floats = NDArray[np.float64]
 FactorisedPosterior = AmortisedPosterior | PerDatumPosterior
 
 _MOST_LATENTS = 16
+_MOST_TERMS = 1 << 20
 
 
 class OneRow(NamedTuple):
@@ -55,20 +59,13 @@ class OneRow(NamedTuple):
         """log p(x, z) - log q(z): the draw of the VLB, and what multiplies the score."""
         return self.log_likelihood + self.log_prior - self.log_q
 
-    def confusions(self) -> dict[str, Floats]:
-        """What a draw of the VLB is where something is forgotten: by name."""
-        return {
-            "log p(z) left out": self.log_likelihood - self.log_q,
-            "the entropy term -log q(z|x) left out": self.log_likelihood + self.log_prior,
-            "the entropy term with the wrong sign": self.log_likelihood + self.log_prior + self.log_q,
-            "log p(x|z) left out": self.log_prior - self.log_q,
-            "the mean over the observed bits instead of the sum": (
-                self.log_likelihood / self.x.shape[1] + self.log_prior - self.log_q
-            ),
-            "a uniform prior": self.log_likelihood - np.log(float(len(self.log_q))) - self.log_q,
-            "logarithms to base 2": self.signal / np.log(2.0),
-            "the opposite sign, that of the loss": -self.signal,
-        }
+    def mistaken(self, mistakes: Iterable[type[Mistake]]) -> Iterator[tuple[type[Mistake], Floats]]:
+        """What each mistake makes of `signal`; none where they would take long, or a network is no MLP."""
+        problem = from_model("vlb", self.model, self.q, {"x": self.x.astype(np.float64)})
+        if problem is not None and self.log_q.size * self.x.size <= _MOST_TERMS:
+            for mistake in mistakes:
+                with np.errstate(all="ignore"):
+                    yield mistake, mistake(problem).vlb_draws()[0]
 
     def gradients(self, baseline: float) -> dict[str, Floats]:
         """The score-function estimator of grad_vlb for every code, by name: (2**K, *shape of the parameter)."""

@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import bits
 from ..checks import as_binary, as_parameters
+from ..conformance.mistakes.likelihood import ExchangedBits
+from ..conformance.mistakes.sums import ReversedCodes
 from ..progress import ProgressBar
 from .betting import Verdict
 from .errors import InconclusiveError
@@ -110,14 +112,14 @@ def _words(code: int, width: int) -> str:
 
 
 def _hint(shares: Floats, p: Floats, width: int) -> str:
-    """Where the shares fit another order, or another direction, of the bits."""
+    """The mistake about the bits that explains the draws, if one does."""
     table = bits.table(width)
-    others = {
-        "with the bits in reverse order": bits.codes_of(np.ascontiguousarray(table[:, ::-1])),
-        "with zeros and ones exchanged": bits.codes_of(1 - table),
+    orders = {
+        ReversedCodes: bits.codes_of(np.ascontiguousarray(table[:, ::-1])),
+        ExchangedBits: bits.codes_of(1 - table),
     }
     off = float(np.abs(shares - p).sum())
-    for name, order in others.items():
+    for mistake, order in orders.items():
         if float(np.abs(shares[order] - p).sum()) < off / 4:
-            return f"\n  {name} they fit"
+            return f"\n  the draws fit with {mistake.advice()}"
     return ""

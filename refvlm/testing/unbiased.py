@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..checks import as_array, check_choice, check_count
+from ..conformance.mistakes import CATALOGUE, OF_DRAWS, SinglePrecision
 from ..inference.bounds import grad_vlb, vlb
 from ..inference.exact import log_marginal
 from ..model.latent_variable import BernoulliLVM
@@ -193,11 +194,12 @@ def _exact_values(values: Any, row: OneRow, quantity: str, precision: str) -> No
         f"{int((~(off <= allowed)).sum())} of {len(got)} codes wrong, rounding explains {allowed:.2g}"
     )
     if quantity == "vlb":
-        said += "".join(
-            f"\n  the values equal those with {name}"
-            for name, wrong in row.confusions().items()
-            if np.allclose(got[reached], wrong[reached], rtol=1e-9, atol=1e-12)
-        )
+        fitting = [
+            mistake
+            for mistake, wrong in row.mistaken(CATALOGUE)
+            if mistake is not SinglePrecision and np.allclose(got[reached], wrong[reached], rtol=1e-9, atol=1e-12)
+        ]
+        said += "".join(f"\n  the values equal those with {mistake.advice()}" for mistake in fitting[:2])
     raise AssertionError(said)
 
 
@@ -205,10 +207,10 @@ def _hint(draw: Drawer, row: OneRow, plan: Plan) -> str:
     """What the mean of some more draws is near to."""
     mean, error = float(_scalars(draw, _FIRST_BATCH).mean()), 4 * plan.sigma / np.sqrt(_FIRST_BATCH)
     reached = row.shares > 0
-    means = {name: float(row.shares[reached] @ wrong[reached]) for name, wrong in row.confusions().items()}
+    means = [(mistake, float(row.shares[reached] @ wrong[reached])) for mistake, wrong in row.mistaken(OF_DRAWS)]
     return "".join(
-        f"\n  the draws are about {mean:.6g}; their mean would be {value:.6g} with {name}"
-        for name, value in means.items()
+        f"\n  the draws are about {mean:.6g}; their mean would be {value:.6g} with {mistake.advice()}"
+        for mistake, value in means
         if abs(value - mean) <= error
     )
 

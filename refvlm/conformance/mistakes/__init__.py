@@ -8,11 +8,11 @@ rows, NaN at probabilities of 0, probabilities or logarithms clipped, softplus c
 
 from __future__ import annotations
 
-from . import bound, gradients, joint, likelihood, network, steps, sums, units
+from . import bound, draws, gradients, joint, likelihood, network, steps, sums, units
 from .common import Mistake, name_of
 from .network import SinglePrecision
 
-__all__ = ["MISTAKES", "Mistake", "SinglePrecision", "name_of"]
+__all__ = ["CATALOGUE", "MISTAKES", "OF_DRAWS", "Mistake", "SinglePrecision", "name_of"]
 
 MISTAKES: tuple[type[Mistake], ...] = tuple(
     value
@@ -20,3 +20,19 @@ MISTAKES: tuple[type[Mistake], ...] = tuple(
     for value in vars(module).values()
     if isinstance(value, type) and issubclass(value, Mistake) and value.title
 )
+"""Those that the published cases catch; the cases' `catches` are their names."""
+
+CATALOGUE = (*MISTAKES, draws.MissingLikelihood, draws.Loss)
+"""All of them, for whoever has a model of his own to compare with."""
+
+OF_DRAWS = (
+    joint.MissingPrior,
+    joint.UniformPrior,
+    likelihood.MeanOverPixels,
+    draws.MissingLikelihood,
+    bound.MissingEntropy,
+    bound.EntropySign,
+    units.Bits,
+    draws.Loss,
+)
+"""The usual ones in draws of the VLB, of which a mean that is known roughly can accuse no more than a few."""

@@ -17,8 +17,8 @@ class MissingEntropy(Mistake):
         terms = super().vlb_terms()
         return terms | {"entropy": 0 * terms["reconstruction"]}
 
-    def learning_signal(self, log_q: Array) -> Array:
-        return super().learning_signal(log_q) + log_q
+    def log_weights(self, log_q: Array) -> Array:
+        return super().log_weights(log_q) + log_q
 
 
 class EntropySign(Mistake):
@@ -29,8 +29,8 @@ class EntropySign(Mistake):
         terms = super().vlb_terms()
         return terms | {"entropy": -terms["entropy"]}
 
-    def learning_signal(self, log_q: Array) -> Array:
-        return super().learning_signal(log_q) + 2 * log_q
+    def log_weights(self, log_q: Array) -> Array:
+        return super().log_weights(log_q) + 2 * log_q
 
 
 class ReversedKl(Mistake):

@@ -18,6 +18,15 @@ class Mistake(Plain):
     title = ""
     remedy = ""
 
+    @classmethod
+    def advice(cls) -> str:
+        """What is wrong, and what to do about it."""
+        return f"{cls.title}: {cls.remedy}"
+
+    def vlb_draws(self) -> Array:
+        """The draw of the VLB that each path gives: (N, P)."""
+        return self.log_weights(self.log_q())
+
     @property
     def kind(self) -> str:
         """Of the quantity asked for: "nats", "probabilities", "gradient", "draws" or "step"."""

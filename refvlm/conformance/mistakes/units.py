@@ -20,6 +20,9 @@ class Bits(Mistake):
             return each(found, lambda value: value / self.dtype(math.log(2)))
         return found
 
+    def vlb_draws(self) -> Array:
+        return super().vlb_draws() / self.dtype(math.log(2))
+
 
 class SummedOverRows(Mistake):
     title = "summed over the batch, then broadcast to its rows"
