@@ -229,17 +229,16 @@ def test_single_precision_passes_as_float32_and_fails_as_float64(quantity):
 
 @pytest.mark.parametrize("check", NEGATIVE, ids=lambda c: c.id)
 def test_wrong_questions_are_refused_by_the_code_that_must_come(check):
-    case, asks = check.case, QUANTITIES[check.quantity]
-    inputs = {name: case.inputs[name] for name in check.inputs}
     with pytest.raises(RefusedError) as caught:
-        read_problem(check.quantity, case.model, case.posterior if asks.posterior else None, inputs)
+        read_problem(check.quantity, check.case.model, check.posterior, check.inputs)
     assert caught.value.code == check.error
 
 
 @pytest.mark.parametrize("check", POSITIVE, ids=lambda c: c.id)
 def test_sound_questions_are_not_refused_and_those_that_lack_something_are(check):
-    case, posterior = check.case, check.case.posterior if QUANTITIES[check.quantity].posterior else None
-    inputs = {name: case.inputs[name] for name in check.inputs}
+    case, posterior, inputs = check.case, check.posterior, check.inputs
+    assert (posterior is not None) == QUANTITIES[check.quantity].posterior
+    assert all(value is case.inputs[name] for name, value in inputs.items())
     read_problem(check.quantity, case.model, posterior, inputs)
     for name in inputs:
         with pytest.raises(RefusedError, match=f"there is no '{name}'"):

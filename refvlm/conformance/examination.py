@@ -79,17 +79,16 @@ class Report:
 
 def request(check: Check, seq: int) -> dict[str, Any]:
     """The message that asks for a check."""
-    case = check.case
     message: dict[str, Any] = {
         "seq": seq,
         "op": "evaluate",
-        "case": case.id,
+        "case": check.case.id,
         "quantity": check.quantity,
-        "model": _network(case.model),
-        "inputs": {name: encode(case.inputs[name]) for name in check.inputs},
+        "model": _network(check.case.model),
+        "inputs": {name: encode(value) for name, value in check.inputs.items()},
     }
-    if QUANTITIES[check.quantity].posterior:
-        message["posterior"] = _network(case.posterior)
+    if check.posterior is not None:
+        message["posterior"] = _network(check.posterior)
     return message
 
 

@@ -50,10 +50,7 @@ class Problem(NamedTuple):
 
 def problem_of(check: Check) -> Problem:
     """A check's question, as it is."""
-    asks = QUANTITIES[check.quantity]
-    case = check.case
-    inputs = {name: case.inputs[name] for name in check.inputs}
-    return _read(check.quantity, case.model, case.posterior if asks.posterior else None, inputs)
+    return _read(check.quantity, check.case.model, check.posterior, check.inputs)
 
 
 def from_model(quantity: str, model: BernoulliLVM, q: Posterior | None, inputs: dict[str, Floats]) -> Problem | None:
@@ -99,25 +96,27 @@ def read_problem(quantity: str, model: Stored, posterior: Stored | None, inputs:
     return problem
 
 
+def _prefixes(model: Stored, posterior: Stored | None) -> tuple[list[str], list[str]]:
+    """What the names of each decoder's and of each encoder's parameters begin with, from x upwards."""
+    decoders = ["decoder."]
+    while f"prior.{decoders[-1]}weights.0" in model.parameters:
+        decoders.append(f"prior.{decoders[-1]}")
+    if posterior is None:
+        return decoders, []
+    chain = any(name.startswith("0.") for name in posterior.parameters)
+    return decoders, [f"{depth}.encoder." for depth in range(len(decoders))] if chain else ["encoder."]
+
+
 def _check_names(quantity: str, model: Stored, posterior: Stored | None, inputs: Mapping[str, Floats]) -> None:
     """Everything that will be looked up is there, and every parameter is looked up."""
     asks = QUANTITIES[quantity]
-    networks, prefix = ["decoder."], "prior."
-    while f"{prefix}decoder.weights.0" in model.parameters:
-        networks.append(f"{prefix}decoder.")
-        prefix += "prior."
-    _check_parameters("model", model.parameters, networks, [f"{prefix}logits"])
-    layers = {"": 0, "model": len(networks), "posterior": 1}
+    decoders, encoders = _prefixes(model, posterior)
+    _check_parameters("model", model.parameters, decoders, ["prior." * len(decoders) + "logits"])
     if asks.posterior:
-        parameters = {} if posterior is None else posterior.parameters
-        if any(name.startswith("0.") for name in parameters):
-            layers["posterior"] = len(networks)
-            encoders = [f"{depth}.encoder." for depth in range(len(networks))]
-        else:
-            encoders = ["encoder."]
-        _check_parameters("posterior", parameters, encoders, [])
+        _check_parameters("posterior", {} if posterior is None else posterior.parameters, encoders or ["encoder."], [])
+    layers = {"": 0, "model": len(decoders), "posterior": len(encoders)}
     _check_present("inputs", inputs, [n for p in asks.inputs for n in expanded(p, layers[INPUTS[p].layers])])
-    _check_known("inputs", inputs, [name for pattern in INPUTS for name in expanded(pattern, len(networks))])
+    _check_known("inputs", inputs, [name for pattern in INPUTS for name in expanded(pattern, len(decoders))])
 
 
 def _check_parameters(what: str, given: Mapping[str, Floats], networks: list[str], others: list[str]) -> None:
@@ -142,16 +141,14 @@ def _check_known(what: str, given: Mapping[str, Floats], names: list[str]) -> No
 
 
 def _read(quantity: str, model: Stored, posterior: Stored | None, inputs: dict[str, Floats]) -> Problem:
-    decoders, prefix = [], ""
-    while f"{prefix}decoder.weights.0" in model.parameters:
-        decoders.append(_layers(f"{prefix}decoder.", model))
-        prefix += "prior."
-    encoders = []
-    if posterior is not None:
-        chain = "0.encoder.weights.0" in posterior.parameters
-        prefixes = [f"{depth}.encoder." for depth in range(len(decoders))] if chain else ["encoder."]
-        encoders = [_layers(name, posterior) for name in prefixes]
-    return Problem(quantity, decoders, model.parameters[f"{prefix}logits"], encoders, inputs)
+    decoders, encoders = _prefixes(model, posterior)
+    return Problem(
+        quantity,
+        [_layers(prefix, model) for prefix in decoders],
+        model.parameters["prior." * len(decoders) + "logits"],
+        [_layers(prefix, posterior) for prefix in encoders if posterior is not None],
+        inputs,
+    )
 
 
 def _layers(prefix: str, network: Stored) -> Layers:

@@ -58,7 +58,7 @@ class Check:
 
     case: Case
     quantity: str
-    inputs: tuple[str, ...]
+    inputs: dict[str, Floats]
     expected: dict[str, Expected] | None
     error: str | None
 
@@ -66,6 +66,11 @@ class Check:
     def id(self) -> str:
         """CASE/QUANTITY."""
         return f"{self.case.id}/{self.quantity}"
+
+    @property
+    def posterior(self) -> Network | None:
+        """The case's, where the quantity needs it."""
+        return self.case.posterior if QUANTITIES[self.quantity].posterior else None
 
 
 def archive() -> bytes:
@@ -128,7 +133,8 @@ def _read(stored: dict[str, Any]) -> Case:
             if "shape" in result:
                 result, scale = {"": result}, {"": scale}
             expected = {name: _expected(tensor, scale[name]) for name, tensor in result.items()}
-        case.checks[quantity] = Check(case, quantity, tuple(check["inputs"]), expected, check.get("error"))
+        inputs = {name: case.inputs[name] for name in check["inputs"]}
+        case.checks[quantity] = Check(case, quantity, inputs, expected, check.get("error"))
     return case
 
 

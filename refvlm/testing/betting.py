@@ -32,7 +32,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Plan", "SequentialTest", "Verdict", "plan_test"]
+__all__ = ["InconclusiveError", "Plan", "SequentialTest", "Verdict", "plan_test"]
 
 Floats = NDArray[np.float64]
 
@@ -47,6 +47,10 @@ _FEW = 100
 
 _DETECTED = 2.0
 """The bias, in units of delta sigma, that is to end in FAIL within the planned draws."""
+
+
+class InconclusiveError(AssertionError):
+    """The planned draws were too few to decide: nothing is proved, and nothing is known to be wrong."""
 
 
 class Verdict(NamedTuple):

@@ -52,12 +52,12 @@ class PublishedCase:
     @property
     def posterior(self) -> Network | None:
         """The encoder, where the quantity needs it."""
-        return self.check.case.posterior if QUANTITIES[self.quantity].posterior else None
+        return self.check.posterior
 
     @property
     def inputs(self) -> dict[str, Floats]:
         """x, z, uniforms_x, ..., those that the quantity needs."""
-        return {name: self.check.case.inputs[name] for name in self.check.inputs}
+        return self.check.inputs
 
     @property
     def error(self) -> str | None:

@@ -14,8 +14,7 @@ from ..checks import as_binary, as_parameters
 from ..conformance.mistakes.likelihood import ExchangedBits
 from ..conformance.mistakes.sums import ReversedCodes
 from ..progress import ProgressBar
-from .betting import Verdict
-from .errors import InconclusiveError
+from .betting import InconclusiveError, Verdict
 
 __all__ = ["assert_samples_match"]
 

@@ -18,8 +18,7 @@ from ..inference.bounds import grad_vlb, vlb
 from ..inference.exact import log_marginal
 from ..model.latent_variable import BernoulliLVM
 from ..progress import ProgressBar
-from .betting import Plan, SequentialTest, Verdict, plan_test
-from .errors import InconclusiveError
+from .betting import InconclusiveError, Plan, SequentialTest, Verdict, plan_test
 from .estimators import FactorisedPosterior, OneRow, one_row
 from .gradients import FreeVectors, Whitened, flatten
 from .rounding import model_sizes, q_sizes, unit
