@@ -53,12 +53,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if mark is not None and mark.args:
         raise pytest.UsageError("@pytest.mark.refvlm takes keywords only: quantities, cases, errors, precision")
     try:
-        found = published_cases(**({} if mark is None else mark.kwargs))
+        cases = published_cases(**({} if mark is None else mark.kwargs))
     except (TypeError, ValueError) as error:
         raise pytest.UsageError(f"@pytest.mark.refvlm: {error}") from None
     known = metafunc.config.getini(_INI)
     _check_known(known)
-    metafunc.parametrize(_FIXTURE, [_parameter(case, known) for case in found])
+    metafunc.parametrize(_FIXTURE, [_parameter(case, known) for case in cases])
 
 
 def _parameter(case: PublishedCase, known: list[str]) -> Any:

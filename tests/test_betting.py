@@ -19,21 +19,21 @@ EIGHT = np.array([-3.0, -1.1, -0.9, 0.2, 0.7, 1.3, 2.0, 2.2]), np.array([0.02, 0
 WORLDS = {"fair": FAIR, "rare": RARE, "eight": EIGHT}
 
 
-def outcomes(plan, values, shares, runs, rng, make=SequentialTest):
+def outcomes(plan, values, probabilities, runs, rng, make=SequentialTest):
     """How often each comes out."""
     found = {"PASS": 0, "FAIL": 0, "INCONCLUSIVE": 0}
     for _ in range(runs):
         test = make(plan)
-        verdict = test.update(rng.choice(values, size=plan.draws, p=shares)) or test.conclude()
+        verdict = test.update(rng.choice(values, size=plan.draws, p=probabilities)) or test.conclude()
         found[verdict.outcome] += 1
     return found
 
 
 @pytest.mark.parametrize("world", list(WORLDS))
 def test_a_right_estimator_fails_with_probability_alpha_at_most(world):
-    values, shares = WORLDS[world]
-    plan = plan_test(values, shares, delta=0.3, alpha=ALPHA)
-    found = outcomes(plan, values, shares, RUNS, np.random.default_rng(1))
+    values, probabilities = WORLDS[world]
+    plan = plan_test(values, probabilities, delta=0.3, alpha=ALPHA)
+    found = outcomes(plan, values, probabilities, RUNS, np.random.default_rng(1))
     assert found["FAIL"] <= MOST_ERRORS
     assert found["PASS"] >= 0.9 * RUNS
 
@@ -41,10 +41,10 @@ def test_a_right_estimator_fails_with_probability_alpha_at_most(world):
 @pytest.mark.parametrize("world", list(WORLDS))
 @pytest.mark.parametrize("direction", [1, -1])
 def test_a_bias_beyond_delta_passes_with_probability_alpha_at_most(world, direction):
-    values, shares = WORLDS[world]
-    plan = plan_test(values, shares, delta=0.3, alpha=ALPHA)
+    values, probabilities = WORLDS[world]
+    plan = plan_test(values, probabilities, delta=0.3, alpha=ALPHA)
     bias = 1.001 * plan.delta * plan.sigma
-    biased = _tilted(direction * (values - plan.mean), shares, bias)
+    biased = _tilted(direction * (values - plan.mean), probabilities, bias)
     found = outcomes(plan, values, biased, RUNS // 2, np.random.default_rng(2))
     assert found["PASS"] <= binom.isf(1e-6, RUNS // 2, ALPHA)
 
@@ -53,18 +53,18 @@ def test_a_bias_beyond_delta_passes_with_probability_alpha_at_most(world, direct
 @pytest.mark.parametrize("direction", [1, -1])
 @pytest.mark.parametrize("alpha", [0.05, 1e-6])
 def test_twice_delta_is_found_within_the_plan(world, direction, alpha):
-    values, shares = WORLDS[world]
-    plan = plan_test(values, shares, delta=0.2, alpha=alpha)
-    biased = _tilted(direction * (values - plan.mean), shares, 2 * plan.delta * plan.sigma)
+    values, probabilities = WORLDS[world]
+    plan = plan_test(values, probabilities, delta=0.2, alpha=alpha)
+    biased = _tilted(direction * (values - plan.mean), probabilities, 2 * plan.delta * plan.sigma)
     found = outcomes(plan, values, biased, 1000, np.random.default_rng(3))
     assert found["FAIL"] >= 990
 
 
 @pytest.mark.parametrize("world", list(WORLDS))
 def test_a_right_estimator_passes_within_the_plan(world):
-    values, shares = WORLDS[world]
-    plan = plan_test(values, shares, delta=0.2, alpha=1e-6)
-    assert outcomes(plan, values, shares, 1000, np.random.default_rng(4))["PASS"] >= 990
+    values, probabilities = WORLDS[world]
+    plan = plan_test(values, probabilities, delta=0.2, alpha=1e-6)
+    assert outcomes(plan, values, probabilities, 1000, np.random.default_rng(4))["PASS"] >= 990
 
 
 class Peeking(SequentialTest):
@@ -82,21 +82,21 @@ def test_the_simulation_would_notice_a_test_that_peeks():
 
 
 def test_a_capital_that_bets_on_the_truth_is_a_martingale():
-    """E[1 + b (X - m)] = 1 at the true mean: by the exact sum, for both directions and every share of a plan."""
-    values, shares = EIGHT
-    plan = plan_test(values, shares)
-    for share in plan.shares:
+    """E[1 + b (X - m)] = 1 at the true mean: by the exact sum, for both directions and every bet of a plan."""
+    values, probabilities = EIGHT
+    plan = plan_test(values, probabilities)
+    for bet in plan.bets:
         for sign in (1, -1):
-            assert math.isclose(shares @ (1 + sign * share * (values - plan.mean)), 1.0, rel_tol=1e-14)
+            assert math.isclose(probabilities @ (1 + sign * bet * (values - plan.mean)), 1.0, rel_tol=1e-14)
 
 
 def test_no_draw_within_the_range_can_take_all_of_the_capital():
-    for values, shares in WORLDS.values():
+    for values, probabilities in WORLDS.values():
         for tolerance in (0.0, 0.01):
-            plan = plan_test(values, shares, tolerance=tolerance)
+            plan = plan_test(values, probabilities, tolerance=tolerance)
             gap = plan.delta * plan.sigma
             low, high = plan.low - tolerance, plan.high + tolerance
-            up, down, under, over = plan.shares
+            up, down, under, over = plan.bets
             assert 1 + up * (low - plan.mean - tolerance) > 0
             assert 1 - down * (high - plan.mean + tolerance) > 0
             assert 1 + under * (low - plan.mean + gap) > 0
@@ -104,9 +104,9 @@ def test_no_draw_within_the_range_can_take_all_of_the_capital():
 
 
 def test_batches_do_not_matter():
-    values, shares = EIGHT
-    plan = plan_test(values, shares, alpha=1e-3)
-    draws = np.random.default_rng(6).choice(values, size=plan.draws, p=shares)
+    values, probabilities = EIGHT
+    plan = plan_test(values, probabilities, alpha=1e-3)
+    draws = np.random.default_rng(6).choice(values, size=plan.draws, p=probabilities)
     whole = SequentialTest(plan).update(draws)
     for size in (1, 7, 1000):
         test, found = SequentialTest(plan), None
@@ -138,8 +138,8 @@ def test_without_spread_every_draw_must_be_the_mean():
 
 
 def test_what_hardly_ever_comes_does_not_widen_a_range_within_rounding():
-    values, shares = np.array([2.0, 2.0 + 1e-13, 50.0]), np.array([0.5, 0.5, 1e-31])
-    plan = plan_test(values, shares, tolerance=1e-12)
+    values, probabilities = np.array([2.0, 2.0 + 1e-13, 50.0]), np.array([0.5, 0.5, 1e-31])
+    plan = plan_test(values, probabilities, tolerance=1e-12)
     assert plan.deterministic
     assert plan.high < 2.1
     test = SequentialTest(plan)
@@ -160,23 +160,23 @@ def test_the_plan_grows_with_the_range_and_says_so():
 
 
 def test_the_plan_shrinks_with_delta_and_with_averaging():
-    values, shares = EIGHT
-    assert plan_test(values, shares, delta=0.2).draws < plan_test(values, shares, delta=0.1).draws / 3
-    averaged = plan_test(values, shares, averaged=5)
-    assert averaged.sigma == pytest.approx(plan_test(values, shares).sigma / math.sqrt(5))
+    values, probabilities = EIGHT
+    assert plan_test(values, probabilities, delta=0.2).draws < plan_test(values, probabilities, delta=0.1).draws / 3
+    averaged = plan_test(values, probabilities, averaged=5)
+    assert averaged.sigma == pytest.approx(plan_test(values, probabilities).sigma / math.sqrt(5))
     rng = np.random.default_rng(7)
     passed = 0
     for _ in range(200):
-        draws = rng.choice(values, size=(averaged.draws, 5), p=shares).mean(axis=1)
+        draws = rng.choice(values, size=(averaged.draws, 5), p=probabilities).mean(axis=1)
         verdict = SequentialTest(averaged).update(draws)
         passed += verdict is not None and verdict.outcome == "PASS"
     assert passed >= 195
 
 
 def test_the_tilted_distribution_has_the_mean_and_the_support():
-    values, shares = EIGHT
+    values, probabilities = EIGHT
     for mean in (0.3, 1.5, 2.1):
-        tilted = _tilted(values, shares, mean)
+        tilted = _tilted(values, probabilities, mean)
         assert tilted.sum() == pytest.approx(1)
         assert tilted @ values == pytest.approx(mean)
         assert (tilted >= 0).all()

@@ -343,7 +343,7 @@ def test_a_bias_within_the_range_is_found_by_betting(world, rng):
     """Two tenths of the draws replaced by another in-range value: no draw is impossible, the mean is off."""
     model, q, _, x1, row = world
     one = draw_of(row.signal, world, rng)
-    far = row.signal[row.shares > 0].max()
+    far = row.signal[row.probabilities > 0].max()
     with pytest.raises(AssertionError, match="the mean of the draws is above"):
         rt.assert_unbiased(lambda n: np.where(rng.random(n) < 0.2, far, one(n)), model, q, x1)
 
@@ -360,7 +360,7 @@ def test_the_exponential_of_a_mean_is_no_estimate_of_the_marginal(world, rng):
 def test_a_small_bias_stays_open(world, rng):
     model, q, _, x1, row = world
     one = draw_of(row.signal, world, rng)
-    sigma = np.sqrt(row.shares @ (row.signal - row.shares @ row.signal) ** 2)
+    sigma = np.sqrt(row.probabilities @ (row.signal - row.probabilities @ row.signal) ** 2)
     low, high = row.signal.min(), row.signal.max()
     with pytest.raises(rt.InconclusiveError, match="neither PASS nor FAIL"):
         rt.assert_unbiased(lambda n: np.clip(one(n) + 0.055 * sigma, low, high), model, q, x1)
@@ -418,7 +418,7 @@ def test_the_table_of_gradients_has_the_exact_mean(world):
     exact = refvlm.grad_vlb(model, q, x1)
     for baseline in (0.0, 2.0):
         for name, values in row.gradients(baseline).items():
-            np.testing.assert_allclose(np.tensordot(row.shares, values, axes=1), exact[name], atol=1e-13)
+            np.testing.assert_allclose(np.tensordot(row.probabilities, values, axes=1), exact[name], atol=1e-13)
 
 
 @pytest.mark.parametrize("baseline", [0.0, 2.0, -3.5])
@@ -438,10 +438,10 @@ def test_the_table_of_gradients_of_a_deep_model_and_a_free_q_too(rng):
     table = row.gradients(-1.5)
     assert table.keys() == exact.keys()
     for name, values in table.items():
-        np.testing.assert_allclose(np.tensordot(row.shares, values, axes=1), exact[name], atol=1e-13)
+        np.testing.assert_allclose(np.tensordot(row.probabilities, values, axes=1), exact[name], atol=1e-13)
 
     def draw(n):
-        codes = rng.choice(8, size=n, p=row.shares)
+        codes = rng.choice(8, size=n, p=row.probabilities)
         return {name: values[codes] for name, values in table.items()}
 
     assert rt.assert_unbiased(draw, model, q, row.x, quantity="grad_vlb", baseline=-1.5).outcome == "PASS"
@@ -484,11 +484,11 @@ def test_a_baseline_of_its_own_needs_bounds(world, rng):
 def test_whitened_directions_have_unit_variance_and_no_correlation(world):
     _, _, _, _, row = world
     table = {"a": row.gradients(0.0)["posterior.encoder.biases.1"], "b": row.gradients(0.0)["model.prior.logits"]}
-    tests = Whitened(table, row.shares, 1, 2.0**-53, 0.1, 1e-6)
-    points = np.concatenate([v.reshape(len(row.shares), -1) for v in table.values()], axis=1)
-    white = (points - row.shares @ points) @ tests._whiten.T
-    np.testing.assert_allclose((white.T * row.shares) @ white, np.eye(tests.tested), atol=1e-8)
-    assert tests.rank == np.linalg.matrix_rank(points - row.shares @ points, rtol=RANK)
+    tests = Whitened(table, row.probabilities, 1, 2.0**-53, 0.1, 1e-6)
+    points = np.concatenate([v.reshape(len(row.probabilities), -1) for v in table.values()], axis=1)
+    white = (points - row.probabilities @ points) @ tests._whiten.T
+    np.testing.assert_allclose((white.T * row.probabilities) @ white, np.eye(tests.tested), atol=1e-8)
+    assert tests.rank == np.linalg.matrix_rank(points - row.probabilities @ points, rtol=RANK)
     assert all(plan.alpha == pytest.approx(1e-6 / tests.tested) for plan in tests.plans)
 
 
@@ -522,7 +522,7 @@ def test_wrong_samplers_fail_and_are_named(world, rng):
         rt.assert_samples_match(lambda n: 1 - model.sample(n, rng)[0], observed)
     with pytest.raises(AssertionError, match="the draws fit with the codes' bits in reverse order"):
         rt.assert_samples_match(lambda n: model.sample(n, rng)[0][:, ::-1], observed)
-    with pytest.raises(AssertionError, match="a share of"):
+    with pytest.raises(AssertionError, match="a fraction of"):
         rt.assert_samples_match(lambda n: rng.random((n, L)) < 0.5, observed)
 
 

@@ -51,11 +51,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _judge(arguments: argparse.Namespace, lines: Iterable[bytes]) -> int:
-    implementation, offered, found = answers_in(lines)
+    implementation, offered, answers = answers_in(lines)
 
     def look_up(check: Check) -> Answer:
-        if check.id not in found:
+        if check.id not in answers:
             raise MalformedError(f"there is none; {check.quantity} is offered, so every case that asks needs a line")
-        return found[check.id]
+        return answers[check.id]
 
     return finish(arguments, examine(implementation, offered, look_up, chosen(arguments)))

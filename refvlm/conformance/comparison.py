@@ -58,8 +58,8 @@ class Mismatch:
 
 def allowed(scale: Floats, precision: str) -> Floats:
     """What may be off."""
-    found = PRECISIONS[precision]
-    bound: Floats = scale * found.unit + 1024 * found.tiny
+    claimed = PRECISIONS[precision]
+    bound: Floats = scale * claimed.unit + 1024 * claimed.tiny
     return bound
 
 
@@ -70,16 +70,16 @@ def compare(expected: dict[str, Expected], got: Floats | dict[str, Floats], prec
         return Mismatch("", _names_differ(set(expected), set(parts)))
     worst: tuple[float, Mismatch] | None = None
     for name, (value, scale) in expected.items():
-        found = parts[name]
-        if found.shape != value.shape and not (found.size == value.size == 0):
-            return Mismatch(name, f"got shape {found.shape}, wanted {value.shape}")
+        answer = parts[name]
+        if answer.shape != value.shape and not (answer.size == value.size == 0):
+            return Mismatch(name, f"got shape {answer.shape}, wanted {value.shape}")
         bound = allowed(scale, precision)
-        ratios = _ratios(value, found.reshape(value.shape), bound)
+        ratios = _ratios(value, answer.reshape(value.shape), bound)
         wrong = int((~(ratios <= 1)).sum())
         if wrong:
             index = tuple(int(i) for i in np.unravel_index(int(np.argmax(ratios)), ratios.shape))
             if worst is None or ratios[index] > worst[0]:
-                here, there = float(value[index]), float(found[index])
+                here, there = float(value[index]), float(answer[index])
                 mismatch = Mismatch(
                     name,
                     "",
@@ -108,9 +108,9 @@ def ulps_between(expected: float, got: float, precision: str) -> float:
     """|got - expected| in units in the last place of the expected value; inf where one is not finite."""
     if not (np.isfinite(expected) and np.isfinite(got)):
         return 0.0 if expected == got else np.inf
-    found = PRECISIONS[precision]
-    magnitude = max(abs(expected), found.tiny)
-    ulp = 2.0 ** (int(np.frexp(magnitude)[1]) - found.bits)
+    claimed = PRECISIONS[precision]
+    magnitude = max(abs(expected), claimed.tiny)
+    ulp = 2.0 ** (int(np.frexp(magnitude)[1]) - claimed.bits)
     return abs(got - expected) / ulp
 
 

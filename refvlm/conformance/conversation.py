@@ -41,7 +41,7 @@ class BrokenError(Exception):
 class Conversation:
     """`with Conversation(command, limit) as c: c.ask({...})`: one line there, one line back, within `limit` seconds.
 
-    log: called with "->" or "<-" and every line, if given. Raises BrokenError.
+    log: called with "->" or "<-" and each line. Raises BrokenError.
     """
 
     def __init__(self, command: Sequence[str], limit: float, log: Any = None) -> None:

@@ -135,7 +135,7 @@ def answers_in(lines: Iterable[bytes]) -> tuple[Implementation, tuple[str, ...],
 
     Raises MalformedError, naming the line.
     """
-    found: dict[str, Answer] = {}
+    answers: dict[str, Answer] = {}
     header: tuple[Implementation, tuple[str, ...]] | None = None
     for number, line in enumerate(lines, start=1):
         try:
@@ -148,12 +148,12 @@ def answers_in(lines: Iterable[bytes]) -> tuple[Implementation, tuple[str, ...],
             identity, answer = _read_line(message, header[1])
         except MalformedError as error:
             raise MalformedError(f"line {number}: {error}") from None
-        if identity in found:
+        if identity in answers:
             raise MalformedError(f"line {number}: {identity} was answered before; one line for each check")
-        found[identity] = answer
+        answers[identity] = answer
     if header is None:
         raise MalformedError('no lines; the first is {"implementation":{...},"quantities":[...]}')
-    return *header, found
+    return *header, answers
 
 
 def _read_line(message: dict[str, Any], offered: tuple[str, ...]) -> tuple[str, Answer]:

@@ -69,12 +69,12 @@ _BY_NAME = {name_of(mistake): mistake for mistake in MISTAKES}
 
 def suspects(check: Check, got: Parts, precision: str) -> list[Suspect]:
     """All mistakes that fit one wrong answer, the closest first."""
-    found = []
+    fitting = []
     for mistake in MISTAKES:
         within = _distance(mistake, check, got, precision)
         if within is not None:
-            found.append(Suspect(mistake, within))
-    return sorted(found, key=lambda suspect: suspect.mistake is SinglePrecision)
+            fitting.append(Suspect(mistake, within))
+    return sorted(fitting, key=lambda suspect: suspect.mistake is SinglePrecision)
 
 
 def explain(wrong: Mapping[str, list[Suspect]], right: list[Check], precision: str) -> list[Explanation]:
@@ -83,11 +83,11 @@ def explain(wrong: Mapping[str, list[Suspect]], right: list[Check], precision: s
     for fitting in wrong.values():
         for suspect in fitting:
             counts[suspect.mistake] = counts.get(suspect.mistake, 0) + 1
-    found = [
+    explanations = [
         Explanation(mistake, count, sum(_would_fail(mistake, check, precision) for check in right))
         for mistake, count in counts.items()
     ]
-    return sorted(found, key=lambda e: (e.spoiled - e.explained, e.mistake is SinglePrecision))
+    return sorted(explanations, key=lambda e: (e.spoiled - e.explained, e.mistake is SinglePrecision))
 
 
 def _would_fail(mistake: type[Mistake], check: Check, precision: str) -> bool:

@@ -232,11 +232,11 @@ def printable(text: str) -> str:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
         raise MalformedError(f"got the field {next(n for n in names if names.count(n) > 1)!r} twice in one object")
-    return found
+    return fields
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -101,12 +101,13 @@ class Plain:
 
     def forward(self, layers: Layers, inputs: Array) -> tuple[Array, list[Array], list[Array]]:
         """Logits, what enters each layer, and what each affine map gives."""
-        h, entering, given = inputs, [], []
+        h, entering, preactivations = inputs, [], []
         for d, (weights, biases) in enumerate(zip(layers.weights, layers.biases, strict=True)):
             entering.append(h)
-            given.append(self.affine(h, weights, biases))
-            h = given[-1] if d == len(layers.weights) - 1 else self.activate(given[-1], layers.activation)
-        return self.output(h, layers.activation), entering, given
+            a = self.affine(h, weights, biases)
+            preactivations.append(a)
+            h = a if d == len(layers.weights) - 1 else self.activate(a, layers.activation)
+        return self.output(h, layers.activation), entering, preactivations
 
     def output(self, logits: Array, activation: str) -> Array:
         """The last layer is linear."""
@@ -126,8 +127,8 @@ class Plain:
 
     def backward(self, layers: Layers, inputs: Array, slopes: Array) -> Named:
         """The sum over rows of d/d parameters, for d/d logits."""
-        _, entering, given = self.forward(layers, inputs)
-        slopes = slopes * self.output_slope(given[-1], layers)
+        _, entering, preactivations = self.forward(layers, inputs)
+        slopes = slopes * self.output_slope(preactivations[-1], layers)
         weights: list[Array] = []
         biases: list[Array] = []
         for d in reversed(range(len(layers.weights))):
@@ -135,7 +136,7 @@ class Plain:
             biases.insert(0, slopes.sum(axis=0))
             if d > 0:
                 slopes = (slopes @ layers.weights[d].T) * self.activation_slope(
-                    entering[d], given[d - 1], layers.activation
+                    entering[d], preactivations[d - 1], layers.activation
                 )
         return {f"{layers.prefix}weights.{d}": value for d, value in enumerate(weights)} | {
             f"{layers.prefix}biases.{d}": value for d, value in enumerate(biases)
@@ -176,7 +177,7 @@ class Plain:
         """log p(x), eq. (3)."""
         return self.log_sum_exp(self.joint_table(depth, x))
 
-    def shares(self, depth: int, x: Array) -> Array:
+    def posterior_table(self, depth: int, x: Array) -> Array:
         """p(z | x_n), eq. (6): (N, 2^K)."""
         joint = self.joint_table(depth, x)
         return np.exp(joint - self.log_sum_exp(joint)[:, None])
@@ -194,7 +195,7 @@ class Plain:
         return self.marginal(0, self.x)
 
     def posterior(self) -> Array:
-        return self.shares(0, self.x)
+        return self.posterior_table(0, self.x)
 
     def posterior_mean(self) -> Array:
         return self.posterior() @ self.codes(self.latents(0))
@@ -210,18 +211,18 @@ class Plain:
     def log_q(self) -> Array:
         """log q of every path, for every row: (N, P)."""
         paths = self.paths()
-        found = self.log_q_bits(paths[0][None], self.encode(self.encoders[0], self.x)[:, None, :])
+        logs = self.log_q_bits(paths[0][None], self.encode(self.encoders[0], self.x)[:, None, :])
         for encoder, (below, above) in zip(self.encoders[1:], itertools.pairwise(paths), strict=True):
-            found = found + self.log_q_bits(above, self.encode(encoder, below))
-        return found
+            logs = logs + self.log_q_bits(above, self.encode(encoder, below))
+        return logs
 
     def path_prior(self) -> Array:
         """log p of every path: (P,)."""
         paths = self.paths()
-        found = self.prior(len(paths) - 1, paths[-1])
+        logs = self.prior(len(paths) - 1, paths[-1])
         for depth, (below, above) in enumerate(itertools.pairwise(paths), start=1):
-            found = found + self.log_x_bits(below, self.decode(self.decoders[depth], above))
-        return found
+            logs = logs + self.log_x_bits(below, self.decode(self.decoders[depth], above))
+        return logs
 
     def path_likelihood(self) -> Array:
         """log p(x_n | z) of every path: (N, P)."""
@@ -287,19 +288,19 @@ class Plain:
         if depth == len(self.decoders) - 1:
             above = self.prior_gradient(z, mass)
         else:
-            above = self.joint_gradient(depth + 1, z, mass[:, None] * self.shares(depth + 1, z))
+            above = self.joint_gradient(depth + 1, z, mass[:, None] * self.posterior_table(depth + 1, z))
         return above | self.decoder_gradient(depth, x, z, weights)
 
-    def path_gradient(self, first: int, layers: Sequence[Array], weights: Array) -> Named:
-        """sum over p of w_p d log p of all layers' bits: layers (P, width) upwards from that below decoder `first`."""
-        found = self.prior_gradient(layers[-1], weights)
-        for depth, (below, above) in enumerate(itertools.pairwise(layers), start=first):
-            found |= self.decoder_gradient(depth, below, above, np.diag(weights))
-        return found
+    def path_gradient(self, lowest: int, layers: Sequence[Array], weights: Array) -> Named:
+        """sum over p of w_p d log p of all layers' bits: layers (P, width) upwards from that below decoder `lowest`."""
+        gradient = self.prior_gradient(layers[-1], weights)
+        for depth, (below, above) in enumerate(itertools.pairwise(layers), start=lowest):
+            gradient |= self.decoder_gradient(depth, below, above, np.diag(weights))
+        return gradient
 
     def grad_log_marginal(self) -> Named:
         """Fisher's identity: the posterior's mean of d log p(x, z)."""
-        return self.joint_gradient(0, self.x, self.shares(0, self.x))
+        return self.joint_gradient(0, self.x, self.posterior_table(0, self.x))
 
     def grad_vlb(self) -> Named:
         model = {f"model.{name}": value for name, value in self.grad_vlb_model().items()}
@@ -311,8 +312,8 @@ class Plain:
         if len(self.encoders) == 1:
             return self.joint_gradient(0, self.x, q)
         paths = self.paths()
-        found = self.path_gradient(1, paths, q.sum(axis=0))
-        return found | self.decoder_gradient(0, self.x, paths[0], q)
+        gradient = self.path_gradient(1, paths, q.sum(axis=0))
+        return gradient | self.decoder_gradient(0, self.x, paths[0], q)
 
     def grad_vlb_posterior(self) -> Named:
         """sum over q of d log q(z) (log p(x, z) - log q(z))."""
@@ -331,14 +332,14 @@ class Plain:
         """sum over n, p of w_np d log q(path p | x_n)."""
         paths = self.paths()
         phi = self.encode(self.encoders[0], self.x)
-        first = weights @ paths[0] - weights.sum(axis=1, keepdims=True) * self.sigmoid(phi)
-        found = self.backward(self.encoders[0], self.x, first)
+        slopes = weights @ paths[0] - weights.sum(axis=1, keepdims=True) * self.sigmoid(phi)
+        gradient = self.backward(self.encoders[0], self.x, slopes)
         for encoder, (below, above) in zip(self.encoders[1:], itertools.pairwise(paths), strict=True):
             slopes = weights.sum(axis=0)[:, None] * self.delta(above, self.encode(encoder, below))
-            found |= self.backward(encoder, below, slopes)
-        return found
+            gradient |= self.backward(encoder, below, slopes)
+        return gradient
 
-    # Sampling, wake and sleep with given uniforms
+    # Sampling, wake and sleep, with the uniforms of the question
 
     def fire(self, logits: Array, uniforms: Array) -> Array:
         """A bit is u < p."""
@@ -390,5 +391,5 @@ class Plain:
 
     def step(self, parameters: Named, gradient: Named, rows: int) -> Named:
         """Uphill."""
-        share = self.inputs["learning_rate"] / self.dtype(rows)
-        return {name: parameters[name] + share * gradient[name] for name in parameters}
+        rate = self.inputs["learning_rate"] / self.dtype(rows)
+        return {name: parameters[name] + rate * gradient[name] for name in parameters}

@@ -119,23 +119,23 @@ def _check_names(quantity: str, model: Stored, posterior: Stored | None, inputs:
     _check_known("inputs", inputs, [name for pattern in INPUTS for name in expanded(pattern, len(decoders))])
 
 
-def _check_parameters(what: str, given: Mapping[str, Floats], networks: list[str], others: list[str]) -> None:
+def _check_parameters(what: str, arrays: Mapping[str, Floats], networks: list[str], others: list[str]) -> None:
     wanted = list(others)
     for prefix in networks:
-        depth = max(sum(name.startswith(f"{prefix}weights.") for name in given), 1)
+        depth = max(sum(name.startswith(f"{prefix}weights.") for name in arrays), 1)
         wanted += [f"{prefix}{kind}.{d}" for kind in ("weights", "biases") for d in range(depth)]
-    _check_present(what, given, wanted)
-    _check_known(what, given, wanted)
+    _check_present(what, arrays, wanted)
+    _check_known(what, arrays, wanted)
 
 
-def _check_present(what: str, given: Mapping[str, Floats], names: list[str]) -> None:
+def _check_present(what: str, arrays: Mapping[str, Floats], names: list[str]) -> None:
     for name in names:
-        if name not in given:
+        if name not in arrays:
             raise RefusedError("shape", f"{what}: there is no {name!r}")
 
 
-def _check_known(what: str, given: Mapping[str, Floats], names: list[str]) -> None:
-    unknown = sorted(given.keys() - set(names))
+def _check_known(what: str, arrays: Mapping[str, Floats], names: list[str]) -> None:
+    unknown = sorted(arrays.keys() - set(names))
     if unknown:
         raise RefusedError("shape", f"{what}: {unknown[0]!r} belongs to nothing")
 

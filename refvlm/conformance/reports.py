@@ -82,7 +82,7 @@ def as_json(report: Report) -> dict[str, Any]:
 
 
 def _outcome_as_json(outcome: Outcome) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    entry: dict[str, Any] = {
         "case": outcome.check.case.id,
         "quantity": outcome.check.quantity,
         "status": outcome.status,
@@ -92,7 +92,7 @@ def _outcome_as_json(outcome: Outcome) -> dict[str, Any]:
     }
     if outcome.mismatch is not None and outcome.mismatch.index is not None:
         m = outcome.mismatch
-        found["worst"] = {
+        entry["worst"] = {
             "part": m.part,
             "index": list(m.index or ()),
             "expected": _finite(m.expected),
@@ -100,7 +100,7 @@ def _outcome_as_json(outcome: Outcome) -> dict[str, Any]:
             "allowed": m.allowed,
             "ulps": _finite(m.ulps),
         }
-    return found
+    return entry
 
 
 def as_junit(report: Report) -> bytes:

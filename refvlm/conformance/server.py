@@ -41,14 +41,14 @@ def _outcome(message: dict[str, Any]) -> dict[str, Any]:
     inputs = {name: decode(name, value) for name, value in message["inputs"].items()}
     try:
         problem = read_problem(message["quantity"], _network(message["model"]), posterior, inputs)
-        found = ourselves.answer(problem)
+        answer = ourselves.answer(problem)
     except RefusedError as error:
         return {"error": {"code": error.code, "message": str(error)}}
     except ValueError as error:  # what refvlm itself does not take: too large, or VLB = -inf under a gradient
         return {"error": {"code": "unsupported", "message": str(error)}}
-    if isinstance(found, dict):
-        return {"result": {name: encode(value) for name, value in found.items()}}
-    return {"result": encode(found)}
+    if isinstance(answer, dict):
+        return {"result": {name: encode(value) for name, value in answer.items()}}
+    return {"result": encode(answer)}
 
 
 def _network(value: dict[str, Any]) -> Network:

@@ -57,8 +57,8 @@ def _from_bits(what: str, value: dict[str, Any]) -> Floats:
     unknown = sorted(value.keys() - {"shape", "f64", "approx"})
     missing = sorted({"shape", "f64"} - value.keys())
     if unknown or missing:
-        found = f"the unknown field {unknown[0]!r}" if unknown else f"no field {missing[0]!r}"
-        raise MalformedError(f"{what}: got {found}, wanted a tensor object of shape, f64 and, if you like, approx")
+        wrong = f"the unknown field {unknown[0]!r}" if unknown else f"no field {missing[0]!r}"
+        raise MalformedError(f"{what}: got {wrong}, wanted a tensor object of shape, f64 and, if you like, approx")
     shape, digits = value["shape"], value["f64"]
     if not isinstance(shape, list) or not all(type(length) is int and length >= 0 for length in shape):
         raise MalformedError(f"{what}: shape: got {_kind(shape)}, wanted a list of integers such as [4, 3]")

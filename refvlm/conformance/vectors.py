@@ -81,8 +81,8 @@ def archive() -> bytes:
 @functools.cache
 def cases() -> dict[str, Case]:
     """All cases by id, in the order in which an implementation is best built."""
-    found = (_read(json.loads(text)) for name, text in _entries() if name.parent.name == "cases")
-    return {case.id: case for case in found}
+    read = (_read(json.loads(text)) for name, text in _entries() if name.parent.name == "cases")
+    return {case.id: case for case in read}
 
 
 def checks(offered: tuple[str, ...] = tuple(QUANTITIES)) -> list[Check]:

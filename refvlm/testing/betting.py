@@ -1,7 +1,7 @@
 """A sequential test of a mean by betting: how often it errs is proved, not simulated.
 
 Draws X_1, X_2, ... are independent, lie in [low, high], and have an unknown mean. A gambler who thinks that the mean is
-above m starts with a capital of 1 and bets a fixed share b of it, 0 <= b < 1 / (m - low), at every draw:
+above m starts with a capital of 1 and bets a fixed fraction b of it, 0 <= b < 1 / (m - low), at every draw:
 
     C_t(m) = prod over s <= t of (1 + b (X_s - m)).
 
@@ -11,7 +11,7 @@ If the mean is at most m, C_t(m) is a non-negative supermartingale that starts a
 
 however often one looks, a capital of 1 / alpha comes about with probability alpha at most. Betting downwards works the
 same, and the means m that neither gambler has refuted at level alpha / 2 form a confidence sequence of level alpha
-(Waudby-Smith & Ramdas 2024, Estimating means of bounded random variables by betting, section 4). With one share for all
+(Waudby-Smith & Ramdas 2024, Estimating means of bounded random variables by betting, section 4). With one bet for all
 m <= mu - d, one for all m >= mu + d, and one in each direction for the means between, four capitals say all that is
 asked of it:
 
@@ -20,7 +20,7 @@ asked of it:
     INCONCLUSIVE  neither, after the planned number of draws.
 
 So P(FAIL) <= alpha where the bias is at most the tolerance, and P(PASS) <= alpha where it is more than d; a bias
-between may end in either. Validity rests on the range alone: sigma and the distribution only choose the shares, and
+between may end in either. Validity rests on the range alone: sigma and the distribution only choose the bets, and
 the number of draws. A draw outside the range is a FAIL at once, and says so.
 """
 
@@ -37,7 +37,7 @@ __all__ = ["InconclusiveError", "Plan", "SequentialTest", "Verdict", "plan_test"
 Floats = NDArray[np.float64]
 
 _BOLDEST = 0.99
-"""The largest share of what the range allows: no draw may take all of the capital."""
+"""The largest bet, as a fraction of what the range allows: no draw may take all of the capital."""
 
 _QUANTILE = 3.3
 """Standard deviations of the capital's logarithm that the plan leaves room for, in each of its directions."""
@@ -65,8 +65,8 @@ class Verdict(NamedTuple):
 class Plan(NamedTuple):
     """A test before it begins: of a mean that should be `mean`, by draws within [low, high] and of deviation `sigma`.
 
-    draws: after how many it is over. shares: the four bets: up and down against the means within the tolerance, and
-    against those below and above mean +- delta sigma.
+    draws: after how many it is over. bets: fractions of the capital; up and down against the means within the
+    tolerance, and against those below and above mean +- delta sigma.
     """
 
     mean: float
@@ -77,7 +77,7 @@ class Plan(NamedTuple):
     delta: float
     alpha: float
     draws: int
-    shares: tuple[float, float, float, float]
+    bets: tuple[float, float, float, float]
 
     @property
     def deterministic(self) -> bool:
@@ -100,7 +100,7 @@ class Plan(NamedTuple):
 
 def plan_test(
     values: Floats,
-    shares: Floats,
+    probabilities: Floats,
     *,
     mean: float | None = None,
     averaged: int = 1,
@@ -108,42 +108,42 @@ def plan_test(
     delta: float = 0.1,
     alpha: float = 1e-6,
 ) -> Plan:
-    """The test of draws that take `values` with probabilities `shares`, each the mean of `averaged` of them.
+    """The test of draws that take `values` with these probabilities, each the mean of `averaged` of them.
 
     mean: where it is known better than as their weighted sum. The bets are the best for the exact distribution, that of
     an average being taken as the same shape narrowed, and, to detect a bias, for the nearest one that has it.
     """
-    reached = shares > 0
-    values, shares = values[reached], shares[reached] / shares[reached].sum()
-    centre = float(shares @ values) if mean is None else mean
-    sigma = math.sqrt(float(shares @ (values - centre) ** 2) / averaged)
+    reached = probabilities > 0
+    values, probabilities = values[reached], probabilities[reached] / probabilities[reached].sum()
+    centre = float(probabilities @ values) if mean is None else mean
+    sigma = math.sqrt(float(probabilities @ (values - centre) ** 2) / averaged)
     low, high = float(values.min()), float(values.max())
     plan = Plan(centre, sigma, low, high, tolerance, delta, alpha, _FEW, (0.0, 0.0, 0.0, 0.0))
     if plan.deterministic:
-        likely = values[shares > alpha / (_FEW * averaged * len(values))]
+        likely = values[probabilities > alpha / (_FEW * averaged * len(values))]
         return plan._replace(low=float(likely.min()), high=float(likely.max()))
     narrowed = (values - centre) / math.sqrt(averaged)
     gap, needed = delta * sigma, math.log(2 / alpha)
     biased = _DETECTED * gap
     above, below = tolerance + tolerance + centre - low, tolerance + tolerance + high - centre
-    bets = [
-        _best(narrowed - tolerance, _tilted(narrowed, shares, biased), above, sigma, needed),
-        _best(-narrowed - tolerance, _tilted(-narrowed, shares, biased), below, sigma, needed),
-        _best(narrowed + gap, shares, above - tolerance - gap, sigma, needed),
-        _best(-narrowed + gap, shares, below - tolerance - gap, sigma, needed),
+    plans = [
+        _best(narrowed - tolerance, _tilted(narrowed, probabilities, biased), above, sigma, needed),
+        _best(-narrowed - tolerance, _tilted(-narrowed, probabilities, biased), below, sigma, needed),
+        _best(narrowed + gap, probabilities, above - tolerance - gap, sigma, needed),
+        _best(-narrowed + gap, probabilities, below - tolerance - gap, sigma, needed),
     ]
-    up, down, under, over = (share for share, _ in bets)
-    return plan._replace(draws=max(draws for _, draws in bets), shares=(up, down, under, over))
+    up, down, under, over = (bet for bet, _ in plans)
+    return plan._replace(draws=max(draws for _, draws in plans), bets=(up, down, under, over))
 
 
-def _tilted(values: Floats, shares: Floats, mean: float) -> Floats:
-    """The distribution on the same values that has this mean and is nearest to `shares` in divergence.
+def _tilted(values: Floats, probabilities: Floats, mean: float) -> Floats:
+    """The distribution on the same values that has this mean and is nearest to `probabilities` in divergence.
 
-    That is shares times exp(t value). Where no value is so large, all mass goes to the largest.
+    It is proportional to probabilities times exp(t value). Where no value is so large, all mass goes to the largest.
     """
 
     def tilt(t: float) -> Floats:
-        weights = shares * np.exp(t * values - (t * values).max())
+        weights = probabilities * np.exp(t * values - (t * values).max())
         normalised: Floats = weights / weights.sum()
         return normalised
 
@@ -155,16 +155,16 @@ def _tilted(values: Floats, shares: Floats, mean: float) -> Floats:
     return tilt(high)
 
 
-def _best(gains: Floats, shares: Floats, reach: float, sigma: float, needed: float) -> tuple[float, int]:
-    """The share of the capital that gets its logarithm to `needed` soonest, and how many draws that takes.
+def _best(gains: Floats, probabilities: Floats, reach: float, sigma: float, needed: float) -> tuple[float, int]:
+    """The bet, a fraction of the capital, that gets its logarithm to `needed` soonest, and how many draws that takes.
 
-    gains: X - m, or m - X, with probabilities `shares`; reach: the most that can be lost in one draw.
+    gains: X - m, or m - X, with these probabilities; reach: the most that can be lost in one draw.
     """
     most = _BOLDEST / reach if reach * 10 > sigma else 10 / sigma
     bold = most * np.geomspace(1e-4, 1.0, 80)
     logs = np.log1p(np.maximum(bold[:, None] * gains, -_BOLDEST))
-    growth = logs @ shares
-    spread = np.sqrt(np.maximum((logs**2) @ shares - growth**2, 0.0))
+    growth = logs @ probabilities
+    spread = np.sqrt(np.maximum((logs**2) @ probabilities - growth**2, 0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
         roots = (_QUANTILE * spread + np.sqrt((_QUANTILE * spread) ** 2 + 4 * growth * needed)) / (2 * growth)
         draws = np.where(growth > 0, roots**2, np.inf)
@@ -184,7 +184,7 @@ class SequentialTest:
         self._against = np.array(
             [plan.mean + plan.tolerance, plan.mean - plan.tolerance, plan.mean - gap, plan.mean + gap]
         )
-        self._bets = np.array(plan.shares) * np.array([1.0, -1.0, 1.0, -1.0])
+        self._bets = np.array(plan.bets) * np.array([1.0, -1.0, 1.0, -1.0])
 
     @property
     def mean(self) -> float:

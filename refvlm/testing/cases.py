@@ -78,12 +78,12 @@ class PublishedCase:
     def run(self, answer: Answerer, refused: type[Exception] | tuple[type[Exception], ...] = ValueError) -> None:
         """Call answer(quantity, model, posterior, inputs): right, or where an error must come one of `refused`."""
         try:
-            found = answer(self.quantity, self.model, self.posterior, self.inputs)
+            actual = answer(self.quantity, self.model, self.posterior, self.inputs)
         except refused:
             if self.error is None:
                 raise
             return
-        self.assert_answer(found)
+        self.assert_answer(actual)
 
 
 def published_cases(

@@ -122,10 +122,10 @@ def assert_grad_close(
 
 
 def _gradient_tolerances(model: BernoulliLVM, q: Posterior | None, weight: float, roundoff: float) -> dict[str, float]:
-    """For every parameter: what the posterior's, or q's, shares and the backward pass may be off, times the rows."""
+    """For every parameter: what p(z | x), or q, and the backward pass may be off, times the rows."""
     sizes = model_sizes(model)
     error = 2 * sizes.error + (model.latents + 8) * (sizes.magnitude + 1)
-    found: dict[str, float] = {}
+    errors: dict[str, float] = {}
     if q is not None:
         log_q = q_sizes(q, model.latents)
         signal = sizes.magnitude + log_q.magnitude + 1
@@ -134,18 +134,18 @@ def _gradient_tolerances(model: BernoulliLVM, q: Posterior | None, weight: float
         for depth, stage in enumerate(stages):
             prefix = f"posterior.{depth}." if isinstance(q, ChainPosterior) else "posterior."
             if isinstance(stage, PerDatumPosterior):
-                found[f"{prefix}logits"] = error * signal
+                errors[f"{prefix}logits"] = error * signal
             else:
-                found |= _by_name(f"{prefix}encoder.", stage.encoder, error * signal)
+                errors |= _by_name(f"{prefix}encoder.", stage.encoder, error * signal)
     layer, prefix = model, "" if q is None else "model."
     while isinstance(layer, BernoulliLVM):
-        found |= _by_name(f"{prefix}decoder.", layer.decoder, error)
+        errors |= _by_name(f"{prefix}decoder.", layer.decoder, error)
         prefix += "prior."
         if not isinstance(layer.prior, BernoulliLVM):
             break
         layer = layer.prior
-    found[f"{prefix}logits"] = error
-    return {name: value * weight * roundoff for name, value in found.items()}
+    errors[f"{prefix}logits"] = error
+    return {name: value * weight * roundoff for name, value in errors.items()}
 
 
 def _by_name(prefix: str, network: Any, error: float) -> dict[str, float]:

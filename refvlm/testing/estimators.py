@@ -48,11 +48,11 @@ class OneRow(NamedTuple):
     log_q: Floats
 
     @property
-    def shares(self) -> Floats:
+    def probabilities(self) -> Floats:
         """q(z | x)."""
         unnormalised = np.exp(self.log_q)
-        found: Floats = unnormalised / unnormalised.sum()
-        return found
+        normalised: Floats = unnormalised / unnormalised.sum()
+        return normalised
 
     @property
     def signal(self) -> Floats:
@@ -72,14 +72,14 @@ class OneRow(NamedTuple):
         z = bits.table(self.model.latents)
         size = sum(v.size for v in (*self.model.parameters().values(), *self.q.parameters().values()))
         check_fits(f"the gradients of all {len(z)} codes", 32 * size * len(z), "test a smaller model")
-        found = prefixed("model.", self._of_model(z))
+        table = prefixed("model.", self._of_model(z))
         logits, pullback = self.q.forward(self.x)
         per_bit = [pullback(np.eye(self.model.latents)[k][None]) for k in range(self.model.latents)]
         deltas = (z - sigmoid(logits)) * (self.signal - baseline)[:, None]
         for name in self.q.parameters():
             jacobian = np.stack([part[name] for part in per_bit])
-            found[f"posterior.{name}"] = np.tensordot(deltas, jacobian, axes=1)
-        return found
+            table[f"posterior.{name}"] = np.tensordot(deltas, jacobian, axes=1)
+        return table
 
     def _of_model(self, z: NDArray[np.uint8]) -> dict[str, Floats]:
         """d log p(x, z) for every code."""

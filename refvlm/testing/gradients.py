@@ -85,21 +85,21 @@ class _Tests:
 
 
 class Whitened(_Tests):
-    """Draws of an estimator whose value at every z is known: table by name, (2**K, *shape), z with these shares."""
+    """Draws of an estimator whose value at every z is known: table by name, (2**K, *shape); q (2**K,): q(z | x)."""
 
     def __init__(
-        self, table: Mapping[str, Floats], shares: Floats, samples: int, roundoff: float, delta: float, alpha: float
+        self, table: Mapping[str, Floats], q: Floats, samples: int, roundoff: float, delta: float, alpha: float
     ) -> None:
-        points = np.concatenate([value.reshape(len(shares), -1) for value in table.values()], axis=1)[shares > 0]
-        shares = shares[shares > 0]
-        self._mean = shares @ points
+        points = np.concatenate([value.reshape(len(q), -1) for value in table.values()], axis=1)[q > 0]
+        q = q[q > 0]
+        self._mean = q @ points
         centred = points - self._mean
         self._slack = _SLACK * roundoff * float(np.abs(points).max(initial=0.0))
         _, sizes, directions = np.linalg.svd(centred, full_matrices=False)
         rank = int((sizes > RANK * sizes.max(initial=0.0)).sum()) if sizes.size and sizes[0] > self._slack else 0
         self._hull = directions[:rank]
         inside = centred @ self._hull.T
-        spreads, rotation = np.linalg.eigh((inside.T * shares) @ inside)
+        spreads, rotation = np.linalg.eigh((inside.T * q) @ inside)
         kept = spreads > (RANK**2) * spreads.max(initial=0.0)
         self._whiten = (rotation[:, kept] / np.sqrt(spreads[kept])).T @ self._hull
         self.rank, self.tested = rank, int(kept.sum())
@@ -107,7 +107,7 @@ class Whitened(_Tests):
         self.plans = [
             plan_test(
                 centred @ direction,
-                shares,
+                q,
                 mean=0.0,
                 averaged=samples,
                 tolerance=min(self._slack * float(np.abs(direction).sum()), 0.5 * delta / np.sqrt(samples)),
@@ -150,13 +150,13 @@ class FreeVectors(_Tests):
         names: list[str],
         exact: Mapping[str, Floats],
         bounds: tuple[Mapping[str, ArrayLike], Mapping[str, ArrayLike]],
-        first: Any,
+        draws: Any,
         roundoff: float,
         delta: float,
         alpha: float,
     ) -> None:
-        count = len(np.asarray(first[names[0]]))
-        pilot = flatten(first, names, exact, count)
+        count = len(np.asarray(draws[names[0]]))
+        pilot = flatten(draws, names, exact, count)
         mean = np.concatenate([exact[name].ravel() for name in names])
         low, high = (
             np.concatenate([np.broadcast_to(as_array(name, side[name]), exact[name].shape).ravel() for name in names])
@@ -173,11 +173,11 @@ class FreeVectors(_Tests):
             values = np.concatenate([pilot[:, i] - pilot[:, i].mean() + mean[i], [low[i], high[i]]]).clip(
                 low[i], high[i]
             )
-            shares = np.concatenate([np.full(count, 1.0 / count), [1e-9, 1e-9]])
-            plan = plan_test(
-                values, shares, mean=float(mean[i]), tolerance=float(slack[i]), delta=delta, alpha=alpha / len(mean)
+            probabilities = np.concatenate([np.full(count, 1.0 / count), [1e-9, 1e-9]])
+            exactly, within, each = float(mean[i]), float(slack[i]), alpha / len(mean)
+            self.plans.append(
+                plan_test(values, probabilities, mean=exactly, tolerance=within, delta=delta, alpha=each)
             )
-            self.plans.append(plan)
             labels.append(flat_names[i])
         self._begin(labels)
 

@@ -69,14 +69,14 @@ def slopes(network: Network) -> dict[str, float]:
     """How large the derivative of a sum of |slopes| <= 1 at the logits can be, by parameter."""
     if not isinstance(network, MLP):
         return {}
-    found: dict[str, float] = {}
+    largest: dict[str, float] = {}
     entering, _ = _magnitudes(network)
     carried = np.ones(network.fan_out)
     for d in reversed(range(len(network.weights))):
-        found[f"weights.{d}"] = float(carried.max() * max(entering[d].max(), 1.0))
-        found[f"biases.{d}"] = float(carried.max())
+        largest[f"weights.{d}"] = float(carried.max() * max(entering[d].max(), 1.0))
+        largest[f"biases.{d}"] = float(carried.max())
         carried = (np.abs(network.weights[d]) @ carried) * max(1.0, ACTIVATIONS[network.activation].lipschitz)
-    return found
+    return largest
 
 
 def _logits(network: Network) -> tuple[Floats, Floats]:

@@ -72,7 +72,7 @@ def assert_samples_match(
     if missed.any():
         code = int(np.argmax(np.where(missed, np.abs(counts / done - p), -1.0)))
         raise AssertionError(
-            f"samples: FAIL after {done} draws: {_words(code, width)} came {counts[code]} times, a share of "
+            f"samples: FAIL after {done} draws: {_words(code, width)} came {counts[code]} times, a fraction of "
             f"{counts[code] / done:.6g} where {p[code]:.6g} is wanted; {int(missed.sum())} of {len(p)} codes are off "
             f"(wrong with probability at most {alpha:.1g}){_hint(counts / done, p, width)}"
         )
@@ -110,15 +110,15 @@ def _words(code: int, width: int) -> str:
     return f"the code {code}, bits {[(code >> b) & 1 for b in range(width)]},"
 
 
-def _hint(shares: Floats, p: Floats, width: int) -> str:
+def _hint(fractions: Floats, p: Floats, width: int) -> str:
     """The mistake about the bits that explains the draws, if one does."""
     table = bits.table(width)
     orders = {
         ReversedCodes: bits.codes_of(np.ascontiguousarray(table[:, ::-1])),
         ExchangedBits: bits.codes_of(1 - table),
     }
-    off = float(np.abs(shares - p).sum())
+    off = float(np.abs(fractions - p).sum())
     for mistake, order in orders.items():
-        if float(np.abs(shares[order] - p).sum()) < off / 4:
+        if float(np.abs(fractions[order] - p).sum()) < off / 4:
             return f"\n  the draws fit with {mistake.advice()}"
     return ""

@@ -53,7 +53,7 @@ def plan_samples(
     check_choice("quantity", quantity, QUANTITIES)
     row = one_row(model, q, x)
     if quantity == "grad_vlb":
-        return Whitened(row.gradients(baseline), row.shares, samples, unit(precision), delta, alpha).plan_draws
+        return Whitened(row.gradients(baseline), row.probabilities, samples, unit(precision), delta, alpha).plan_draws
     return _scalar_plan(row, quantity, samples, precision, delta, alpha).draws
 
 
@@ -130,7 +130,7 @@ def assert_unbiased_exact(
                                     mean under q(z | x) is compared, with a tolerance from the mean of their magnitudes,
                                     so any baseline will do.
     draw_z(n): (n, K) bits drawn as the estimator draws them, tested by `assert_samples_match` with delta and alpha,
-    since values at given z say nothing about the draws.
+    since values at every z say nothing about the draws.
     """
     check_choice("quantity", quantity, QUANTITIES)
     row = one_row(model, q, x)
@@ -138,7 +138,7 @@ def assert_unbiased_exact(
         _exact_gradient(values, row, precision)
     else:
         _exact_values(values, row, quantity, precision)
-    return assert_samples_match(draw_z, row.shares, delta=delta, alpha=alpha)
+    return assert_samples_match(draw_z, row.probabilities, delta=delta, alpha=alpha)
 
 
 # Scalars ---------------------------------------------------------------------------------------------------------
@@ -154,16 +154,17 @@ def _scalar_plan(row: OneRow, quantity: str, samples: int, precision: str, delta
     if quantity == "vlb":
         values, mean = row.signal, float(vlb(row.model, row.q, row.x)[0])
     else:
-        evidence = float(log_marginal(row.model, row.x)[0])
-        if evidence < _SMALLEST:
+        log_px = float(log_marginal(row.model, row.x)[0])
+        if log_px < _SMALLEST:
             raise ValueError(
-                f"x: got a row with log p(x) = {evidence:.6g}: p(x) itself underflows; test quantity='vlb'"
+                f"x: got a row with log p(x) = {log_px:.6g}: p(x) itself underflows; test quantity='vlb'"
             )
-        values, mean = np.exp(row.signal - evidence), 1.0
-        tolerance *= float(values[row.shares > 0].max())
+        values, mean = np.exp(row.signal - log_px), 1.0
+        tolerance *= float(values[row.probabilities > 0].max())
     if not np.isfinite(mean):
         raise ValueError("q: puts mass on a z of zero prior probability, VLB = -inf: no estimator has a mean there")
-    return plan_test(values, row.shares, mean=mean, averaged=samples, tolerance=tolerance, delta=delta, alpha=alpha)
+    q = row.probabilities
+    return plan_test(values, q, mean=mean, averaged=samples, tolerance=tolerance, delta=delta, alpha=alpha)
 
 
 def _scalars(draw: Drawer, count: int) -> Floats:
@@ -179,10 +180,10 @@ def _exact_values(values: Any, row: OneRow, quantity: str, precision: str) -> No
         raise ValueError(f"values: got shape {got.shape}, wanted {row.signal.shape}: one for each code")
     desired, allowed = row.signal, _rounding(row, precision)
     if quantity == "marginal":
-        evidence = log_marginal(row.model, row.x)[0]
-        desired, got = np.exp(desired - evidence), got * np.exp(-evidence)
+        log_px = log_marginal(row.model, row.x)[0]
+        desired, got = np.exp(desired - log_px), got * np.exp(-log_px)
         allowed *= float(desired.max())
-    reached = row.shares > 0
+    reached = row.probabilities > 0
     off = np.where(reached & (got != desired), np.abs(got - desired), 0.0)
     if (off <= allowed).all():
         return
@@ -205,8 +206,8 @@ def _exact_values(values: Any, row: OneRow, quantity: str, precision: str) -> No
 def _hint(draw: Drawer, row: OneRow, plan: Plan) -> str:
     """What the mean of some more draws is near to."""
     mean, error = float(_scalars(draw, _FIRST_BATCH).mean()), 4 * plan.sigma / np.sqrt(_FIRST_BATCH)
-    reached = row.shares > 0
-    means = [(mistake, float(row.shares[reached] @ wrong[reached])) for mistake, wrong in row.mistaken(OF_DRAWS)]
+    reached = row.probabilities > 0
+    means = [(mistake, float(row.probabilities[reached] @ wrong[reached])) for mistake, wrong in row.mistaken(OF_DRAWS)]
     return "".join(
         f"\n  the draws are about {mean:.6g}; their mean would be {value:.6g} with {mistake.advice()}"
         for mistake, value in means
@@ -243,14 +244,14 @@ def _gradient(
     alpha: float,
     most: int,
 ) -> Verdict:
-    first = draw(_FIRST_BATCH)
-    if not isinstance(first, Mapping):
-        raise TypeError(f"draw: got {type(first).__name__}, wanted a dict of arrays (n, *shape) by parameter")
+    drawn = draw(_FIRST_BATCH)
+    if not isinstance(drawn, Mapping):
+        raise TypeError(f"draw: got {type(drawn).__name__}, wanted a dict of arrays (n, *shape) by parameter")
     exact = grad_vlb(row.model, row.q, row.x)
-    unknown = sorted(first.keys() - exact.keys())
-    if unknown or not first:
+    unknown = sorted(drawn.keys() - exact.keys())
+    if unknown or not drawn:
         raise ValueError(f"draw: got the name {unknown[0] if unknown else None!r}, wanted some of {', '.join(exact)}")
-    names = [name for name in exact if name in first]
+    names = [name for name in exact if name in drawn]
     tests: Whitened | FreeVectors
     if estimator == "other":
         if bounds is None:
@@ -258,16 +259,16 @@ def _gradient(
                 "grad_vlb: of an estimator with a baseline of its own nothing bounds the draws: give "
                 "bounds=(low, high), dicts of the smallest and the largest draw by name, or use assert_unbiased_exact"
             )
-        tests = FreeVectors(names, exact, bounds, first, unit(precision), delta, alpha)
-        first = draw(_FIRST_BATCH)  # those before have served for the bets
+        tests = FreeVectors(names, exact, bounds, drawn, unit(precision), delta, alpha)
+        drawn = draw(_FIRST_BATCH)  # those before have served for the bets
     else:
         table = row.gradients(baseline)
         chosen = {name: table[name] for name in names}
-        tests = Whitened(chosen, row.shares, samples, unit(precision), delta, alpha)
+        tests = Whitened(chosen, row.probabilities, samples, unit(precision), delta, alpha)
     _check_most(tests.plan_draws, most, tests.remark)
     with ProgressBar("draws of grad_vlb") as bar:
         for done, count in _batches(tests.plan_draws):
-            batch = flatten(first if done == 0 and count == _FIRST_BATCH else draw(count), names, exact, count)
+            batch = flatten(drawn if done == 0 and count == _FIRST_BATCH else draw(count), names, exact, count)
             verdict = tests.update(batch)
             bar(done + count, tests.plan_draws)
             if verdict is not None:
@@ -285,17 +286,17 @@ def _exact_gradient(values: Any, row: OneRow, precision: str) -> None:
     if not isinstance(values, Mapping):
         raise TypeError(f"values: got {type(values).__name__}, wanted a dict of arrays (2**K, *shape) by parameter")
     exact = grad_vlb(row.model, row.q, row.x)
-    shares = row.shares
-    error = 2 * model_sizes(row.model).error + 2 * q_sizes(row.q, row.model.latents).error + len(shares)
+    q = row.probabilities
+    error = 2 * model_sizes(row.model).error + 2 * q_sizes(row.q, row.model.latents).error + len(q)
     table = row.gradients(0.0)
     for name, value in values.items():
         if name not in exact:
             raise ValueError(f"values: got the name {name!r}, wanted some of {', '.join(exact)}")
         got = as_array(name, value).astype(np.float64)
-        if got.shape != (len(shares), *exact[name].shape):
-            raise ValueError(f"values: {name}: got shape {got.shape}, wanted {(len(shares), *exact[name].shape)}")
-        mean = np.tensordot(shares, got, axes=1)
-        sizes = np.tensordot(shares, np.maximum(np.abs(got), np.abs(table[name])), axes=1)
+        if got.shape != (len(q), *exact[name].shape):
+            raise ValueError(f"values: {name}: got shape {got.shape}, wanted {(len(q), *exact[name].shape)}")
+        mean = np.tensordot(q, got, axes=1)
+        sizes = np.tensordot(q, np.maximum(np.abs(got), np.abs(table[name])), axes=1)
         off = np.abs(mean - exact[name])
         allowed = sizes * error * unit(precision)
         if (off <= allowed).all():

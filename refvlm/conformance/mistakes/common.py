@@ -38,13 +38,13 @@ def name_of(mistake: type[Mistake]) -> str:
     return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in mistake.__name__)[1:]
 
 
-def times(found: Named, factor: int) -> Named:
+def times(gradient: Named, factor: int) -> Named:
     """Every array, that many times."""
-    return {name: factor * value for name, value in found.items()}
+    return {name: factor * value for name, value in gradient.items()}
 
 
-def each(found: Array | Named, change: Any) -> Array | Named:
+def each(answer: Array | Named, change: Any) -> Array | Named:
     """The array, or every array, changed."""
-    if isinstance(found, dict):
-        return {name: change(value) for name, value in found.items()}
-    return change(found)
+    if isinstance(answer, dict):
+        return {name: change(value) for name, value in answer.items()}
+    return change(answer)

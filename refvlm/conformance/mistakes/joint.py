@@ -23,11 +23,11 @@ class MissingPrior(Mistake):
         return terms | {"prior": 0 * terms["reconstruction"]}
 
     def joint_gradient(self, depth: int, x: Array, weights: Array) -> Named:
-        found = super().joint_gradient(depth, x, weights)
-        return {name: 0 * value if name.startswith("prior.") else value for name, value in found.items()}
+        gradient = super().joint_gradient(depth, x, weights)
+        return {name: 0 * value if name.startswith("prior.") else value for name, value in gradient.items()}
 
-    def path_gradient(self, first: int, layers: Sequence[Array], weights: Array) -> Named:
-        return times(super().path_gradient(first, layers, weights), 0 if self.kind == "gradient" else 1)
+    def path_gradient(self, lowest: int, layers: Sequence[Array], weights: Array) -> Named:
+        return times(super().path_gradient(lowest, layers, weights), 0 if self.kind == "gradient" else 1)
 
 
 class PriorTwice(Mistake):
@@ -89,7 +89,7 @@ class UpperLayersIgnored(Mistake):
         return np.full(len(z), -z.shape[1] * math.log(2))
 
     def joint_gradient(self, depth: int, x: Array, weights: Array) -> Named:
-        found = super().joint_gradient(depth, x, weights)
+        gradient = super().joint_gradient(depth, x, weights)
         own = "prior." * depth + "decoder."
         return {name: 0 * value if len(self.decoders) > depth + 1 and not name.startswith(own) else value
-                for name, value in found.items()}  # fmt: skip
+                for name, value in gradient.items()}  # fmt: skip

@@ -13,8 +13,8 @@ class ColumnMajorWeights(Mistake):
     remedy = "tensors are row-major: the last index varies fastest"
 
     def cast(self, layers: Layers) -> Layers:
-        found = super().cast(layers)
-        return found._replace(weights=[w.ravel().reshape(w.shape, order="F") for w in found.weights])
+        cast = super().cast(layers)
+        return cast._replace(weights=[w.ravel().reshape(w.shape, order="F") for w in cast.weights])
 
 
 class ReversedLatents(Mistake):

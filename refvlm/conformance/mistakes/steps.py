@@ -1,4 +1,4 @@
-"""Draws from given uniforms, and steps of wake and sleep, got wrong."""
+"""Draws from the question's uniforms, and steps of wake and sleep, got wrong."""
 
 from __future__ import annotations
 
@@ -72,5 +72,5 @@ class PriorHeldFixed(Mistake):
     remedy = "wake moves beta and theta"
 
     def prior_gradient(self, z: Array, weights: Array) -> Named:
-        found = super().prior_gradient(z, weights)
-        return times(found, 0 if self.kind == "step" else 1)
+        gradient = super().prior_gradient(z, weights)
+        return times(gradient, 0 if self.kind == "step" else 1)

@@ -59,7 +59,7 @@ class UnnormalisedPosterior(Mistake):
     title = "p(x, z) instead of p(z|x)"
     remedy = "divide by p(x)"
 
-    def shares(self, depth: int, x: Array) -> Array:
+    def posterior_table(self, depth: int, x: Array) -> Array:
         return np.exp(self.joint_table(depth, x))
 
 
@@ -67,7 +67,7 @@ class NormalisedOverRows(Mistake):
     title = "normalised over the rows instead of over the codes"
     remedy = "softmax over the axis of the codes"
 
-    def shares(self, depth: int, x: Array) -> Array:
+    def posterior_table(self, depth: int, x: Array) -> Array:
         joint = self.joint_table(depth, x)
         if not len(joint):
             return joint

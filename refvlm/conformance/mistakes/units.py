@@ -15,10 +15,10 @@ class Bits(Mistake):
     remedy = "nats: natural logarithms"
 
     def answer(self) -> Array | Named:
-        found = super().answer()
+        answer = super().answer()
         if self.kind in ("nats", "gradient"):
-            return each(found, lambda value: value / self.dtype(math.log(2)))
-        return found
+            return each(answer, lambda value: value / self.dtype(math.log(2)))
+        return answer
 
     def vlb_draws(self) -> Array:
         return super().vlb_draws() / self.dtype(math.log(2))
@@ -29,10 +29,10 @@ class SummedOverRows(Mistake):
     remedy = "one number per row; no sum over rows before the end"
 
     def answer(self) -> Array | Named:
-        found = super().answer()
+        answer = super().answer()
         if self.kind == "nats":
-            return each(found, lambda value: np.full_like(value, value.sum()))
-        return found
+            return each(answer, lambda value: np.full_like(value, value.sum()))
+        return answer
 
 
 class MeanOverRows(Mistake):
@@ -40,10 +40,10 @@ class MeanOverRows(Mistake):
     remedy = "gradients are of the sum over the rows of x"
 
     def answer(self) -> Array | Named:
-        found = super().answer()
+        answer = super().answer()
         if self.kind == "gradient":
-            return each(found, lambda value: value / max(len(self.x), 1))
-        return found
+            return each(answer, lambda value: value / max(len(self.x), 1))
+        return answer
 
 
 class NegatedGradient(Mistake):
@@ -51,5 +51,5 @@ class NegatedGradient(Mistake):
     remedy = "gradients are uphill, of log p(x) and of the VLB"
 
     def answer(self) -> Array | Named:
-        found = super().answer()
-        return each(found, np.negative) if self.kind == "gradient" else found
+        answer = super().answer()
+        return each(answer, np.negative) if self.kind == "gradient" else answer
