@@ -82,39 +82,39 @@ class Network(NamedTuple):
 
     def steps(self, inputs: Sequence[Number]) -> tuple[list[Vector], list[Vector]]:
         """(what enters each layer, what each layer's affine map gives): the last of these are the logits."""
-        entering, given, h = [], [], list(inputs)
+        entering, preactivations, h = [], [], list(inputs)
         for depth, (weights, biases) in enumerate(self.layers):
             entering.append(h)
             a = [
                 total([b, *(value * row[j] for value, row in zip(h, weights, strict=True))])
                 for j, b in enumerate(biases)
             ]
-            given.append(a)
+            preactivations.append(a)
             if depth < len(self.layers) - 1:
                 h = [ACTIVATIONS[self.activation](value) for value in a]
-        return entering, given
+        return entering, preactivations
 
     def logits(self, inputs: Sequence[int]) -> Vector:
         return self.steps([exact(bit) for bit in inputs])[1][-1]
 
     def backward(self, rows: list[tuple[Sequence[int], Vector]], prefix: str) -> Gradients:
         """The sum over rows (inputs, d/d logits) of d/d parameters."""
-        found: list[list[tuple[Vector, Vector]]] = [[] for _ in self.layers]
+        pairs_of: list[list[tuple[Vector, Vector]]] = [[] for _ in self.layers]
         for inputs, slopes in rows:
             entering, _ = self.steps([exact(bit) for bit in inputs])
             for depth in reversed(range(len(self.layers))):
-                found[depth].append((entering[depth], slopes))
+                pairs_of[depth].append((entering[depth], slopes))
                 if depth > 0:
                     slopes = [
                         total([w * s for w, s in zip(row, slopes, strict=True)]) * activation_slope(self.activation, h)
                         for row, h in zip(self.layers[depth][0], entering[depth], strict=True)
                     ]
         gradients: Gradients = {}
-        for depth, (pairs, (weights, biases)) in enumerate(zip(found, self.layers, strict=True)):
+        for depth, (pairs, (weights, biases)) in enumerate(zip(pairs_of, self.layers, strict=True)):
             gradients[f"{prefix}weights.{depth}"] = [
                 [total([h[i] * s[j] for h, s in pairs]) for j in range(len(biases))] for i in range(len(weights))
             ]
-        for depth, (pairs, (_, biases)) in enumerate(zip(found, self.layers, strict=True)):
+        for depth, (pairs, (_, biases)) in enumerate(zip(pairs_of, self.layers, strict=True)):
             gradients[f"{prefix}biases.{depth}"] = [total([s[j] for _, s in pairs]) for j in range(len(biases))]
         return gradients
 
@@ -142,7 +142,7 @@ class Model:
         self.above = Model(parameters, activation, f"{prefix}prior.") if deep else None
         self.prior_logits: Vector = [] if deep else numbers(parameters[f"{prefix}prior.logits"])
         self.steps = [self.decoder.steps([exact(bit) for bit in z])[1] for z in self.codes]
-        self.logits = dict(zip(self.codes, (given[-1] for given in self.steps), strict=True))
+        self.logits = dict(zip(self.codes, (preactivations[-1] for preactivations in self.steps), strict=True))
         self.log_priors = {z: self.log_prior(z) for z in self.codes}
 
     def log_prior(self, z: Bits) -> Number:
@@ -169,8 +169,8 @@ class Model:
     def posterior(self, x: Bits) -> Vector:
         """p(z | x), eq. (6)."""
         joints = self.log_joints(x)
-        evidence = log_sum_exp(joints)
-        return [exp_difference(joint, evidence) for joint in joints]
+        log_px = log_sum_exp(joints)
+        return [exp_difference(joint, log_px) for joint in joints]
 
     def joint_gradient(self, rows: list[tuple[Bits, Bits, Number]]) -> Gradients:
         """sum over (x, z, w) of w d log p(x, z): the delta rule into the decoder, the marginal's into the prior."""
@@ -201,7 +201,7 @@ class Model:
     def marginal_gradient(self, rows: list[tuple[Bits, Number]]) -> Gradients:
         """sum over (x, w) of w d log p(x)."""
         return self.joint_gradient(
-            [(x, z, w * share) for x, w in rows for z, share in zip(self.codes, self.posterior(x), strict=True)]
+            [(x, z, w * p) for x, w in rows for z, p in zip(self.codes, self.posterior(x), strict=True)]
         )
 
     def layers(self) -> list[Model]:
@@ -240,30 +240,30 @@ class Recognition:
         layers = model.layers()
         if not self.chain:
             layers = layers[:1]
-        found = []
+        terms = []
         memory: dict[tuple[int, Bits], Vector] = {}
         for z in itertools.product(*(layer.codes for layer in layers)):
-            logs, shares = [], []
+            logs, factors = [], []
             for depth, (encoder, below) in enumerate(zip(self.encoders, (x, *z), strict=False)):
                 if (depth, below) not in memory:
                     memory[depth, below] = encoder.logits(below)
                 phi = memory[depth, below]
                 logs += [log_bernoulli(bit, a) for bit, a in zip(z[depth], phi, strict=True)]
-                shares += [sigmoid(a if bit else -a) for bit, a in zip(z[depth], phi, strict=True)]
+                factors += [sigmoid(a if bit else -a) for bit, a in zip(z[depth], phi, strict=True)]
             if self.chain:
                 parts = [layer.log_likelihood(z[d], z[d + 1]) for d, layer in enumerate(layers[1:])]
                 log_prior = total([*parts, layers[-1].log_priors[z[-1]]])
             else:
                 log_prior = model.log_priors[z[0]]
-            share = shares[0]
-            for factor in shares[1:]:
-                share = share * factor
-            found.append(Term(z, total(logs), share, log_prior, model.log_likelihood(x, z[0])))
-        return found
+            q = factors[0]
+            for factor in factors[1:]:
+                q = q * factor
+            terms.append(Term(z, total(logs), q, log_prior, model.log_likelihood(x, z[0])))
+        return terms
 
     def gradient(self, rows: list[tuple[Bits, tuple[Bits, ...], Number]]) -> Gradients:
         """sum over (x, z, w) of w d log q(z | x), with every layer's slope taken at the layer below."""
-        found: Gradients = {}
+        gradient: Gradients = {}
         for depth, (encoder, prefix) in enumerate(zip(self.encoders, self.prefixes, strict=True)):
             slopes: dict[Bits, list[Vector]] = {}
             for x, z, weight in rows:
@@ -273,8 +273,8 @@ class Recognition:
                     [delta(weight, bit, a) for bit, a in zip(z[depth], phi, strict=True)]
                 )
             summed = [(below, [total(c) for c in zip(*parts, strict=True)]) for below, parts in slopes.items()]
-            found |= encoder.backward(summed, prefix)
-        return found
+            gradient |= encoder.backward(summed, prefix)
+        return gradient
 
 
 # The quantities --------------------------------------------------------------------------------------------------
@@ -324,21 +324,21 @@ class Problem:
         return [weighted([t.q for t in terms], [t.value for t in terms]) for terms in self.terms()]
 
     def vlb_terms(self) -> dict[str, Vector]:
-        found: dict[str, Vector] = {"prior": [], "reconstruction": [], "entropy": []}
+        named: dict[str, Vector] = {"prior": [], "reconstruction": [], "entropy": []}
         for terms in self.terms():
-            shares = [t.q for t in terms]
-            found["prior"].append(weighted(shares, [t.log_prior for t in terms]))
-            found["reconstruction"].append(weighted(shares, [t.log_likelihood for t in terms]))
-            found["entropy"].append(-weighted(shares, [t.log_q for t in terms]))
-        return found
+            q = [t.q for t in terms]
+            named["prior"].append(weighted(q, [t.log_prior for t in terms]))
+            named["reconstruction"].append(weighted(q, [t.log_likelihood for t in terms]))
+            named["entropy"].append(-weighted(q, [t.log_q for t in terms]))
+        return named
 
     def kl(self) -> Vector:
         """E_q[log q - log p(x, z)] + log p(x), eq. (7)."""
-        found = []
+        values = []
         for x, terms in zip(self.x, self.terms(), strict=True):
-            evidence = self.model.log_marginal(x)
-            found.append(weighted([t.q for t in terms], [evidence - t.value for t in terms]))
-        return found
+            log_px = self.model.log_marginal(x)
+            values.append(weighted([t.q for t in terms], [log_px - t.value for t in terms]))
+        return values
 
     def grad_log_marginal(self) -> Gradients:
         return self.model.marginal_gradient([(x, exact(1)) for x in self.x])
@@ -357,15 +357,15 @@ class Problem:
         return self.layer_gradients([(x, t.z, t.q) for x, t in rows])
 
     def layer_gradients(self, rows: list[tuple[Bits, tuple[Bits, ...], Number]]) -> Gradients:
-        """sum over (x, (z1, z2, ...), w) of w d log p(x, z1, z2, ...), every layer's bits given."""
-        layers, found = self.model.layers(), {}
+        """sum over (x, (z1, z2, ...), w) of w d log p(x, z1, z2, ...), every layer's bits fixed."""
+        layers, gradient = self.model.layers(), {}
         top = layers[-1]
-        found[f"{top.prefix}prior.logits"] = top.prior_slopes([(z[-1], w) for _, z, w in rows])
+        gradient[f"{top.prefix}prior.logits"] = top.prior_slopes([(z[-1], w) for _, z, w in rows])
         for depth in reversed(range(len(layers))):
-            found |= layers[depth].decoder_gradient([((x, *z)[depth], z[depth], w) for x, z, w in rows])
-        return found
+            gradient |= layers[depth].decoder_gradient([((x, *z)[depth], z[depth], w) for x, z, w in rows])
+        return gradient
 
-    # One step of wake-sleep, and the sampler, with given uniforms: a bit is u < p.
+    # One step of wake-sleep, and the sampler, with the uniforms of the case: a bit is u < p.
 
     def wake_step(self) -> Gradients:
         """x from the data, z from q; parameters + rate times the mean over rows of d log p(x, z)."""
@@ -380,14 +380,14 @@ class Problem:
     def recognised(self) -> list[tuple[Bits, ...]]:
         """For each row of x the layers (z, z2, ...), each drawn from q given the one below."""
         assert self.q is not None
-        found = []
+        drawn = []
         for n, x in enumerate(self.x):
             layers: list[Bits] = [x]
             for depth, encoder in enumerate(self.q.encoders):
                 uniforms = self.inputs[f"wake_uniforms_{layer_name(depth)}"][n]
                 layers.append(fire(encoder.logits(layers[-1]), uniforms))
-            found.append(tuple(layers[1:]))
-        return found
+            drawn.append(tuple(layers[1:]))
+        return drawn
 
     def sleep_step(self) -> Gradients:
         """(x, z) from the model; parameters of q + rate times the mean over the dreams of d log q(z | x)."""
@@ -403,26 +403,26 @@ class Problem:
 
     def dreams(self) -> list[list[Bits]]:
         """Layers [x, z1, z2, ...] of each dream, drawn from the top downwards."""
-        layers, found = self.model.layers(), []
+        layers, dreams = self.model.layers(), []
         for s in range(len(self.inputs["uniforms_x"])):
-            drawn = [fire(layers[-1].prior_logits, self.inputs[f"uniforms_{layer_name(len(layers) - 1)}"][s])]
+            dream = [fire(layers[-1].prior_logits, self.inputs[f"uniforms_{layer_name(len(layers) - 1)}"][s])]
             for depth in reversed(range(len(layers))):
                 name = "x" if depth == 0 else layer_name(depth - 1)
-                drawn.insert(0, fire(layers[depth].logits[drawn[0]], self.inputs[f"uniforms_{name}"][s]))
-            found.append(drawn)
-        return found
+                dream.insert(0, fire(layers[depth].logits[dream[0]], self.inputs[f"uniforms_{name}"][s]))
+            dreams.append(dream)
+        return dreams
 
     def stepped(self, parameters: dict[str, Any], gradient: Gradients, rows: int) -> Gradients:
         rate = numbers(self.inputs["learning_rate"])
-        share = Number(rate.v / rows, rate.e / rows + float(rate.v / rows))
-        return {name: step(parameters[name], gradient[name], share) for name in parameters}
+        per_row = Number(rate.v / rows, rate.e / rows + float(rate.v / rows))
+        return {name: step(parameters[name], gradient[name], per_row) for name in parameters}
 
 
-def step(value: Any, slope: Any, share: Number) -> Any:
-    """value + share * slope, through nested lists."""
+def step(value: Any, slope: Any, rate: Number) -> Any:
+    """value + rate * slope, through nested lists."""
     if isinstance(value, Number):
-        return value + share * slope
-    return [step(a, b, share) for a, b in zip(value, slope, strict=True)]
+        return value + rate * slope
+    return [step(a, b, rate) for a, b in zip(value, slope, strict=True)]
 
 
 def layer_name(depth: int) -> str:

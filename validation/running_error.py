@@ -66,11 +66,11 @@ def exact(value: Any) -> Number:
 
 def total(numbers: Iterable[Number]) -> Number:
     """Their sum, added in any order."""
-    found = list(numbers)
-    if len(found) == 1:
-        return found[0]
-    error = math.fsum(a.e for a in found) + len(found) * math.fsum(size(a.v) for a in found)
-    return Number(mp.fsum(a.v for a in found), error)
+    terms = list(numbers)
+    if len(terms) == 1:
+        return terms[0]
+    error = math.fsum(a.e for a in terms) + len(terms) * math.fsum(size(a.v) for a in terms)
+    return Number(mp.fsum(a.v for a in terms), error)
 
 
 def weighted(weights: Iterable[Number], values: Iterable[Number]) -> Number:
@@ -147,12 +147,12 @@ def activation_slope(name: str, h: Number) -> Number:
 
 
 def log_sum_exp(numbers: list[Number]) -> Number:
-    """log of the sum of exp: the errors come in averaged by the shares, and the sum's own on top."""
+    """log of the sum of exp: the errors come in averaged by the terms' weights, and the sum's own on top."""
     largest = max(a.v for a in numbers)
-    shares = [mp.exp(a.v - largest) for a in numbers]
-    whole = mp.fsum(shares)
+    weights = [mp.exp(a.v - largest) for a in numbers]
+    whole = mp.fsum(weights)
     v = largest + mp.log(whole)
-    carried = math.fsum(size(share / whole) * a.e for share, a in zip(shares, numbers, strict=True))
+    carried = math.fsum(size(weight / whole) * a.e for weight, a in zip(weights, numbers, strict=True))
     return Number(v, carried + size(largest) + len(numbers) + ELEMENTARY * (1 + size(v)))
 
 

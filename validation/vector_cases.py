@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
-from exact_quantities import Problem, TooClose, layer_name, quantities_where
+from exact_quantities import LIST, Problem, TooClose, layer_name, quantities_where
 
 Case = dict[str, Any]
 Lists = Any
@@ -94,12 +94,12 @@ class Source:
 
     def bits(self, rows: int, columns: int) -> list[list[float]]:
         """Rows that differ as far as there are enough of them."""
-        found: list[list[float]] = []
-        while len(found) < rows:
+        matrix: list[list[float]] = []
+        while len(matrix) < rows:
             row = [float(self.random() < 0.5) for _ in range(columns)]
-            if row not in found or len(found) >= 1 << columns:
-                found.append(row)
-        return found
+            if row not in matrix or len(matrix) >= 1 << columns:
+                matrix.append(row)
+        return matrix
 
     def uniforms(self, rows: int, columns: int) -> list[list[float]]:
         """Multiples of 2**-16 in (0, 1)."""
@@ -146,12 +146,12 @@ def shallow(
 
 def with_uniforms(case: Case, source: Source, draws: int) -> Case:
     """Uniforms that are clear of every probability they are compared with; a case that brings its own keeps them."""
-    asked = set(case["quantities"])
-    given = dict(case["inputs"])
+    asked = {pattern for name in case["quantities"] for pattern in LIST["quantities"][name]["inputs"]}
+    inputs = dict(case["inputs"])
     layers = [(layer_name(depth), latents) for depth, latents in enumerate(latents_of(case))]
-    while asked & {"wake_step", "sleep_step", "sample"} and "uniforms_x" not in given:
-        rows, observed = len(given["x"]), len(given["x"][0])
-        case["inputs"] = given | {
+    while any("uniforms" in pattern for pattern in asked) and "uniforms_x" not in inputs:
+        rows, observed = len(inputs["x"]), len(inputs["x"][0])
+        case["inputs"] = inputs | {
             **{f"wake_uniforms_{name}": source.uniforms(rows, latents) for name, latents in layers},
             **{f"uniforms_{name}": source.uniforms(draws, latents) for name, latents in layers},
             "uniforms_x": source.uniforms(draws, observed),
@@ -163,18 +163,18 @@ def with_uniforms(case: Case, source: Source, draws: int) -> Case:
             break
         except TooClose:
             continue
-    if not asked & {"wake_step", "sleep_step"}:
+    if "learning_rate" not in asked:
         case["inputs"].pop("learning_rate", None)
     return case
 
 
 def latents_of(case: Case) -> list[int]:
     """K of every layer, from x upwards."""
-    found, prefix = [], ""
+    latents, prefix = [], ""
     while f"{prefix}decoder.weights.0" in case["model"]["parameters"]:
-        found.append(len(case["model"]["parameters"][f"{prefix}decoder.weights.0"]))
+        latents.append(len(case["model"]["parameters"][f"{prefix}decoder.weights.0"]))
         prefix += "prior."
-    return found
+    return latents
 
 
 def deep(
@@ -219,13 +219,13 @@ def deep(
 
 
 def model_of(case: Case) -> dict[str, Lists]:
-    found: dict[str, Lists] = case["model"]["parameters"]
-    return found
+    parameters: dict[str, Lists] = case["model"]["parameters"]
+    return parameters
 
 
 def q_of(case: Case) -> dict[str, Lists]:
-    found: dict[str, Lists] = case["posterior"]["parameters"]
-    return found
+    parameters: dict[str, Lists] = case["posterior"]["parameters"]
+    return parameters
 
 
 def scaled(value: Lists, factor: float) -> Lists:
@@ -418,13 +418,12 @@ def put(path: str, *where: int, value: float) -> Callable[[Case], None]:
 
     def change(case: Case) -> None:
         *above, last = path.split("/")
-        found: Any = case
-        for name in above:
-            found = found[name]
-        found = found[last]
+        inside: Any = case
+        for name in (*above, last):
+            inside = inside[name]
         for index in where[:-1]:
-            found = found[index]
-        found[where[-1]] = value
+            inside = inside[index]
+        inside[where[-1]] = value
 
     return change
 
@@ -434,10 +433,10 @@ def set_to(path: str, make: Callable[[Any], Any]) -> Callable[[Case], None]:
 
     def change(case: Case) -> None:
         *above, last = path.split("/")
-        found: Any = case
+        inside: Any = case
         for name in above:
-            found = found[name]
-        found[last] = make(found[last])
+            inside = inside[name]
+        inside[last] = make(inside[last])
 
     return change
 

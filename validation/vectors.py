@@ -81,8 +81,8 @@ def upwards(value: float) -> float:
     if value < 1e-300:
         return 0.0
     exponent = math.floor(math.log10(value)) - 2
-    found = float(f"{math.ceil(value / 10.0**exponent)}e{exponent}")
-    return found if found >= value else float(f"{math.ceil(value / 10.0**exponent) + 1}e{exponent}")
+    above = float(f"{math.ceil(value / 10.0**exponent)}e{exponent}")
+    return above if above >= value else float(f"{math.ceil(value / 10.0**exponent) + 1}e{exponent}")
 
 
 # A case as it is published ---------------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ def published(case: Case) -> dict[str, Any]:
     """The case with everything computed."""
     columns = len(case["inputs"]["x"][0]) if case["inputs"].get("x") and isinstance(case["inputs"]["x"][0], list) else 5
     empty = {"x": (columns,), "z": (3,)}
-    found: dict[str, Any] = {
+    stated: dict[str, Any] = {
         "format": FORMAT,
         "id": case["id"],
         "why": case["why"],
@@ -117,8 +117,8 @@ def published(case: Case) -> dict[str, Any]:
             tail = {"posterior": (8,), "posterior_mean": (3,)}.get(quantity, ())
             check["result"] = {name: tensor(value) for name, value in result.items()} if named else tensor(result, tail)
             check["scale"] = {name: scale(value) for name, value in result.items()} if named else scale(result)
-        found["checks"][quantity] = check
-    return found
+        stated["checks"][quantity] = check
+    return stated
 
 
 def takes(quantity: str, name: str) -> bool:
@@ -133,22 +133,22 @@ def with_tensors(network: dict[str, Any]) -> dict[str, Any]:
 
 def intermediates(problem: Problem) -> dict[str, Any]:
     """What lies between the parameters and the answers: for every code, and for every row and code."""
-    found: dict[str, Any] = {}
+    tensors: dict[str, Any] = {}
     for layer in problem.model.layers():
         for depth in range(len(layer.decoder.layers) - 1):
-            found[f"{layer.prefix}decoder.affine.{depth}"] = tensor([given[depth] for given in layer.steps])
-        found[f"{layer.prefix}decoder.logits"] = tensor([given[-1] for given in layer.steps])
-    found["log_prior"] = tensor([problem.model.log_priors[z] for z in problem.model.codes])
+            tensors[f"{layer.prefix}decoder.affine.{depth}"] = tensor([values[depth] for values in layer.steps])
+        tensors[f"{layer.prefix}decoder.logits"] = tensor([values[-1] for values in layer.steps])
+    tensors["log_prior"] = tensor([problem.model.log_priors[z] for z in problem.model.codes])
     columns = len(problem.model.codes)
-    found["log_likelihood"] = tensor(
+    tensors["log_likelihood"] = tensor(
         [[problem.model.log_likelihood(x, z) for z in problem.model.codes] for x in problem.x], (columns,)
     )
-    found["log_joint"] = tensor([problem.model.log_joints(x) for x in problem.x], (columns,))
+    tensors["log_joint"] = tensor([problem.model.log_joints(x) for x in problem.x], (columns,))
     if problem.q is not None:
         below: list[list[Any]] = [problem.x, *(layer.codes for layer in problem.model.layers())]
         for prefix, encoder, inputs in zip(problem.q.prefixes, problem.q.encoders, below, strict=False):
-            found[f"{prefix}logits"] = tensor([encoder.logits(row) for row in inputs], (len(encoder.layers[-1][1]),))
-    return found
+            tensors[f"{prefix}logits"] = tensor([encoder.logits(row) for row in inputs], (len(encoder.layers[-1][1]),))
+    return tensors
 
 
 def as_text(case: dict[str, Any]) -> str:
@@ -187,15 +187,15 @@ def text_tensor(name: str, value: dict[str, Any], scales: list[float] | None = N
 
 def documents() -> dict[str, str]:
     """The protocol and the schemas by name, the schemas with the lists that they repeat brought up to date."""
-    found = {name: (HOUSE / name).read_text(encoding="utf-8") for name in ("protocol.md", *SCHEMAS)}
+    texts = {name: (HOUSE / name).read_text(encoding="utf-8") for name in ("protocol.md", *SCHEMAS)}
     for name in SCHEMAS:
-        schema = json.loads(found[name])
+        schema = json.loads(texts[name])
         schema["$defs"]["quantity"] = {"enum": list(LIST["quantities"])}
         if name == "case.schema.json":
             used = dict.fromkeys(case[part]["activation"] for case in every_case() for part in ("model", "posterior"))
             schema["$defs"]["activation"] = {"enum": list(used)}
-        found[name] = json.dumps(schema, indent=1) + "\n"
-    return found
+        texts[name] = json.dumps(schema, indent=1) + "\n"
+    return texts
 
 
 def files(cases: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:

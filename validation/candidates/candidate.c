@@ -230,8 +230,8 @@ static void prepare(void) {
     }
 }
 
-static void joints(const double *x, double *found) {
-    for (int c = 0; c < C; c++) found[c] = log_prior[c] + log_bernoulli(L, x, logits[c]);
+static void joints(const double *x, double *joint) {
+    for (int c = 0; c < C; c++) joint[c] = log_prior[c] + log_bernoulli(L, x, logits[c]);
 }
 
 static double log_sum_exp(const double *a, int count) {
@@ -303,8 +303,8 @@ static void add_recognition(const double *x, double *slopes) {
     backward(&encoder, h, slopes, gw_q, gb_q);
 }
 
-static void step(double *gradient, const double *value, int count, double share) {
-    for (int i = 0; i < count; i++) gradient[i] = value[i] + share * gradient[i];
+static void step(double *gradient, const double *value, int count, double rate) {
+    for (int i = 0; i < count; i++) gradient[i] = value[i] + rate * gradient[i];
 }
 
 static double fire(double u, double logit) { return wrong ? u <= sigmoid(logit) : u < sigmoid(logit); }
@@ -375,15 +375,15 @@ static void answer(const char *quantity) {
             print_part("x", dx, 2, S, L);
             print_part("z", dz, 2, S, K);
         } else {
-            double share = find("inputs.learning_rate")->data[0] / S;
+            double rate = find("inputs.learning_rate")->data[0] / S;
             for (int s = 0; s < S; s++) {
                 forward(&encoder, dx + s * L, h);
                 for (int k = 0; k < K; k++) slopes[k] = dz[s * K + k] - sigmoid(h[encoder.layers][k]);
                 add_recognition(dx + s * L, slopes);
             }
             for (int d = 0; d < encoder.layers; d++) {
-                step(gw_q[d], encoder.w[d], encoder.widths[d] * encoder.widths[d + 1], share);
-                step(gb_q[d], encoder.b[d], encoder.widths[d + 1], share);
+                step(gw_q[d], encoder.w[d], encoder.widths[d] * encoder.widths[d + 1], rate);
+                step(gb_q[d], encoder.b[d], encoder.widths[d + 1], rate);
             }
             print_net("encoder.", &encoder, gw_q, gb_q);
         }
@@ -409,14 +409,14 @@ static void answer(const char *quantity) {
             continue;
         }
         joints(xn, joint);
-        double evidence = log_sum_exp(joint, C);
+        double log_px = log_sum_exp(joint, C);
         if (!bound) {
-            row[n] = evidence;
+            row[n] = log_px;
             for (int c = 0; c < C; c++) {
-                double share = exp(joint[c] - evidence);
-                table[n * C + c] = share;
-                for (int k = 0; k < K; k++) mean[n * K + k] += share * code_bits[c * K + k];
-                if (gradient) add_joint(xn, code_bits + c * K, share);
+                double p = exp(joint[c] - log_px);
+                table[n * C + c] = p;
+                for (int k = 0; k < K; k++) mean[n * K + k] += p * code_bits[c * K + k];
+                if (gradient) add_joint(xn, code_bits + c * K, p);
             }
             continue;
         }
@@ -430,7 +430,7 @@ static void answer(const char *quantity) {
             terms[0][n] += times(q, log_prior[c]);
             terms[1][n] += times(q, log_bernoulli(L, xn, logits[c]));
             terms[2][n] -= times(q, log_q[c]);
-            gap += times(q, log_q[c] - joint[c] + evidence);
+            gap += times(q, log_q[c] - joint[c] + log_px);
             if (gradient) {
                 add_joint(xn, code, q);
                 for (int k = 0; k < K; k++)
@@ -441,11 +441,11 @@ static void answer(const char *quantity) {
         row[n] = is(quantity, "kl") ? gap : terms[0][n] + terms[1][n] + terms[2][n];
     }
     if (wake) {
-        double share = find("inputs.learning_rate")->data[0] / N;
-        step(g_prior, beta, K, share);
+        double rate = find("inputs.learning_rate")->data[0] / N;
+        step(g_prior, beta, K, rate);
         for (int d = 0; d < decoder.layers; d++) {
-            step(gw_p[d], decoder.w[d], decoder.widths[d] * decoder.widths[d + 1], share);
-            step(gb_p[d], decoder.b[d], decoder.widths[d + 1], share);
+            step(gw_p[d], decoder.w[d], decoder.widths[d] * decoder.widths[d + 1], rate);
+            step(gb_p[d], decoder.b[d], decoder.widths[d + 1], rate);
         }
     }
     if (wake || is(quantity, "grad_log_marginal")) {

@@ -130,19 +130,19 @@ class Network {
   }
 
   named(prefix, gradient) {
-    const found = {};
+    const named = {};
     this.layers.forEach(({ fanIn, fanOut }, d) => {
-      found[`${prefix}weights.${d}`] = encode([fanIn, fanOut], gradient[d].weights);
-      found[`${prefix}biases.${d}`] = encode([fanOut], gradient[d].biases);
+      named[`${prefix}weights.${d}`] = encode([fanIn, fanOut], gradient[d].weights);
+      named[`${prefix}biases.${d}`] = encode([fanOut], gradient[d].biases);
     });
-    return found;
+    return named;
   }
 
   // The parameters after a step uphill, in the place of the gradient.
-  step(gradient, share) {
+  step(gradient, rate) {
     this.layers.forEach((layer, d) => {
       for (const part of ['weights', 'biases']) {
-        gradient[d][part] = layer[part].map((value, i) => value + share * gradient[d][part][i]);
+        gradient[d][part] = layer[part].map((value, i) => value + rate * gradient[d][part][i]);
       }
     });
     return gradient;
@@ -233,21 +233,21 @@ class Question {
 
   log_marginal() { return this.vector(this.rows('x').map((x) => logSumExp(this.joints(x)))); }
 
-  shares(x) {
+  posteriorOf(x) {
     const joints = this.joints(x);
-    const evidence = logSumExp(joints);
-    return joints.map((joint) => Math.exp(joint - evidence));
+    const logPx = logSumExp(joints);
+    return joints.map((joint) => Math.exp(joint - logPx));
   }
 
   posterior() {
-    const table = this.rows('x').flatMap((x) => this.shares(x));
+    const table = this.rows('x').flatMap((x) => this.posteriorOf(x));
     return encode([this.inputs.x.shape[0], this.codes.length], table);
   }
 
   posterior_mean() {
     const means = this.rows('x').flatMap((x) => {
-      const shares = this.shares(x);
-      return this.beta.map((_, k) => sum(shares.map((share, c) => share * this.codes[c][k])));
+      const p = this.posteriorOf(x);
+      return this.beta.map((_, k) => sum(p.map((weight, c) => weight * this.codes[c][k])));
     });
     return encode([this.inputs.x.shape[0], this.K], means);
   }
@@ -256,9 +256,9 @@ class Question {
     return this.recognised().map(({ x, logQ }) => {
       const q = logQ.map(Math.exp);
       return [
-        sum(q.map((share, c) => times(share, this.logPriors[c]))),
-        sum(q.map((share, c) => times(share, logBernoulli(x, this.tables[c])))),
-        -sum(q.map((share, c) => times(share, logQ[c]))),
+        sum(q.map((weight, c) => times(weight, this.logPriors[c]))),
+        sum(q.map((weight, c) => times(weight, logBernoulli(x, this.tables[c])))),
+        -sum(q.map((weight, c) => times(weight, logQ[c]))),
       ];
     });
   }
@@ -273,8 +273,8 @@ class Question {
 
   kl() {
     return this.vector(this.recognised().map(({ joints, logQ }) => {
-      const evidence = logSumExp(joints);
-      return sum(logQ.map((l, c) => times(Math.exp(l), l - joints[c] + evidence)));
+      const logPx = logSumExp(joints);
+      return sum(logQ.map((l, c) => times(Math.exp(l), l - joints[c] + logPx)));
     }));
   }
 
@@ -296,7 +296,7 @@ class Question {
 
   grad_log_marginal() {
     const gradient = this.zeros();
-    for (const x of this.rows('x')) this.shares(x).forEach((share, c) => this.addJoint(gradient, x, this.codes[c], share));
+    for (const x of this.rows('x')) this.posteriorOf(x).forEach((p, c) => this.addJoint(gradient, x, this.codes[c], p));
     return this.namedModel('', gradient);
   }
 
@@ -337,9 +337,9 @@ class Question {
   wake_step() {
     const [gradient, xs, us] = [this.zeros(), this.rows('x'), this.rows('wake_uniforms_z')];
     xs.forEach((x, n) => this.addJoint(gradient, x, this.fire(us[n], this.encoder.logits(x)), 1));
-    const share = this.inputs.learning_rate.data[0] / xs.length;
-    this.decoder.step(gradient.decoder, share);
-    gradient.prior = this.beta.map((b, k) => b + share * gradient.prior[k]);
+    const rate = this.inputs.learning_rate.data[0] / xs.length;
+    this.decoder.step(gradient.decoder, rate);
+    gradient.prior = this.beta.map((b, k) => b + rate * gradient.prior[k]);
     return this.namedModel('', gradient);
   }
 

@@ -64,13 +64,13 @@ class Question:
         self.p = {name: jnp.asarray(value, dtype=PRECISION) for name, value in arrays.items()}
         self.q_activation, q_arrays = posterior or ("tanh", {})
         self.q = {name: jnp.asarray(value, dtype=PRECISION) for name, value in q_arrays.items()}
-        self.given = {name: jnp.asarray(value, dtype=PRECISION) for name, value in inputs.items()}
+        self.inputs = {name: jnp.asarray(value, dtype=PRECISION) for name, value in inputs.items()}
         self.depth = sum(name.endswith("decoder.weights.0") for name in self.p)
         self.latents = [len(self.p["prior." * d + "decoder.weights.0"]) for d in range(self.depth)]
         chain = "0.encoder.weights.0" in self.q
         self.prefixes = [f"{d}.encoder." for d in range(self.depth)] if chain else ["encoder."]
-        self.x = self.given.get("x")
-        self.z = self.given.get("z")
+        self.x = self.inputs.get("x")
+        self.z = self.inputs.get("z")
 
     # The model
 
@@ -97,25 +97,25 @@ class Question:
         return [table[jnp.array([row[d] for row in rows])] for d, table in enumerate(tables)]
 
     def log_q(self, q: Parameters, x: Array, layers: list[Array]) -> Array:
-        found = log_bernoulli(layers[0], logits(q, self.prefixes[0], x, self.q_activation))
+        logs = log_bernoulli(layers[0], logits(q, self.prefixes[0], x, self.q_activation))
         for prefix, below, above in zip(self.prefixes[1:], layers, layers[1:], strict=False):
-            found = found + log_bernoulli(above, logits(q, prefix, below, self.q_activation))
-        return found
+            logs = logs + log_bernoulli(above, logits(q, prefix, below, self.q_activation))
+        return logs
 
     def path_prior(self, p: Parameters, layers: list[Array]) -> Array:
-        found = self.prior(p, layers[-1], len(layers) - 1)
+        logs = self.prior(p, layers[-1], len(layers) - 1)
         for depth, (below, above) in enumerate(itertools.pairwise(layers), start=1):
-            found = found + self.likelihood(p, below, above, depth)
-        return found
+            logs = logs + self.likelihood(p, below, above, depth)
+        return logs
 
     def terms(self, p: Parameters, q: Parameters) -> tuple[Array, Array, Array]:
         paths = self.paths()
         log_q = self.log_q(q, self.x[:, None], paths)
-        share = jnp.exp(log_q)
+        q_z = jnp.exp(log_q)
         return (
-            expectation(share, jnp.broadcast_to(self.path_prior(p, paths), share.shape)),
-            expectation(share, self.likelihood(p, self.x[:, None], paths[0][None])),
-            -expectation(share, log_q),
+            expectation(q_z, jnp.broadcast_to(self.path_prior(p, paths), q_z.shape)),
+            expectation(q_z, self.likelihood(p, self.x[:, None], paths[0][None])),
+            -expectation(q_z, log_q),
         )
 
     # The answers
@@ -160,10 +160,10 @@ class Question:
 
     def dream(self) -> list[Array]:
         top = self.p["prior." * self.depth + "logits"]
-        layers = [fire(top, self.given[f"uniforms_{layer(self.depth - 1)}"])]
+        layers = [fire(top, self.inputs[f"uniforms_{layer(self.depth - 1)}"])]
         for d in reversed(range(self.depth)):
             a = logits(self.p, "prior." * d + "decoder.", layers[0], self.activation)
-            layers.insert(0, fire(a, self.given[f"uniforms_{'x' if d == 0 else layer(d - 1)}"]))
+            layers.insert(0, fire(a, self.inputs[f"uniforms_{'x' if d == 0 else layer(d - 1)}"]))
         return layers
 
     def sample(self) -> dict[str, Array]:
@@ -174,16 +174,16 @@ class Question:
         layers = [self.x]
         for d, prefix in enumerate(self.prefixes):
             a = logits(self.q, prefix, layers[-1], self.q_activation)
-            layers.append(fire(a, self.given[f"wake_uniforms_{layer(d)}"]))
+            layers.append(fire(a, self.inputs[f"wake_uniforms_{layer(d)}"]))
         slopes = jax.grad(lambda p: (self.likelihood(p, layers[0], layers[1]) + self.path_prior(p, layers[1:])).mean())(
             self.p
         )
-        return {name: value + self.given["learning_rate"] * slopes[name] for name, value in self.p.items()}
+        return {name: value + self.inputs["learning_rate"] * slopes[name] for name, value in self.p.items()}
 
     def sleep_step(self) -> Parameters:
         layers = self.dream()
         slopes = jax.grad(lambda q: self.log_q(q, layers[0], layers[1:]).mean())(self.q)
-        return {name: value + self.given["learning_rate"] * slopes[name] for name, value in self.q.items()}
+        return {name: value + self.inputs["learning_rate"] * slopes[name] for name, value in self.q.items()}
 
 
 QUANTITIES = ("log_prior", "log_likelihood", "log_joint", "log_marginal", "posterior", "posterior_mean", "vlb_terms",

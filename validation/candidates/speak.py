@@ -91,8 +91,8 @@ def check(model: Any, posterior: Any, inputs: dict[str, Any]) -> None:
     for depth in range(len(widths) - 1):
         name = f"{depth}.encoder." if posterior and "0.encoder.weights.0" in posterior[1] else "encoder."
         if posterior and f"{name}weights.0" in posterior[1] and (depth == 0 or name != "encoder."):
-            found = fans(posterior[1], name)
-            want(found == tuple(widths[depth : depth + 2]), f"{name}: {found}, wanted {widths[depth : depth + 2]}")
+            got = fans(posterior[1], name)
+            want(got == tuple(widths[depth : depth + 2]), f"{name}: {got}, wanted {widths[depth : depth + 2]}")
     rows: dict[bool, int] = {}
     for name, value in inputs.items():
         if name == "learning_rate":

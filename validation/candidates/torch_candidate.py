@@ -38,10 +38,10 @@ def expectation(weights: Tensor, values: Tensor) -> Tensor:
 class Networks:
     """Parameters by name, as tensors that track gradients."""
 
-    def __init__(self, given: tuple[str, dict[str, Any]]) -> None:
-        self.activation = ACTIVATIONS[given[0]]
+    def __init__(self, network: tuple[str, dict[str, Any]]) -> None:
+        self.activation = ACTIVATIONS[network[0]]
         self.parameters = {name: torch.tensor(value, dtype=torch.get_default_dtype(), requires_grad=True)
-                           for name, value in given[1].items()}  # fmt: skip
+                           for name, value in network[1].items()}  # fmt: skip
 
     def logits(self, prefix: str, h: Tensor) -> Tensor:
         depth = sum(name.startswith(f"{prefix}weights.") for name in self.parameters)
@@ -57,8 +57,8 @@ class Networks:
 
     def gradient(self, objective: Tensor) -> dict[str, Tensor]:
         values = list(self.parameters.values())
-        found = torch.autograd.grad(objective, values, retain_graph=True, allow_unused=True)
-        pairs = zip(self.parameters.items(), found, strict=True)
+        slopes = torch.autograd.grad(objective, values, retain_graph=True, allow_unused=True)
+        pairs = zip(self.parameters.items(), slopes, strict=True)
         return {name: torch.zeros_like(value) if slope is None else slope for (name, value), slope in pairs}
 
 
@@ -99,29 +99,29 @@ class Posterior(Networks):
         return [table[[row[d] for row in rows]] for d, table in enumerate(tables)]
 
     def log_q(self, model: Model, x: Tensor, layers: list[Tensor]) -> Tensor:
-        """(N, P) for paths, (N,) for given rows."""
+        """(N, P) for paths, (N,) for rows of z."""
         prefixes = self.prefixes(model)
-        found = log_bernoulli(layers[0], self.logits(prefixes[0], x))
+        logs = log_bernoulli(layers[0], self.logits(prefixes[0], x))
         for prefix, below, above in zip(prefixes[1:], layers, layers[1:], strict=False):
-            found = found + log_bernoulli(above, self.logits(prefix, below))
-        return found
+            logs = logs + log_bernoulli(above, self.logits(prefix, below))
+        return logs
 
 
 def path_prior(model: Model, layers: list[Tensor]) -> Tensor:
-    found = model.log_prior(layers[-1], len(layers) - 1)
+    logs = model.log_prior(layers[-1], len(layers) - 1)
     for depth, (below, above) in enumerate(itertools.pairwise(layers), start=1):
-        found = found + model.log_likelihood(below, above, depth)
-    return found
+        logs = logs + model.log_likelihood(below, above, depth)
+    return logs
 
 
 def bound(model: Model, q: Posterior, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """prior, reconstruction, entropy: (N,) each."""
     paths = q.paths(model)
     log_q = q.log_q(model, x[:, None], paths)
-    share = log_q.exp()
-    prior = torch.zeros_like(share) if WRONG else path_prior(model, paths).expand(share.shape)
+    q_z = log_q.exp()
+    prior = torch.zeros_like(q_z) if WRONG else path_prior(model, paths).expand(q_z.shape)
     likelihood = model.log_likelihood(x[:, None], paths[0][None])
-    return expectation(share, prior), expectation(share, likelihood), -expectation(share, log_q)
+    return expectation(q_z, prior), expectation(q_z, likelihood), -expectation(q_z, log_q)
 
 
 def fire(logits: Tensor, uniforms: Tensor) -> Tensor:
@@ -132,13 +132,13 @@ def layer(depth: int) -> str:
     return "z" if depth == 0 else f"z{depth + 1}"
 
 
-def dream(model: Model, given: dict[str, Tensor]) -> list[Tensor]:
+def dream(model: Model, inputs: dict[str, Tensor]) -> list[Tensor]:
     depth = model.depth()
     top = model.parameters["prior." * depth + "logits"]
-    layers = [fire(top, given[f"uniforms_{layer(depth - 1)}"])]
+    layers = [fire(top, inputs[f"uniforms_{layer(depth - 1)}"])]
     for d in reversed(range(depth)):
         name = "x" if d == 0 else layer(d - 1)
-        layers.insert(0, fire(model.logits("prior." * d + "decoder.", layers[0]), given[f"uniforms_{name}"]))
+        layers.insert(0, fire(model.logits("prior." * d + "decoder.", layers[0]), inputs[f"uniforms_{name}"]))
     return layers
 
 
@@ -146,22 +146,22 @@ class Question:
     def __init__(self, model: Any, posterior: Any, inputs: dict[str, Any]) -> None:
         self.model = Model(model)
         self.q = Posterior(posterior) if posterior else None
-        self.given = {name: torch.tensor(v, dtype=torch.get_default_dtype()) for name, v in inputs.items()}
+        self.inputs = {name: torch.tensor(v, dtype=torch.get_default_dtype()) for name, v in inputs.items()}
 
     def log_prior(self) -> Tensor:
-        return self.model.log_prior(self.given["z"])
+        return self.model.log_prior(self.inputs["z"])
 
     def log_likelihood(self) -> Tensor:
-        return self.model.log_likelihood(self.given["x"], self.given["z"])
+        return self.model.log_likelihood(self.inputs["x"], self.inputs["z"])
 
     def log_joint(self) -> Tensor:
         return self.model.joint(self.log_likelihood(), self.log_prior())
 
     def log_marginal(self) -> Tensor:
-        return self.model.log_joints(self.given["x"]).logsumexp(-1)
+        return self.model.log_joints(self.inputs["x"]).logsumexp(-1)
 
     def posterior(self) -> Tensor:
-        return self.model.log_joints(self.given["x"]).softmax(-1)
+        return self.model.log_joints(self.inputs["x"]).softmax(-1)
 
     def posterior_mean(self) -> Tensor:
         return self.posterior() @ codes(self.model.latents(0))
@@ -171,7 +171,7 @@ class Question:
 
     def terms(self) -> tuple[Tensor, Tensor, Tensor]:
         assert self.q
-        return bound(self.model, self.q, self.given["x"])
+        return bound(self.model, self.q, self.inputs["x"])
 
     def vlb(self) -> Tensor:
         prior, reconstruction, entropy = self.terms()
@@ -186,33 +186,33 @@ class Question:
     def grad_vlb(self) -> dict[str, Tensor]:
         assert self.q
         total = self.vlb().sum()
-        found = {f"model.{name}": value for name, value in self.model.gradient(total).items()}
-        return found | {f"posterior.{name}": value for name, value in self.q.gradient(total).items()}
+        gradient = {f"model.{name}": value for name, value in self.model.gradient(total).items()}
+        return gradient | {f"posterior.{name}": value for name, value in self.q.gradient(total).items()}
 
     def sample(self) -> dict[str, Tensor]:
-        layers = dream(self.model, self.given)
+        layers = dream(self.model, self.inputs)
         return {"x": layers[0]} | {layer(d): bits for d, bits in enumerate(layers[1:])}
 
     def wake_step(self) -> dict[str, Tensor]:
         assert self.q
-        layers = [self.given["x"]]
+        layers = [self.inputs["x"]]
         for d, prefix in enumerate(self.q.prefixes(self.model)):
-            layers.append(fire(self.q.logits(prefix, layers[-1]), self.given[f"wake_uniforms_{layer(d)}"]))
+            layers.append(fire(self.q.logits(prefix, layers[-1]), self.inputs[f"wake_uniforms_{layer(d)}"]))
         logs = self.model.log_likelihood(layers[0], layers[1]) + path_prior(self.model, layers[1:])
-        return self.model.climbed(logs.mean(), self.given["learning_rate"])
+        return self.model.climbed(logs.mean(), self.inputs["learning_rate"])
 
     def sleep_step(self) -> dict[str, Tensor]:
         assert self.q
-        layers = dream(self.model, self.given)
-        return self.q.climbed(self.q.log_q(self.model, layers[0], layers[1:]).mean(), self.given["learning_rate"])
+        layers = dream(self.model, self.inputs)
+        return self.q.climbed(self.q.log_q(self.model, layers[0], layers[1:]).mean(), self.inputs["learning_rate"])
 
 
 def answer(quantity: str) -> Any:
     def compute(model: Any, posterior: Any, inputs: dict[str, Any]) -> Any:
-        found = getattr(Question(model, posterior, inputs), quantity)()
-        if isinstance(found, dict):
-            return {name: value.detach().numpy() for name, value in found.items()}
-        return found.detach().numpy()
+        result = getattr(Question(model, posterior, inputs), quantity)()
+        if isinstance(result, dict):
+            return {name: value.detach().numpy() for name, value in result.items()}
+        return result.detach().numpy()
 
     return compute
 
