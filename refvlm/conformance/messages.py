@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.mlp import ACTIVATIONS
+from ..activations import ACTIVATIONS
 from .comparison import PRECISIONS
 from .quantities import QUANTITIES
 from .tensors import MalformedError, decode

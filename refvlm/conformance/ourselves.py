@@ -81,13 +81,10 @@ class _Replay(np.random.Generator):
 def _sample(model: BernoulliLVM, uniforms: list[Floats], uniforms_x: Floats) -> dict[str, Floats]:
     """Draws of every layer. `sample` keeps x and z: those above are drawn again, from the same uniforms."""
     drawn: dict[str, Floats] = {}
-    layer: Bernoulli | BernoulliLVM = model
-    for depth, below in enumerate([uniforms_x, *uniforms[:-1]]):
-        assert isinstance(layer, BernoulliLVM)
+    for depth, (layer, below) in enumerate(zip(model.layers, [uniforms_x, *uniforms[:-1]], strict=True)):
         x, z = layer.sample(len(below), _Replay([*reversed(uniforms[depth:]), below]))
         drawn |= {"x": x.astype(np.float64)} if depth == 0 else {}
         drawn[latent_name(depth)] = z.astype(np.float64)
-        layer = layer.prior
     return drawn
 
 

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP, Network
 from ..model.recognition import AmortisedPosterior, ChainPosterior, FactorisedPosterior, Posterior
@@ -55,18 +54,14 @@ def problem_of(check: Check) -> Problem:
 
 def from_model(quantity: str, model: BernoulliLVM, q: Posterior | None, inputs: dict[str, Floats]) -> Problem | None:
     """The question about objects of refvlm; None where a network is no MLP, or phi is stored for several rows."""
-    decoders, prefix = [], ""
-    prior: Bernoulli | BernoulliLVM = model
-    while isinstance(prior, BernoulliLVM):
-        decoders.append(_of_mlp(f"{prefix}decoder.", prior.decoder))
-        prior, prefix = prior.prior, f"{prefix}prior."
-    stages = () if q is None else q.stages if isinstance(q, ChainPosterior) else (q,)
+    decoders = [_of_mlp("prior." * depth + "decoder.", layer.decoder) for depth, layer in enumerate(model.layers)]
+    stages = () if q is None else q.stages
     chain = isinstance(q, ChainPosterior)
     encoders = [_of_stage(f"{d}.encoder." if chain else "encoder.", stage, model) for d, stage in enumerate(stages)]
     known = [layers for layers in (*decoders, *encoders) if layers is not None]
     if len(known) < len(decoders) + len(encoders):
         return None
-    return Problem(quantity, known[: len(decoders)], prior.logits, known[len(decoders) :], inputs)
+    return Problem(quantity, known[: len(decoders)], model.top.logits, known[len(decoders) :], inputs)
 
 
 def _of_mlp(prefix: str, network: Network) -> Layers | None:

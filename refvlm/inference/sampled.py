@@ -79,7 +79,7 @@ def _log_ratios(
     rows = as_binary("x", x, model.observed)
     check_generator("rng", rng)
     check_count("samples", samples, 2)
-    logits = np.asarray(_first_logits(q, rows))
+    logits = np.asarray(q.stages[0].forward(rows)[0])
     step = max(1, _PAIRS // samples)
     for start in range(0, len(rows), step):
         part = slice(start, min(start + step, len(rows)))
@@ -87,16 +87,11 @@ def _log_ratios(
         yield _log_ratio(model, q, pairs, np.repeat(logits[part], samples, axis=0), rng).reshape(-1, samples)
 
 
-def _first_logits(q: Posterior, x: Bits) -> Floats:
-    """Logits of the stage next to x."""
-    return (q.stages[0] if isinstance(q, ChainPosterior) else q).forward(x)[0]
-
-
 def _log_ratio(model: BernoulliLVM, q: Posterior, x: Bits, logits: Floats, rng: np.random.Generator) -> Floats:
-    """log p(x, z) - log q(z | x) for one draw of all of q's layers per row of x; logits are the first stage's."""
+    """log p(x, z) - log q(z | x) for one draw of all layers per row of x; logits are those of the lowest stage."""
     z = draw(logits, rng)
     ratio = log_likelihood(model, x, z) - log_of_bits(logits, z)
     if isinstance(q, ChainPosterior):
         assert isinstance(model.prior, BernoulliLVM)
-        return ratio + _log_ratio(model.prior, q.above, z, _first_logits(q.above, z), rng)
+        return ratio + _log_ratio(model.prior, q.above, z, q.above.stages[0].forward(z)[0], rng)
     return ratio + log_prior(model, z)

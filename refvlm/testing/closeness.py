@@ -130,20 +130,16 @@ def _gradient_tolerances(model: BernoulliLVM, q: Posterior | None, weight: float
         log_q = q_sizes(q, model.latents)
         signal = sizes.magnitude + log_q.magnitude + 1
         error += 2 * log_q.error
-        stages = q.stages if isinstance(q, ChainPosterior) else (q,)
-        for depth, stage in enumerate(stages):
+        for depth, stage in enumerate(q.stages):
             prefix = f"posterior.{depth}." if isinstance(q, ChainPosterior) else "posterior."
             if isinstance(stage, PerDatumPosterior):
                 errors[f"{prefix}logits"] = error * signal
             else:
                 errors |= _by_name(f"{prefix}encoder.", stage.encoder, error * signal)
-    layer, prefix = model, "" if q is None else "model."
-    while isinstance(layer, BernoulliLVM):
+    prefix = "" if q is None else "model."
+    for layer in model.layers:
         errors |= _by_name(f"{prefix}decoder.", layer.decoder, error)
         prefix += "prior."
-        if not isinstance(layer.prior, BernoulliLVM):
-            break
-        layer = layer.prior
     errors[f"{prefix}logits"] = error
     return {name: value * weight * roundoff for name, value in errors.items()}
 
