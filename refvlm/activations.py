@@ -51,7 +51,7 @@ class Activation:
         return max(map(abs, self.range))
 
     def magnitude(self, a: Array) -> Array:
-        """A bound on |f| where |a| is at most the one given, elementwise."""
+        """A bound on |f| where the bound on |a| is `a`, elementwise."""
         return np.full_like(a, self.bound) if self.bound < math.inf else a + self.growth
 
 

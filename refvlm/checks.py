@@ -38,7 +38,7 @@ class FileFormatError(ValueError):
 
 
 def describe(value: object) -> str:
-    """A short, single-line description of what was given."""
+    """A short, single-line description of a value."""
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and dtype {value.dtype}"
     text = repr(value)

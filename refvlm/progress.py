@@ -79,11 +79,11 @@ class ProgressBar:
         label = self.label + " " if self.label else ""
         if total <= 0:
             return f"{label}{done} done, {duration(passed)}"
-        share = min(max(done / total, 0.0), 1.0)
+        fraction = min(max(done / total, 0.0), 1.0)
         left = duration(_time_left(done, total, passed)) if done > 0 else "?"
-        rest = f"] {share:4.0%}, {left} left"
+        rest = f"] {fraction:4.0%}, {left} left"
         width = min(_WIDTH, max(_room() - len(label) - 1 - len(rest), _NARROWEST))
-        bar = "#" * int(share * width)
+        bar = "#" * int(fraction * width)
         return f"{label}[{bar:-<{width}}{rest}"
 
     def _draw(self, line: str) -> None:

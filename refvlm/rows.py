@@ -98,11 +98,11 @@ def _open(name: str, file: IO[bytes], mappable: bool, held: ExitStack, chunk: in
         _check_size(name, layout, os.fstat(file.fileno()).st_size - layout.offset)
         return RowReader(name, _map(name, file, layout, chunk), layout.rows, layout.columns)
     lines = _lines(name, _Joined(head.removeprefix(_BOM), file))
-    first = next(lines, None)
-    if first is None:
+    line = next(lines, None)
+    if line is None:
         return RowReader(name, iter(()), None, columns)
-    found = first.count(b",") + 1 if columns is None else columns
-    return RowReader(name, _parse_all(name, chain([first], lines), found, chunk), None, found)
+    width = line.count(b",") + 1 if columns is None else columns
+    return RowReader(name, _parse_all(name, chain([line], lines), width, chunk), None, width)
 
 
 class _Joined(io.RawIOBase):
@@ -162,14 +162,14 @@ def _read_layout(name: str, head: bytes, stream: IO[bytes], columns: int | None)
         raise FileFormatError(f"{name}: got dtype {dtype}, wanted real numbers (bool, integer or float)")
     if len(shape) != 2:
         raise FileFormatError(f"{name}: got an array of shape {shape}, wanted two axes (rows, columns)")
-    rows, found = (int(length) for length in shape)
-    if rows < 0 or found < 1:
+    rows, width = (int(length) for length in shape)
+    if rows < 0 or width < 1:
         raise FileFormatError(f"{name}: got an array of shape {shape}, wanted at least one column and no negative size")
-    if columns is not None and found != columns:
+    if columns is not None and width != columns:
         raise FileFormatError(f"{name}: got an array of shape {shape}, wanted {columns} columns")
     if dtype.kind == "b":
         dtype = np.dtype(np.uint8)  # so that a byte of 2 in it is found
-    return _Layout(rows, found, fortran, dtype, offset)
+    return _Layout(rows, width, fortran, dtype, offset)
 
 
 def _check_size(name: str, layout: _Layout, size: int) -> None:
@@ -199,15 +199,15 @@ def _stream(name: str, stream: IO[bytes], layout: _Layout, chunk: int) -> Iterat
     size = min(chunk, layout.rows) * layout.row_size
     _check_fits(name, layout.size if layout.fortran else size)
     step = max(layout.rows, 1) if layout.fortran else chunk
-    for first in range(0, layout.rows, step):
-        rows = min(step, layout.rows - first)
+    for row in range(0, layout.rows, step):
+        rows = min(step, layout.rows - row)
         data = stream.read(rows * layout.row_size)
         if len(data) < rows * layout.row_size:
-            _check_size(name, layout, first * layout.row_size + len(data))
+            _check_size(name, layout, row * layout.row_size + len(data))
         flat: NDArray[Any] = np.frombuffer(data, layout.dtype)
         whole = flat.reshape((rows, layout.columns), order="F" if layout.fortran else "C")
         for start in range(0, rows, chunk):
-            yield _binary(name, whole[start : start + chunk], first + start)
+            yield _binary(name, whole[start : start + chunk], row + start)
     if more := len(stream.read(1)):
         _check_size(name, layout, layout.size + more)
 
@@ -219,13 +219,13 @@ def _check_fits(name: str, size: int) -> None:
         raise FileFormatError(str(error)) from None
 
 
-def _binary(name: str, rows: NDArray[Any], first: int) -> Bits:
+def _binary(name: str, rows: NDArray[Any], number: int) -> Bits:
     """Rows as uint8, or an error about the first cell that is neither 0 nor 1."""
     bad = (rows != 0) & (rows != 1)
     if bad.any():
         row, column = (int(index) for index in np.argwhere(bad)[0])
         raise FileFormatError(
-            f"{name}: got {rows[row, column]} in row {first + row} (from 0), column {column}, wanted exactly 0 or 1"
+            f"{name}: got {rows[row, column]} in row {number + row} (from 0), column {column}, wanted exactly 0 or 1"
         )
     return np.array(rows, dtype=np.uint8, order="C")
 

@@ -64,13 +64,13 @@ class Bench:
 
         The rates are measured before every work: their best is that of the whole run.
         """
-        roofline, found = Roofline(self._workers), []
+        roofline, results = Roofline(self._workers), []
         for work in self._works:
             roofline.measure(_ROOFLINE_REPEATS)
             self._step(_ROOFLINE_SECONDS)
-            found.append(self._measure(work))
+            results.append(self._measure(work))
         rates = roofline.rates
-        return rates, [result._replace(limit_ns=limit(result.work, rates[-1])) for result in found]
+        return rates, [result._replace(limit_ns=limit(result.work, rates[-1])) for result in results]
 
     def _measure(self, work: Work) -> Result:
         run = ours(problem(work), work.gradient, self._workers)
@@ -87,19 +87,19 @@ class Bench:
             for name, (programs, _) in chosen.items():
                 bests[name] = min(bests[name], *((_timed(program)[0], what) for what, program in programs))
             self._step((own + 0.5 * others) / self._repeats)
-        found = {}
+        by_peer = {}
         for name, (seconds, program) in bests.items():
             latents = work.peer_latents or work.latents
-            found[name] = PeerResult(latents, seconds * 1e9 / 2**latents, program, chosen[name].difference)
-        return Result(work, best, best * 1e9 / 2**work.latents, peak, found)
+            by_peer[name] = PeerResult(latents, seconds * 1e9 / 2**latents, program, chosen[name].difference)
+        return Result(work, best, best * 1e9 / 2**work.latents, peak, by_peer)
 
     def _choose(self, name: str, peer: Peer, work: Work) -> _Chosen:
         """Check all programs of a peer, and time each once."""
         key = name, work._replace(name="", latents=0, quick_latents=None, memory=False)  # all that a peer sees
         if key not in self._chosen:
-            given = problem(work, work.peer_latents)
-            expected, differences, tried = ours(given, work.gradient, self._workers)(), [], []
-            for what, program in peer.programs(given, work.gradient, self._chunks):
+            inputs = problem(work, work.peer_latents)
+            expected, differences, tried = ours(inputs, work.gradient, self._workers)(), [], []
+            for what, program in peer.programs(inputs, work.gradient, self._chunks):
                 differences.append(program().difference(expected))
                 tried.append((_timed(program)[0], (what, program)))
             fastest = sorted(tried, key=lambda pair: pair[0])[:FINALISTS]
@@ -120,9 +120,9 @@ class Bench:
     def _predicted(self, work: Work) -> tuple[float, float]:
         """Seconds of ours and of the peers."""
         if work not in self._predictions:
-            given = problem(work)
+            inputs = problem(work)
             one = predict_seconds(
-                model_of(given), None, given.x, work.rows, gradient=work.gradient, workers=self._workers
+                model_of(inputs), None, inputs.x, work.rows, gradient=work.gradient, workers=self._workers
             )
             programs = runs = 0
             if work.peer_latents is not None:

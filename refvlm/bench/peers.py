@@ -28,7 +28,7 @@ _PER_COLUMN = 5e-9
 _BACKWARD = 3.0
 """A peer's time with the gradient over that without."""
 _COMPILATION = 0.5
-"""Seconds more for a peer's first run of a program, allocation included."""
+"""Seconds more for a peer's code run of a program, allocation included."""
 
 Program = tuple[str, Callable[[], Answer]]
 """What tells it from the peer's others, and the program."""
@@ -37,7 +37,7 @@ Program = tuple[str, Callable[[], Answer]]
 class Peer(Protocol):
     """A framework."""
 
-    def programs(self, given: Problem, gradient: bool, chunks: Iterable[int]) -> Iterator[Program]:
+    def programs(self, inputs: Problem, gradient: bool, chunks: Iterable[int]) -> Iterator[Program]:
         """Programs for log p(x), with `gradient` also for that of its sum; chunks: their sizes in bits."""
 
 
@@ -61,19 +61,19 @@ class Torch:
         self._torch: Any = import_module("torch")
         self._threads = sorted({1, workers})
 
-    def programs(self, given: Problem, gradient: bool, chunks: Iterable[int]) -> Iterator[Program]:
+    def programs(self, inputs: Problem, gradient: bool, chunks: Iterable[int]) -> Iterator[Program]:
         """Every chunk size on every number of threads."""
-        for bits in chunk_sizes(chunks, len(given.prior_logits)):
+        for bits in chunk_sizes(chunks, len(inputs.prior_logits)):
             for threads in self._threads:
-                yield f"chunks of 2**{bits}, threads {threads}", self._program(given, gradient, bits, threads)
+                yield f"chunks of 2**{bits}, threads {threads}", self._program(inputs, gradient, bits, threads)
 
-    def _program(self, given: Problem, gradient: bool, bits: int, threads: int) -> Callable[[], Answer]:
-        torch, latents = self._torch, len(given.prior_logits)
+    def _program(self, inputs: Problem, gradient: bool, bits: int, threads: int) -> Callable[[], Answer]:
+        torch, latents = self._torch, len(inputs.prior_logits)
         softplus = torch.nn.functional.softplus
-        x, places = torch.tensor(given.x, dtype=torch.float64), torch.arange(latents)
+        x, places = torch.tensor(inputs.x, dtype=torch.float64), torch.arange(latents)
 
-        def block(first: int, logits: Any, layers: Any) -> Any:
-            z = ((torch.arange(first, first + (1 << bits))[:, None] >> places) & 1).to(torch.float64)
+        def block(code: int, logits: Any, layers: Any) -> Any:
+            z = ((torch.arange(code, code + (1 << bits))[:, None] >> places) & 1).to(torch.float64)
             a = z
             for d, (weights, biases) in enumerate(layers):
                 a = torch.addmm(biases, torch.tanh(a) if d > 0 else a, weights)
@@ -82,10 +82,10 @@ class Torch:
 
         def run() -> Answer:
             torch.set_num_threads(threads)
-            leaves = [torch.tensor(p, requires_grad=gradient) for p in _parameters(given)]
+            leaves = [torch.tensor(p, requires_grad=gradient) for p in _parameters(inputs)]
             layers = list(zip(leaves[1::2], leaves[2::2], strict=True))
             with torch.set_grad_enabled(gradient):
-                parts = [block(first, leaves[0], layers) for first in range(0, 1 << latents, 1 << bits)]
+                parts = [block(code, leaves[0], layers) for code in range(0, 1 << latents, 1 << bits)]
                 log_px = torch.logsumexp(torch.stack(parts), 0)
                 if gradient:
                     log_px.sum().backward()
@@ -103,31 +103,31 @@ class JAX:
         self._jax.config.update("jax_platforms", "cpu")
         self._jax.config.update("jax_enable_x64", True)
 
-    def programs(self, given: Problem, gradient: bool, chunks: Iterable[int]) -> Iterator[Program]:
+    def programs(self, inputs: Problem, gradient: bool, chunks: Iterable[int]) -> Iterator[Program]:
         """Every chunk size in both forms; with the gradient by lax.map alone."""
-        for bits in chunk_sizes(chunks, len(given.prior_logits)):
-            yield f"chunks of 2**{bits}, lax.map", self._mapped(given, gradient, bits)
+        for bits in chunk_sizes(chunks, len(inputs.prior_logits)):
+            yield f"chunks of 2**{bits}, lax.map", self._mapped(inputs, gradient, bits)
             if not gradient:
-                yield f"chunks of 2**{bits}, one by one", self._looped(given, bits)
+                yield f"chunks of 2**{bits}, one by one", self._looped(inputs, bits)
 
-    def _block(self, parameters: Any, x: Any, first: Any, bits: int) -> Any:
+    def _block(self, parameters: Any, x: Any, code: Any, bits: int) -> Any:
         """The logsumexp over a chunk, (N,)."""
         jax, numpy = self._jax, self._jax.numpy
         logits, weights, biases = parameters[0], parameters[1::2], parameters[2::2]
-        z = (((first + numpy.arange(1 << bits))[:, None] >> numpy.arange(len(logits))) & 1).astype(numpy.float64)
+        z = (((code + numpy.arange(1 << bits))[:, None] >> numpy.arange(len(logits))) & 1).astype(numpy.float64)
         a = z
         for d in range(len(weights)):
             a = (numpy.tanh(a) if d > 0 else a) @ weights[d] + biases[d]
         joint = z @ logits - jax.nn.softplus(logits).sum() - jax.nn.softplus(a).sum(1)
         return jax.nn.logsumexp(joint[:, None] + a @ x.T, axis=0)
 
-    def _mapped(self, given: Problem, gradient: bool, bits: int) -> Callable[[], Answer]:
+    def _mapped(self, inputs: Problem, gradient: bool, bits: int) -> Callable[[], Answer]:
         jax, numpy = self._jax, self._jax.numpy
-        parameters, x = [numpy.asarray(p) for p in _parameters(given)], numpy.asarray(given.x, dtype=numpy.float64)
-        firsts = numpy.arange(0, 1 << len(given.prior_logits), 1 << bits)
+        parameters, x = [numpy.asarray(p) for p in _parameters(inputs)], numpy.asarray(inputs.x, dtype=numpy.float64)
+        codes = numpy.arange(0, 1 << len(inputs.prior_logits), 1 << bits)
 
         def total(parameters: Any, x: Any) -> Any:
-            parts = jax.lax.map(lambda first: self._block(parameters, x, first, bits), firsts)
+            parts = jax.lax.map(lambda code: self._block(parameters, x, code, bits), codes)
             log_px = jax.nn.logsumexp(parts, axis=0)
             return log_px.sum(), log_px
 
@@ -142,15 +142,15 @@ class JAX:
         value = jax.jit(lambda parameters, x: total(parameters, x)[1])
         return lambda: Answer(_array(jax.block_until_ready(value(parameters, x))), [])
 
-    def _looped(self, given: Problem, bits: int) -> Callable[[], Answer]:
+    def _looped(self, inputs: Problem, bits: int) -> Callable[[], Answer]:
         jax, numpy = self._jax, self._jax.numpy
-        parameters, x = [numpy.asarray(p) for p in _parameters(given)], numpy.asarray(given.x, dtype=numpy.float64)
-        firsts = [numpy.asarray(first) for first in range(0, 1 << len(given.prior_logits), 1 << bits)]
-        block = jax.jit(lambda parameters, x, first: self._block(parameters, x, first, bits))
+        parameters, x = [numpy.asarray(p) for p in _parameters(inputs)], numpy.asarray(inputs.x, dtype=numpy.float64)
+        codes = [numpy.asarray(code) for code in range(0, 1 << len(inputs.prior_logits), 1 << bits)]
+        block = jax.jit(lambda parameters, x, code: self._block(parameters, x, code, bits))
         merge = jax.jit(lambda parts: jax.nn.logsumexp(numpy.stack(parts), axis=0))
 
         def run() -> Answer:
-            parts = [block(parameters, x, first) for first in firsts]
+            parts = [block(parameters, x, code) for code in codes]
             return Answer(_array(jax.block_until_ready(merge(parts))), [])
 
         return run
@@ -160,9 +160,9 @@ MAKERS: dict[str, Callable[[int], Peer]] = {"torch": Torch, "jax": JAX}
 """A peer on so many workers, by the name of its package. ImportError or OSError where it cannot be had."""
 
 
-def _parameters(given: Problem) -> list[Any]:
+def _parameters(inputs: Problem) -> list[Any]:
     """The prior's logits, then weights and biases, layer by layer."""
-    return [given.prior_logits, *(part for layer in given.layers for part in layer)]
+    return [inputs.prior_logits, *(part for layer in inputs.layers for part in layer)]
 
 
 def _array(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What is found out about a work."""
+"""The results of measuring a work."""
 
 from __future__ import annotations
 

@@ -82,6 +82,6 @@ def _loop(operation: str, name: str, operations: int, *arguments: Any) -> _Loop:
 def _aligned(values: Floats) -> Floats:
     """A copy that starts at a multiple of 64 bytes, so that no vector straddles two lines of the cache."""
     room = np.empty(len(values) + 8)
-    first = -(room.ctypes.data // 8) % 8
-    room[first : first + len(values)] = values
-    return room[first : first + len(values)]
+    start = -(room.ctypes.data // 8) % 8
+    room[start : start + len(values)] = values
+    return room[start : start + len(values)]

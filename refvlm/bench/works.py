@@ -72,7 +72,7 @@ class Problem(NamedTuple):
 
 
 def problem(work: Work, latents: int | None = None, seed: int = 0) -> Problem:
-    """The work's problem, with K = `latents` where that is given: the same numbers for the same arguments.
+    """The work's problem, with K = `latents` where that is inputs: the same numbers for the same arguments.
 
     From one generator the prior's probabilities, uniform on [0.2, 0.8), then layer by layer weights and biases, all
     N(0, 1); from another, seeded with seed + 1, x: fair coins.
@@ -98,22 +98,22 @@ class Answer(NamedTuple):
         return float(np.max([np.max(np.abs(a - b) / scale) for a, b, scale in pairs]))  # NaN stays NaN
 
 
-def model_of(given: Problem) -> BernoulliLVM:
+def model_of(inputs: Problem) -> BernoulliLVM:
     """The model of a problem."""
-    weights, biases = [w for w, _ in given.layers], [b for _, b in given.layers]
-    return BernoulliLVM(Bernoulli(given.prior_logits), MLP(weights, biases))
+    weights, biases = [w for w, _ in inputs.layers], [b for _, b in inputs.layers]
+    return BernoulliLVM(Bernoulli(inputs.prior_logits), MLP(weights, biases))
 
 
-def ours(given: Problem, gradient: bool, workers: int) -> Callable[[], Answer]:
+def ours(inputs: Problem, gradient: bool, workers: int) -> Callable[[], Answer]:
     """The enumeration by the public functions."""
-    model = model_of(given)
+    model = model_of(inputs)
 
     def value() -> Answer:
-        return Answer(log_marginal(model, given.x, workers=workers), [])
+        return Answer(log_marginal(model, inputs.x, workers=workers), [])
 
     def value_and_gradient() -> Answer:
-        log_px, named = log_marginal_and_grad(model, given.x, workers=workers)
-        layers = range(len(given.layers))
+        log_px, named = log_marginal_and_grad(model, inputs.x, workers=workers)
+        layers = range(len(inputs.layers))
         parts = [named[f"decoder.{kind}.{d}"] for d in layers for kind in ("weights", "biases")]
         return Answer(log_px, [named["prior.logits"], *parts])
 

@@ -32,10 +32,10 @@ Results go to standard output, messages and progress to standard error.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in `argv` (default: sys.argv) and return the exit code."""
-    given = list(sys.argv[1:] if argv is None else argv)
-    arguments, unknown = _parser().parse_known_args(given)
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments, unknown = _parser().parse_known_args(words)
     if unknown:
-        unmarked = "command" in arguments and "--" not in given
+        unmarked = "command" in arguments and "--" not in words
         hint = "; put -- before COMMAND, so that its options are its own" if unmarked else ""
         arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     try:

@@ -51,10 +51,10 @@ def row_range(text: str) -> Rows:
     """'all', the first 'N', or 'A:B' for rows A to B - 1, for argparse."""
     if text == "all":
         return None
-    first, colon, stop = text.partition(":")
+    start, colon, stop = text.partition(":")
     if not colon:
-        return range(count(first))
-    return range(count(first), count(stop))
+        return range(count(start))
+    return range(count(start), count(stop))
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:

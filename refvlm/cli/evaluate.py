@@ -136,22 +136,22 @@ def evaluate(
     reporter.begin(name, model, posterior is not None)
     summary, printed = Summary(), 0
     with ProgressBar() as bar:
-        for first, x in _selected(reader, shown if tables else None):
-            _check_rows(posterior, None, tables, at_least=first + len(x))
+        for number, x in _selected(reader, shown if tables else None):
+            _check_rows(posterior, None, tables, at_least=number + len(x))
             if not summary.rows:
                 say_prediction(model, posterior, x, len(x) if tables else reader.rows, workers)
-            bar.label = f"row {first}" if len(x) == 1 else f"rows {first} to {first + len(x) - 1}"
-            q = None if posterior is None else _of_rows(posterior, first, len(x))
+            bar.label = f"row {number}" if len(x) == 1 else f"rows {number} to {number + len(x) - 1}"
+            q = None if posterior is None else _of_rows(posterior, number, len(x))
             if q is None:
-                found = rows_of(first, log_marginal(model, x, with_error=True, workers=workers, progress=bar))
+                rows = rows_of(number, log_marginal(model, x, with_error=True, workers=workers, progress=bar))
             else:
-                found = rows_of(first, decompose(model, q, x, workers=workers, progress=bar))
-            for row in found:
+                rows = rows_of(number, decompose(model, q, x, workers=workers, progress=bar))
+            for row in rows:
                 summary.add(row)
                 if shown is None or row.row in shown:
                     bar.wipe()
                     if tables:
-                        n = row.row - first
+                        n = row.row - number
                         part = None if q is None else _of_rows(q, n, 1)
                         reporter.worked(row.row, work_out(model, part, x[n : n + 1], workers))
                     reporter.row(row)
@@ -163,29 +163,29 @@ def evaluate(
 
 def _selected(reader: RowReader, wanted: Rows) -> Iterator[tuple[int, Bits]]:
     """(number of the first row, rows) of all chunks, or of the wanted part of them."""
-    for first, x in chunks_of(reader):
+    for number, x in chunks_of(reader):
         if wanted is None:
-            yield first, x
+            yield number, x
             continue
-        if first >= wanted.stop:
+        if number >= wanted.stop:
             return
-        start, stop = max(wanted.start - first, 0), min(wanted.stop - first, len(x))
+        start, stop = max(wanted.start - number, 0), min(wanted.stop - number, len(x))
         if start < stop:
-            yield first + start, x[start:stop]
+            yield number + start, x[start:stop]
 
 
-def _of_rows(posterior: Posterior, first: int, count: int) -> Posterior:
-    """The posterior of rows first to first + count - 1."""
+def _of_rows(posterior: Posterior, start: int, count: int) -> Posterior:
+    """The posterior of `count` rows from row `start`."""
     if isinstance(posterior, PerDatumPosterior):
-        return posterior.take(slice(first, first + count))
+        return posterior.take(slice(start, start + count))
     if isinstance(posterior, ChainPosterior) and isinstance(posterior.stages[0], PerDatumPosterior):
-        return ChainPosterior([posterior.stages[0].take(slice(first, first + count)), *posterior.stages[1:]])
+        return ChainPosterior([posterior.stages[0].take(slice(start, start + count)), *posterior.stages[1:]])
     return posterior
 
 
 def _check_rows(posterior: Posterior | None, rows: int | None, part: bool, *, at_least: int = 0) -> None:
     """A per-datum posterior belongs to the rows it was made for: refuse data with more of them, or with fewer."""
-    stage = posterior.stages[0] if isinstance(posterior, ChainPosterior) else posterior
+    stage = None if posterior is None else posterior.stages[0]
     if not isinstance(stage, PerDatumPosterior):
         return
     stored = len(stage.logits)

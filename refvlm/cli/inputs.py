@@ -48,7 +48,7 @@ def open_data(source: str, columns: int | None, chunk: int) -> RowReader:
         x = PACKAGED[source]()
         if columns is not None and x.shape[1] != columns:
             raise FileFormatError(f"{source}: has {x.shape[1]} columns, wanted {columns}, the model's observed bits")
-        pieces = (x[first : first + chunk] for first in range(0, len(x), chunk))
+        pieces = (x[row : row + chunk] for row in range(0, len(x), chunk))
         return RowReader(source, pieces, len(x), x.shape[1])
     with reading(source):
         return open_rows(source, chunk=chunk, columns=columns)
@@ -70,7 +70,7 @@ def chunks_of(reader: RowReader) -> Iterator[tuple[int, Bits]]:
     A row's bits depend on whether it comes among many (`MANY_ROWS`), so short chunks are joined: the output is the
     same for any size of chunk. Errors of reading are told from those of whatever is done with the rows.
     """
-    first, chunks = 0, iter(reader)
+    row, chunks = 0, iter(reader)
     ready: list[Bits] = []
     behind: list[Bits] = []
     while True:
@@ -81,8 +81,8 @@ def chunks_of(reader: RowReader) -> Iterator[tuple[int, Bits]]:
         behind.append(x)
         if sum(map(len, behind)) >= MANY_ROWS:
             if ready:
-                yield first, np.concatenate(ready)
-                first += sum(map(len, ready))
+                yield row, np.concatenate(ready)
+                row += sum(map(len, ready))
             ready, behind = behind, []
     if ready or behind:
-        yield first, np.concatenate(ready + behind)
+        yield row, np.concatenate(ready + behind)

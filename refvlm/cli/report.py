@@ -41,16 +41,17 @@ class Row(NamedTuple):
         return abs(self.residual) <= TOLERANCE * (1 + abs(self.log_px) + abs(self.vlb))
 
 
-def rows_of(first: int, found: Decomposition | tuple[np.ndarray, np.ndarray]) -> list[Row]:
-    """The rows of a decomposition, or of values and their error bounds; `first` is the number of the first."""
-    if isinstance(found, Decomposition):
+def rows_of(number: int, values: Decomposition | tuple[np.ndarray, np.ndarray]) -> list[Row]:
+    """The rows of a decomposition, or of values and their error bounds, numbered from `number`."""
+    if isinstance(values, Decomposition):
         columns = [
-            found.log_px, found.log_px_error, found.vlb, found.kl, found.residual, found.vlb_error, found.kl_error
+            values.log_px, values.log_px_error, values.vlb, values.kl, values.residual, values.vlb_error,
+            values.kl_error,
         ]  # fmt: skip
     else:
-        columns = list(found)
+        columns = list(values)
     lists = [column.tolist() for column in columns]
-    return [Row(first + n, *values) for n, values in enumerate(zip(*lists, strict=True))]
+    return [Row(number + n, *row) for n, row in enumerate(zip(*lists, strict=True))]
 
 
 class Summary:
@@ -232,5 +233,5 @@ def _verdict(summary: Summary) -> str:
     identity, within = "log p(x) = VLB + KL", f"within {TOLERANCE:g} (1 + |log p(x)| + |VLB|)"
     if not summary.broken:
         return f"{identity} holds for every row, {within}"
-    count, first = len(summary.broken), summary.broken[0]
-    return f"{identity} DOES NOT HOLD for {count} of {summary.rows} rows, first for row {first}, {within}"
+    broken = summary.broken
+    return f"{identity} DOES NOT HOLD for {len(broken)} of {summary.rows} rows, first for row {broken[0]}, {within}"

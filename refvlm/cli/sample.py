@@ -94,8 +94,8 @@ class _Encoded:
 
 def _write_csv(file: SupportsWrite[str], rows: NDArray[np.uint8]) -> None:
     """One row a line, a piece at a time."""
-    for first in range(0, len(rows), _PIECE):
-        piece = rows[first : first + _PIECE]
+    for start in range(0, len(rows), _PIECE):
+        piece = rows[start : start + _PIECE]
         text = np.full((len(piece), 2 * piece.shape[1]), ord(","), dtype=np.uint8)
         text[:, ::2] = piece + ord("0")
         text[:, -1] = ord("\n")
