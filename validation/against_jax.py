@@ -24,7 +24,7 @@ import sys
 from typing import Any
 
 import numpy as np
-from common import ACTIVATIONS, NO_FRAMEWORK, Report
+from common import NO_FRAMEWORK, Report
 
 try:
     import jax
@@ -41,7 +41,10 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_platforms", "cpu")
 
 RELATIVE = 1e-13
-ACTIVATION = {"tanh": jnp.tanh, "relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}
+ACTIVATION = {
+    "tanh": jnp.tanh, "relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid, "leaky_relu": jax.nn.leaky_relu,
+    "elu": jax.nn.elu, "softplus": jax.nn.softplus, "silu": jax.nn.silu,
+}  # fmt: skip
 
 Arrays = dict[str, jax.Array]
 
@@ -193,7 +196,7 @@ def check_modules(report: Report) -> None:
             return h
 
     inputs = codes(6)
-    for activation in ACTIVATIONS:
+    for activation in ACTIVATION:
         for widths, dtype, biased in itertools.product(
             [(11,), (9, 11), (4, 9, 11)], [jnp.float32, jnp.float64], [True, False]
         ):

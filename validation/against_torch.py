@@ -23,7 +23,7 @@ import sys
 from typing import Any
 
 import numpy as np
-from common import ACTIVATIONS, NO_FRAMEWORK, Report
+from common import NO_FRAMEWORK, Report
 
 try:
     import torch
@@ -37,8 +37,19 @@ from cases import Case, cases
 import refvlm
 
 RELATIVE = 1e-13
-ACTIVATION = {"tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid}
-MODULE = {"tanh": nn.Tanh, "relu": nn.ReLU, "sigmoid": nn.Sigmoid}
+ACTIVATION = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "sigmoid": torch.sigmoid,
+    "leaky_relu": nn.functional.leaky_relu,
+    "elu": nn.functional.elu,
+    "softplus": nn.functional.softplus,  # the identity above 20, which no argument here reaches
+    "silu": nn.functional.silu,
+}
+MODULE = {
+    "tanh": nn.Tanh, "relu": nn.ReLU, "sigmoid": nn.Sigmoid, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU,
+    "softplus": nn.Softplus, "silu": nn.SiLU,
+}  # fmt: skip
 
 Tensors = dict[str, torch.Tensor]
 
@@ -149,7 +160,7 @@ def check_modules(report: Report) -> None:
     """from_torch on the state dict of real modules, float32 and float64, with and without biases."""
     torch.manual_seed(5)
     inputs = codes(6)
-    for activation in ACTIVATIONS:
+    for activation in ACTIVATION:
         for sizes in ([6, 11], [6, 9, 11], [6, 4, 9, 11]):
             for dtype in (torch.float32, torch.float64):
                 for bias in (True, False):

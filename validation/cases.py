@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from common import ACTIVATIONS, binary, random_arrays
+from common import ACTIVATIONS, MORE_ACTIVATIONS, binary, random_arrays
 
 import refvlm
 
@@ -29,8 +29,9 @@ def network(sizes: list[int], rng: np.random.Generator, activation: str) -> refv
 def cases() -> Iterator[Case]:
     """Shallow ones with 0, 1, 2 hidden layers, then two and three layers of latents."""
     rng = np.random.default_rng(2026)
-    for number, activation in enumerate(ACTIVATIONS):
-        other = ACTIVATIONS[(number + 1) % 3]
+    pairs = list(zip(ACTIVATIONS, (*ACTIVATIONS[1:], ACTIVATIONS[0]), strict=True))
+    pairs += zip(MORE_ACTIVATIONS, (*MORE_ACTIVATIONS[1:], MORE_ACTIVATIONS[0]), strict=True)
+    for activation, other in pairs:
         for hidden in ([], [9], [9, 6]):
             decoder = network([5, *hidden, 12], rng, activation)
             model = refvlm.BernoulliLVM(refvlm.Bernoulli(rng.normal(size=5)), decoder)

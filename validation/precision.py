@@ -2,6 +2,7 @@
 
     python validation/precision.py                 ten thousand problems
     python validation/precision.py --quick         three hundred small ones
+    python validation/precision.py --more          the same with leaky_relu, elu, softplus and silu instead
     python validation/precision.py --only cancelling:17   one of them again, with its numbers
 
 Exact values come from ball arithmetic (python-flint's arb, two hundred bits and more until the ball is below 1e-30 of
@@ -21,7 +22,7 @@ from collections import defaultdict
 from typing import Any, NamedTuple
 
 import numpy as np
-from common import ACTIVATIONS, AGREES, DISAGREES, NO_FRAMEWORK, binary
+from common import ACTIVATIONS, AGREES, DISAGREES, MORE_ACTIVATIONS, NO_FRAMEWORK, binary
 
 import refvlm
 
@@ -112,11 +113,11 @@ def linear_ranges(sizes: list[int], rng: np.random.Generator) -> tuple[list[Arra
 FAMILIES = ["ordinary", "wide", "scales", "signs", "cancelling", "sparse", "degenerate", "cutoffs", "ranges", "deep"]
 
 
-def problem(family: str, index: int, seed: int, quick: bool) -> Problem:
+def problem(family: str, index: int, seed: int, quick: bool, activations: tuple[str, ...] = ACTIVATIONS) -> Problem:
     """The index-th problem of a family."""
     rng = np.random.default_rng([seed, FAMILIES.index(family), index])
     latents, hidden, observed, rows = sizes_of(rng, quick)
-    activation = str(rng.choice(ACTIVATIONS))
+    activation = str(rng.choice(activations))
     if family == "ranges":
         latents, hidden = (latents if quick else int(rng.choice([latents, 10, 11, 12]))), []
     if family == "deep":
@@ -168,6 +169,10 @@ def network(mlp: refvlm.MLP, rows: list[list[int]]) -> list[list[Any]]:
         "tanh": lambda a: a.tanh(),
         "relu": lambda a: a if a.mid() > 0 else flint.arb(0),
         "sigmoid": lambda a: sigmoids(a)[0],
+        "leaky_relu": lambda a: a if a.mid() > 0 else flint.arb(0.01) * a,
+        "elu": lambda a: a if a.mid() > 0 else a.expm1(),
+        "softplus": lambda a: a + (-a).exp().log1p() if a.mid() > 0 else a.exp().log1p(),
+        "silu": lambda a: a * sigmoids(a)[0],
     }[mlp.activation]
     h = flint.arb_mat([[flint.arb(v) for v in row] for row in rows])
     for layer, (w, b) in enumerate(zip(mlp.weights, mlp.biases, strict=True)):
@@ -304,6 +309,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="error bounds against rigorous arithmetic")
     parser.add_argument("--quick", action="store_true", help="300 problems with K <= 6")
     parser.add_argument("--problems", type=int, help="how many (default: 10000; with --quick 300)")
+    parser.add_argument("--more", action="store_true", help=f"with {', '.join(MORE_ACTIVATIONS)}")
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--only", metavar="FAMILY:INDEX", help="one problem, with its numbers")
     arguments = parser.parse_args()
@@ -321,7 +327,8 @@ def main() -> int:
     counts: dict[str, int] = defaultdict(int)
     start = shown = time.monotonic()
     for done, (family, index) in enumerate(chosen):
-        p = problem(family, index, arguments.seed, arguments.quick)
+        activations = MORE_ACTIVATIONS if arguments.more else ACTIVATIONS
+        p = problem(family, index, arguments.seed, arguments.quick, activations)
         keys = [f"{p.model.latents:2d}", family]
         compare(p, f"{family}:{index}", [by_k, by_family], keys, bool(arguments.only))
         for key in keys:
