@@ -30,12 +30,12 @@ _INI = "refvlm_known_failures"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The list of known failures."""
+    """Declares the list of known failures."""
     parser.addini(_INI, "refvlm's checks that are known to fail, CASE/QUANTITY, one a line", type="linelist")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The mark."""
+    """Declares the mark."""
     config.addinivalue_line(
         "markers",
         "refvlm(quantities=None, cases=None, errors=False, precision='float64'): which published cases refvlm_case "
@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test for each check."""
+    """Makes one test for each check."""
     if _FIXTURE not in metafunc.fixturenames:
         return
     from .testing.cases import published_cases
@@ -68,7 +68,7 @@ def _parameter(case: PublishedCase, known: list[str]) -> Any:
 
 
 def _check_known(known: list[str]) -> None:
-    """A known failure that is no check is a slip of the pen."""
+    """Refuses a known failure that names no check."""
     if not known:
         return
     from .conformance.vectors import checks

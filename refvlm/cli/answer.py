@@ -27,7 +27,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Be asked."""
+    """Answers the requests on standard input."""
     from ..conformance.server import answer_lines  # SciPy comes with it, which --help can do without
 
     def write(message: dict[str, Any]) -> None:

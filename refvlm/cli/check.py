@@ -35,7 +35,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Judge the file."""
+    """Judges the file."""
     check_reports(arguments)
     try:
         if arguments.answers == "-":

@@ -33,7 +33,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Ask everything."""
+    """Asks every question."""
     check_reports(arguments)
     with ended_by_signals(), ProgressBar("asking") as bar:
         try:

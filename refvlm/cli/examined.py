@@ -1,4 +1,4 @@
-"""What the commands about other implementations share: their arguments, their reports, their ends."""
+"""Arguments, reports and exit codes of the commands about other implementations."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _EXIT = {"conforms": OK, "differs": DIFFERS, "inconclusive": INCONCLUSIVE, "brok
 
 
 def add_command(parser: argparse.ArgumentParser) -> None:
-    """COMMAND and --time-limit."""
+    """Declares COMMAND and --time-limit."""
     parser.add_argument("command", nargs="+", metavar="COMMAND", help="the program and its arguments, after --")
     parser.add_argument(
         "--time-limit", type=number, default=30.0, metavar="S", help="seconds for each answer (default: %(default)g)"
@@ -43,7 +43,7 @@ def add_command(parser: argparse.ArgumentParser) -> None:
 
 
 def time_limit(arguments: argparse.Namespace) -> float:
-    """--time-limit, checked."""
+    """Returns --time-limit, checked."""
     limit = float(arguments.time_limit)
     if limit <= 0:
         raise Failure(f"--time-limit: got {limit:g}, wanted more than 0 seconds", USAGE)
@@ -51,7 +51,7 @@ def time_limit(arguments: argparse.Namespace) -> float:
 
 
 def add_reports(parser: argparse.ArgumentParser) -> None:
-    """--only, --json, --junit and --html."""
+    """Declares --only, --json, --junit and --html."""
     parser.add_argument(
         "--only",
         action="append",
@@ -64,7 +64,7 @@ def add_reports(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen(arguments: argparse.Namespace) -> list[str]:
-    """--only, each pattern of which has to match something."""
+    """Returns the patterns of --only, each of which has to match something."""
     for pattern in arguments.only or ():
         if not any(fnmatch.fnmatchcase(check.id, pattern) for check in checks()):
             raise Failure(f"--only: {pattern!r} matches no check; wanted CASE/QUANTITY, for instance '*/vlb'", USAGE)
@@ -72,7 +72,7 @@ def chosen(arguments: argparse.Namespace) -> list[str]:
 
 
 def check_reports(arguments: argparse.Namespace) -> None:
-    """Refuse now what could not be written later."""
+    """Refuses now what could not be written later."""
     for path in (arguments.junit, arguments.html):
         if path is not None:
             with writing(path):
@@ -80,7 +80,7 @@ def check_reports(arguments: argparse.Namespace) -> None:
 
 
 def finish(arguments: argparse.Namespace, report: Report) -> int:
-    """Write and print the report; the exit code."""
+    """Writes and prints the report, and returns the exit code."""
     for path, text in ((arguments.junit, as_junit), (arguments.html, as_html)):
         if path is not None:
             made = text(report)
@@ -92,7 +92,7 @@ def finish(arguments: argparse.Namespace, report: Report) -> int:
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end us as an interrupt does, so that the child ends with us."""
+    """Makes SIGTERM and SIGHUP end refvlm as an interrupt does, so that the child ends with it."""
 
     def stop(number: int, frame: object) -> None:
         raise KeyboardInterrupt

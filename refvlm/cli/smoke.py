@@ -30,7 +30,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Three questions."""
+    """Asks three questions and prints the conversation."""
     with ended_by_signals():
         said = smoke(arguments.command, time_limit(arguments))
     for line in said.lines:

@@ -29,7 +29,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the cases."""
+    """Writes the cases."""
     if arguments.folder is None and arguments.archive is None:
         raise Failure("vectors: wanted DIR, --archive FILE, or both; see refvlm vectors --help", 2)
     if arguments.folder is not None:

@@ -1,4 +1,4 @@
-"""An answer against what was expected, entry by entry, in units of what each entry's condition allows.
+"""Compares an answer with what was expected, entry by entry, in units of what each entry's condition allows.
 
     |got - expected| <= scale u + 1024 tiny,    u the unit roundoff, tiny the smallest normal number
 
@@ -34,7 +34,7 @@ PRECISIONS = {"float64": Precision(2.0**-53, 2.0**-1022, 53), "float32": Precisi
 
 @dataclass(frozen=True)
 class Mismatch:
-    """Where an answer is furthest out, relative to what is allowed there.
+    """The entry of an answer that is furthest off, relative to what is allowed there.
 
     part: the name of the array, "" where there is one. index: None where the shapes differ, which `what` then says.
     ulps: the difference in units in the last place of the expected value, at the precision claimed.
@@ -57,14 +57,14 @@ class Mismatch:
 
 
 def allowed(scale: Floats, precision: str) -> Floats:
-    """What may be off."""
+    """Returns how far off each entry may be."""
     claimed = PRECISIONS[precision]
     bound: Floats = scale * claimed.unit + 1024 * claimed.tiny
     return bound
 
 
 def compare(expected: dict[str, Expected], got: Floats | dict[str, Floats], precision: str) -> Mismatch | None:
-    """The worst entry of an answer, None where every entry is within what is allowed."""
+    """Returns the worst entry of an answer, or None if every entry is within what is allowed."""
     parts = got if isinstance(got, dict) else {"": got}
     if parts.keys() != expected.keys():
         return Mismatch("", _names_differ(set(expected), set(parts)))
@@ -96,7 +96,7 @@ def compare(expected: dict[str, Expected], got: Floats | dict[str, Floats], prec
 
 
 def _ratios(expected: Floats, got: Floats, bound: Floats) -> Floats:
-    """|got - expected| / allowed; 0 for equal infinities, inf for NaN."""
+    """Returns |got - expected| / allowed: 0 for equal infinities, inf for NaN."""
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         ratios = np.abs(got - expected) / bound
     ratios[got == expected] = 0.0
@@ -105,7 +105,7 @@ def _ratios(expected: Floats, got: Floats, bound: Floats) -> Floats:
 
 
 def ulps_between(expected: float, got: float, precision: str) -> float:
-    """|got - expected| in units in the last place of the expected value; inf where one is not finite."""
+    """Returns |got - expected| in units in the last place of the expected value; inf where one is not finite."""
     if not (np.isfinite(expected) and np.isfinite(got)):
         return 0.0 if expected == got else np.inf
     claimed = PRECISIONS[precision]

@@ -1,4 +1,4 @@
-"""Another program as a child process: asked line by line, trusted with nothing, never left running.
+"""Runs another program as a child process, asks it line by line, and never leaves it running.
 
 The child leads a process group of its own, which is killed at the end whatever happens. Its standard output is read,
 and its standard input written, by threads, so that no amount of silence or chatter can block us.
@@ -75,7 +75,7 @@ class Conversation:
         self.kill()
 
     def ask(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Send a request, and parse the line that answers it."""
+        """Sends a request and parses the line that answers it."""
         self._send(message)
         line = self._next(time.monotonic() + self.limit, "to answer")
         if line is _END:
@@ -90,7 +90,7 @@ class Conversation:
             raise BrokenError("garbage", f"{error}; nothing but answers belongs on standard output") from None
 
     def stop(self) -> None:
-        """Say stop, and see the program end by itself, silently and with exit code 0."""
+        """Sends stop, and checks that the program ends by itself, silently and with exit code 0."""
         self._send({"op": "stop"})
         self._requests.put(_END)
         deadline = time.monotonic() + max(self.limit, _GRACE)
@@ -106,7 +106,7 @@ class Conversation:
             raise BrokenError("crash", f"ended with {_in_words(code)} after stop, wanted exit code 0")
 
     def kill(self) -> None:
-        """End the program and whatever it has started."""
+        """Ends the program and whatever it has started."""
         with contextlib.suppress(OSError):
             if hasattr(os, "killpg"):
                 os.killpg(self._child.pid, signal.SIGKILL)
@@ -145,12 +145,12 @@ def _shown(line: bytes) -> str:
 
 
 def _can_die_with_us() -> bool:
-    """Where the kernel offers it, and no other thread could hold a lock while Python runs between fork and exec."""
+    """Whether the kernel offers it, and no other thread could hold a lock while Python runs between fork and exec."""
     return sys.platform == "linux" and threading.active_count() == 1
 
 
 def _die_with_us() -> None:
-    """Ask the kernel to kill this process when refvlm is killed and can do nothing itself."""
+    """Asks the kernel to kill this process when refvlm is killed and can do nothing itself."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

@@ -1,4 +1,4 @@
-"""All checks of one implementation: asked in a conversation or read from a file, judged, and explained."""
+"""Examines an implementation, in a conversation or by its file: judges every answer, explains the wrong ones."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
 
 class Outcome(NamedTuple):
-    """What came of one check. root: the check of the same case that went wrong first, where that is another one."""
+    """The result of one check. root: the check of the same case that went wrong first, if that is another one."""
 
     check: Check
     status: str
@@ -50,7 +50,7 @@ class Outcome(NamedTuple):
 
 @dataclass
 class Report:
-    """What came of all of them. broken: how the conversation ended, if not well."""
+    """The results of all checks. broken: why the conversation broke off, if it did."""
 
     implementation: Implementation
     outcomes: list[Outcome] = field(default_factory=list)
@@ -59,12 +59,12 @@ class Report:
     seconds: float = 0.0
 
     def count(self, status: str) -> int:
-        """How many have this status."""
+        """Returns how many checks have this status."""
         return sum(outcome.status == status for outcome in self.outcomes)
 
     @property
     def checked(self) -> int:
-        """How many were answered: passed or failed."""
+        """The number of checks that were answered: passed or failed."""
         return self.count(PASSED) + self.count(FAILED)
 
     @property
@@ -78,7 +78,7 @@ class Report:
 
 
 def request(check: Check, seq: int) -> dict[str, Any]:
-    """The message that asks for a check."""
+    """Returns the message that asks for a check."""
     message: dict[str, Any] = {
         "seq": seq,
         "op": "evaluate",
@@ -100,7 +100,7 @@ def _network(network: Network) -> dict[str, Any]:
 def converse(
     command: Sequence[str], limit: float, only: Sequence[str] = ("*",), progress: Progress | None = None
 ) -> Report:
-    """Start a program, ask it everything it offers, and judge. BrokenError only where it does not introduce itself.
+    """Starts a program, asks it everything it offers, and judges it. BrokenError only if it does not introduce itself.
 
     only: patterns of CASE/QUANTITY, such as "linear/*"; the rest counts as skipped.
     """
@@ -122,7 +122,7 @@ def converse(
 
 
 def introduce(talk: Conversation) -> tuple[Implementation, tuple[str, ...]]:
-    """Say start; who answers, and what it offers."""
+    """Sends start, and returns who answers and which quantities are offered."""
     message = talk.ask({"seq": 1, "op": "start", "protocol": PROTOCOL})
     try:
         return read_introduction(message, 1)
@@ -131,7 +131,7 @@ def introduce(talk: Conversation) -> tuple[Implementation, tuple[str, ...]]:
 
 
 def answers_in(lines: Iterable[bytes]) -> tuple[Implementation, tuple[str, ...], Mapping[str, Answer]]:
-    """A file of answers: who answers, what is offered, and the answers by check id.
+    """Reads a file of answers: returns who answers, what is offered, and the answers by check id.
 
     Raises MalformedError, naming the line.
     """
@@ -174,7 +174,7 @@ def examine(
     only: Sequence[str] = ("*",),
     progress: Progress | None = None,
 ) -> Report:
-    """Ask for every check of what is offered and matches `only`; the others count as skipped.
+    """Asks for every check that is offered and matches `only`; the others count as skipped.
 
     ask may raise MalformedError (the check has failed) and BrokenError or OutOfStepError (it is over).
     """
@@ -213,7 +213,7 @@ def _matches(check: Check, only: Sequence[str]) -> bool:
 
 
 def judge(check: Check, answer: Answer, precision: str) -> Outcome:
-    """Right, wrong or left out."""
+    """Judges one answer: passed, failed or skipped."""
     if isinstance(answer, Skipped):
         return Outcome(check, SKIPPED, answer.reason)
     if check.expected is None:
@@ -234,7 +234,7 @@ def judge(check: Check, answer: Answer, precision: str) -> Outcome:
 
 
 def in_words(mismatch: Mismatch) -> str:
-    """One line about the worst entry."""
+    """Describes the worst entry on one line."""
     part = f"{mismatch.part}: " if mismatch.part else ""
     if mismatch.index is None:
         return part + mismatch.what
@@ -247,7 +247,7 @@ def in_words(mismatch: Mismatch) -> str:
 
 
 def _explain(report: Report) -> None:
-    """Where each case went wrong first, and which mistakes explain it all."""
+    """Adds to a report where each case went wrong first, and which mistakes explain the failures."""
     failed = {outcome.check.id for outcome in report.outcomes if outcome.status == FAILED}
     report.outcomes = [
         outcome._replace(root=_root(outcome.check, failed)) if outcome.status == FAILED else outcome
@@ -259,7 +259,7 @@ def _explain(report: Report) -> None:
 
 
 def _root(check: Check, failed: set[str]) -> str | None:
-    """The first failed check among those that this one's quantity is made of."""
+    """Returns the id of the first failed check among those that this one's quantity is made of."""
     above = {check.quantity}
     for quantity in reversed(QUANTITIES):
         if quantity in above:

@@ -1,4 +1,4 @@
-"""Which mistake explains a wrong answer: the one whose own answer to the same question is the same number.
+"""Finds the mistake that explains a wrong answer: its own answer to the same question is the same number.
 
 For a single answer several may fit (without a hidden layer some are the same); over all answers of an implementation
 the one is named that explains most of the wrong ones without spoiling the right ones.
@@ -40,18 +40,18 @@ class Explanation(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As in the cases' `catches`."""
+        """The mistake's name, as in the cases' `catches`."""
         return name_of(self.mistake)
 
 
 def as_parts(value: object) -> Parts:
-    """An answer by part, that of one array under ""."""
+    """Returns an answer as arrays by name; a single array has the name ""."""
     parts = value if isinstance(value, Mapping) else {"": value}
     return {str(name): np.asarray(part, dtype=np.float64) for name, part in parts.items()}
 
 
 def mistaken(mistake: type[Mistake], check: Check) -> Parts:
-    """What a program with this mistake answers."""
+    """Returns what a program with this mistake answers."""
     return _mistaken(name_of(mistake), check.id)
 
 
@@ -68,7 +68,7 @@ _BY_NAME = {name_of(mistake): mistake for mistake in MISTAKES}
 
 
 def suspects(check: Check, got: Parts, precision: str) -> list[Suspect]:
-    """All mistakes that fit one wrong answer, the closest first."""
+    """Returns all mistakes that fit one wrong answer; single precision, which fits loosely, last."""
     fitting = []
     for mistake in MISTAKES:
         within = _distance(mistake, check, got, precision)
@@ -78,7 +78,7 @@ def suspects(check: Check, got: Parts, precision: str) -> list[Suspect]:
 
 
 def explain(wrong: Mapping[str, list[Suspect]], right: list[Check], precision: str) -> list[Explanation]:
-    """The mistakes that fit anything, the most convincing first: wrong answers by check id, right ones as checks."""
+    """Returns the mistakes that fit any answer, most convincing first. wrong: by check id. right: passed checks."""
     counts: dict[type[Mistake], int] = {}
     for fitting in wrong.values():
         for suspect in fitting:
@@ -96,7 +96,7 @@ def _would_fail(mistake: type[Mistake], check: Check, precision: str) -> bool:
 
 
 def _distance(mistake: type[Mistake], check: Check, got: Parts, precision: str) -> float | None:
-    """The largest relative difference to the mistake's own answer, None where it does not fit."""
+    """Returns the largest relative difference to the mistake's own answer, or None if it does not fit."""
     assert check.expected is not None
     if mistake is SinglePrecision:
         # every program rounds in its own order: what fits is an answer that float32 would allow

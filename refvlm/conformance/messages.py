@@ -1,4 +1,4 @@
-"""What is said: one JSON object a line, every field checked in both directions.
+"""Reads and checks what is said, one JSON object a line, in both directions.
 
 `protocol.md` describes the conversation, `message.schema.json` the same for machines. Everything here raises
 `MalformedError` with a message that says what came, what was wanted, and where.
@@ -47,11 +47,11 @@ Floats = NDArray[np.float64]
 
 
 class OutOfStepError(MalformedError):
-    """An answer without the number of its question: what follows cannot be told apart."""
+    """An answer without the number of its question: from here on answers cannot be assigned."""
 
 
 class Implementation(NamedTuple):
-    """Who answers."""
+    """The program that answers."""
 
     name: str
     version: str
@@ -60,20 +60,20 @@ class Implementation(NamedTuple):
 
 
 class Result(NamedTuple):
-    """An answer: one array, or arrays by name."""
+    """The numbers of an answer: one array, or arrays by name."""
 
     value: Floats | dict[str, Floats]
 
 
 class Refused(NamedTuple):
-    """An error by code."""
+    """An answer that refuses the question. code: one of CODES."""
 
     code: str
     message: str
 
 
 class Skipped(NamedTuple):
-    """A question left out."""
+    """An answer that leaves the question out."""
 
     reason: str
 
@@ -82,7 +82,7 @@ Answer = Result | Refused | Skipped
 
 
 def parse(line: str | bytes) -> dict[str, Any]:
-    """The object of a line, without NaN, infinity and repeated names."""
+    """Returns the object of a line; NaN, infinity and repeated names are refused."""
     try:
         text = line.decode("utf-8") if isinstance(line, bytes) else line
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
@@ -104,13 +104,13 @@ def parse(line: str | bytes) -> dict[str, Any]:
 
 
 def read_introduction(message: dict[str, Any], seq: int) -> tuple[Implementation, tuple[str, ...]]:
-    """The answer to start: who answers, and what."""
+    """Reads the answer to start: returns who answers and which quantities are offered."""
     _check_seq(message, seq)
     return read_header({name: value for name, value in message.items() if name != "seq"})
 
 
 def read_header(message: dict[str, Any]) -> tuple[Implementation, tuple[str, ...]]:
-    """The introduction without its number, as a file of answers begins."""
+    """Reads an introduction without its number, with which a file of answers begins."""
     _fields("the answer to start", message, {"implementation", "quantities"})
     who = message["implementation"]
     if not isinstance(who, dict):
@@ -131,13 +131,13 @@ def read_header(message: dict[str, Any]) -> tuple[Implementation, tuple[str, ...
 
 
 def read_answer(message: dict[str, Any], seq: int) -> Answer:
-    """The answer to evaluate."""
+    """Reads the answer to evaluate."""
     _check_seq(message, seq)
     return read_outcome({name: value for name, value in message.items() if name != "seq"})
 
 
 def read_outcome(message: Mapping[str, Any]) -> Answer:
-    """Exactly one of result, error and skipped."""
+    """Reads exactly one of result, error and skipped."""
     if len(message) != 1 or not message.keys() <= {"result", "error", "skipped"}:
         unknown = sorted(message.keys() - {"result", "error", "skipped"})
         got = f"the unknown field {unknown[0]!r}" if unknown else f"{' and '.join(sorted(message)) or 'none of them'}"
@@ -161,7 +161,7 @@ def read_outcome(message: Mapping[str, Any]) -> Answer:
 
 
 def check_request(message: Mapping[str, Any]) -> None:
-    """What refvlm sends, as strictly as what it receives."""
+    """Checks a request, as strictly as answers are checked."""
     op = message.get("op")
     if op == "stop":
         _fields("stop", message, {"op"})
@@ -212,7 +212,7 @@ def _check_seq(message: dict[str, Any], seq: int) -> None:
 
 
 def _fields(what: str, value: Mapping[str, Any], wanted: set[str]) -> None:
-    """Exactly these fields."""
+    """Refuses all but exactly these fields."""
     unknown, missing = sorted(value.keys() - wanted), sorted(wanted - value.keys())
     if unknown:
         raise MalformedError(f"{what}: got the unknown field {unknown[0]!r}, wanted {', '.join(sorted(wanted))}")
@@ -227,7 +227,7 @@ def _text(what: str, value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """The text without what a terminal would obey instead of show."""
+    """Returns the text without the characters that a terminal obeys instead of showing."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 

@@ -1,4 +1,4 @@
-"""refvlm's own answers, through the functions that users call: the first implementation held against the vectors."""
+"""refvlm's own answers to the questions, through the functions that users call."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Result = Floats | dict[str, Floats]
 
 
 def answer(problem: Problem) -> Result:
-    """The quantity that a problem asks for."""
+    """Returns the quantity that a problem asks for."""
     asked, q = QUANTITIES[problem.quantity], _posterior(problem)
     inputs = [_argument(problem, pattern) for pattern in asked.inputs]
     result: Any = _FUNCTIONS[problem.quantity](_model(problem), *((q,) if asked.posterior else ()), *inputs)
@@ -39,7 +39,7 @@ def answer(problem: Problem) -> Result:
 
 
 def _argument(problem: Problem, pattern: str) -> Any:
-    """An input; where its name ends with a star, a list of those there are, from x upwards."""
+    """Returns an input; for a name with a star, a list of the inputs that are there, from x upwards."""
     names = expanded(pattern, len(problem.decoders))
     values = [problem.inputs[name] for name in names if name in problem.inputs]
     return values if pattern.endswith("*") else values[0]
@@ -79,7 +79,7 @@ class _Replay(np.random.Generator):
 
 
 def _sample(model: BernoulliLVM, uniforms: list[Floats], uniforms_x: Floats) -> dict[str, Floats]:
-    """Draws of every layer. `sample` keeps x and z: those above are drawn again, from the same uniforms."""
+    """Returns draws of every layer; `sample` gives x and z, so those above are drawn again from the same uniforms."""
     drawn: dict[str, Floats] = {}
     for depth, (layer, below) in enumerate(zip(model.layers, [uniforms_x, *uniforms[:-1]], strict=True)):
         x, z = layer.sample(len(below), _Replay([*reversed(uniforms[depth:]), below]))
@@ -102,7 +102,7 @@ def _sleep_step(
 
 
 def _stepped(machine: Machine, part: slice, step: Floats, prefix: str) -> dict[str, Floats]:
-    """The parameters of one side after the step, by name."""
+    """Returns the parameters of model or posterior after the step, by name."""
     vector = machine.vector.copy()
     vector[part] += step
     stepped = machine.views(vector)

@@ -1,4 +1,4 @@
-"""The equations in plain NumPy, whole tables in memory, every step a method of its own.
+"""The equations in plain NumPy, with whole tables in memory and a method for every step.
 
 It is here to be got wrong: a mistake (`mistakes/`) is this class with one method replaced, and what follows from it
 follows. In itself it is right, and answers every published case; `dtype` makes it a program in single precision.
@@ -26,7 +26,7 @@ Named = dict[str, Array]
 
 
 class Plain:
-    """Answers a question: `Plain(problem).answer()` is an array, or arrays by name."""
+    """Answers a question: `Plain(problem).answer()` returns an array, or arrays by name."""
 
     dtype: type[np.floating[Any]] = np.float64
 
@@ -74,7 +74,7 @@ class Plain:
         return np.where(bits == 1, -self.softplus(-logits), -self.softplus(logits))
 
     def log_bernoulli(self, bits: Array, logits: Array) -> Array:
-        """Over the last axis."""
+        """The sum of log p over the last axis."""
         return self.log_bernoulli_terms(bits, logits).sum(axis=-1)
 
     def log_prior_bits(self, z: Array, logits: Array) -> Array:
@@ -114,7 +114,7 @@ class Plain:
         return logits
 
     def output_slope(self, a: Array, layers: Layers) -> Array:
-        """The derivative of what stands for the logits by what the last affine map gives."""
+        """The derivative of `output` with respect to the last affine map's values."""
         return np.ones_like(a)
 
     def decode(self, layers: Layers, z: Array) -> Array:
@@ -126,7 +126,7 @@ class Plain:
         return self.forward(layers, below)[0]
 
     def backward(self, layers: Layers, inputs: Array, slopes: Array) -> Named:
-        """The sum over rows of d/d parameters, for d/d logits."""
+        """The sum over rows of d/d parameters, from the slopes d/d logits."""
         _, entering, preactivations = self.forward(layers, inputs)
         slopes = slopes * self.output_slope(preactivations[-1], layers)
         weights: list[Array] = []
@@ -167,7 +167,7 @@ class Plain:
         return likelihood + prior
 
     def log_sum_exp(self, table: Array) -> Array:
-        """Over codes."""
+        """log of the sum of exp over codes."""
         if not len(table):
             return table.sum(axis=1)
         largest = table.max(axis=1, keepdims=True)
@@ -229,7 +229,7 @@ class Plain:
         return self.log_x_bits(self.x[:, None, :], self.decode(self.decoders[0], self.paths()[0])[None])
 
     def expectation(self, weights: Array, values: Array) -> Array:
-        """Over paths, with 0 times infinity = 0."""
+        """The weighted sum over paths, with 0 times infinity = 0."""
         return np.where(weights > 0, weights * values, 0).sum(axis=1)
 
     def vlb_terms(self) -> Named:
@@ -390,6 +390,6 @@ class Plain:
         }
 
     def step(self, parameters: Named, gradient: Named, rows: int) -> Named:
-        """Uphill."""
+        """The parameters after a step uphill."""
         rate = self.inputs["learning_rate"] / self.dtype(rows)
         return {name: parameters[name] + rate * gradient[name] for name in parameters}

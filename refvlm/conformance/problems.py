@@ -1,4 +1,4 @@
-"""A question as it is asked, read into layers; what is wrong with it is refused by code, shape before domain."""
+"""Reads a question into layers, and refuses one that is wrong: `shape` is checked before `domain`."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class Problem(NamedTuple):
 
 
 def problem_of(check: Check) -> Problem:
-    """A check's question, as it is."""
+    """Returns a check's question, unchecked."""
     return _read(check.quantity, check.case.model, check.posterior, check.inputs)
 
 
 def from_model(quantity: str, model: BernoulliLVM, q: Posterior | None, inputs: dict[str, Floats]) -> Problem | None:
-    """The question about objects of refvlm; None where a network is no MLP, or phi is stored for several rows."""
+    """Returns the question about objects of refvlm; None if a network is no MLP, or phi is stored for several rows."""
     decoders = [_of_mlp("prior." * depth + "decoder.", layer.decoder) for depth, layer in enumerate(model.layers)]
     stages = () if q is None else q.stages
     chain = isinstance(q, ChainPosterior)
@@ -80,7 +80,7 @@ def _of_stage(prefix: str, stage: FactorisedPosterior, model: BernoulliLVM) -> L
 
 
 def read_problem(quantity: str, model: Stored, posterior: Stored | None, inputs: Mapping[str, Floats]) -> Problem:
-    """The question, if its shapes fit together and its numbers are what they should be.
+    """Returns the question if its shapes fit together and its numbers are in their domains.
 
     Raises RefusedError.
     """
@@ -92,7 +92,7 @@ def read_problem(quantity: str, model: Stored, posterior: Stored | None, inputs:
 
 
 def _prefixes(model: Stored, posterior: Stored | None) -> tuple[list[str], list[str]]:
-    """What the names of each decoder's and of each encoder's parameters begin with, from x upwards."""
+    """Returns the prefixes of the decoders' and of the encoders' parameters, from x upwards."""
     decoders = ["decoder."]
     while f"prior.{decoders[-1]}weights.0" in model.parameters:
         decoders.append(f"prior.{decoders[-1]}")
@@ -103,7 +103,7 @@ def _prefixes(model: Stored, posterior: Stored | None) -> tuple[list[str], list[
 
 
 def _check_names(quantity: str, model: Stored, posterior: Stored | None, inputs: Mapping[str, Floats]) -> None:
-    """Everything that will be looked up is there, and every parameter is looked up."""
+    """Checks that every parameter and input is there, and that there are no others."""
     asks = QUANTITIES[quantity]
     decoders, encoders = _prefixes(model, posterior)
     _check_parameters("model", model.parameters, decoders, ["prior." * len(decoders) + "logits"])
@@ -177,14 +177,14 @@ def _check_shapes(problem: Problem) -> None:
 
 
 def _check_axes(name: str, shape: tuple[int, ...], axes: tuple[str, ...], lengths: dict[str, int]) -> None:
-    """lengths: by axis, of rows only where another input has told them."""
+    """Checks a shape. lengths: by axis; of rows only if another input has them."""
     if len(shape) != len(axes) or any(lengths.get(axis, n) != n for axis, n in zip(axes, shape, strict=True)):
         wanted = ", ".join(str(lengths.get(axis, "rows")) for axis in axes)
         raise RefusedError("shape", f"{name}: got shape {shape}, wanted ({wanted})")
 
 
 def _fans(layers: Layers) -> tuple[int, int]:
-    """(fan_in, fan_out) of layers that follow on from each other."""
+    """Returns (fan_in, fan_out), and checks that each layer fits the one before it."""
     width = len(layers.weights[0])
     for d, (weights, biases) in enumerate(zip(layers.weights, layers.biases, strict=True)):
         if weights.ndim != 2 or len(weights) != width or biases.shape != weights.shape[1:]:

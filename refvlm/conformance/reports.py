@@ -1,4 +1,4 @@
-"""What came of an examination, as text for a terminal, JSON, JUnit XML, and one HTML page that needs nothing else."""
+"""Writes a report as text for a terminal, JSON, JUnit XML, and one HTML page that needs nothing else."""
 
 from __future__ import annotations
 

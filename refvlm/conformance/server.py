@@ -19,7 +19,7 @@ __all__ = ["answer_lines"]
 
 
 def answer_lines(lines: Iterable[bytes], write: Callable[[dict[str, Any]], None]) -> None:
-    """Answer requests until stop, or the end of the lines.
+    """Answers requests until stop, or the end of the lines.
 
     Raises MalformedError for a line that is no request.
     """
@@ -36,7 +36,7 @@ def answer_lines(lines: Iterable[bytes], write: Callable[[dict[str, Any]], None]
 
 
 def _outcome(message: dict[str, Any]) -> dict[str, Any]:
-    """result or error."""
+    """Returns the result or the error."""
     posterior = _network(message["posterior"]) if "posterior" in message else None
     inputs = {name: decode(name, value) for name, value in message["inputs"].items()}
     try:

@@ -1,4 +1,4 @@
-"""Three questions to a program, every line shown, and what is wrong with the conversation itself."""
+"""Asks a program three questions, shows every line, and explains what is wrong with the conversation itself."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Smoke:
 
 
 def smoke(command: Sequence[str], limit: float) -> Smoke:
-    """Start, three questions of what it offers, stop."""
+    """Sends start, three questions about what is offered, and stop."""
     said = Smoke()
 
     def log(direction: str, line: str) -> None:
@@ -67,7 +67,7 @@ _ADVICE = {
 
 
 def _three(offered: tuple[str, ...]) -> list[Check]:
-    """Two sound questions of different cases, and one that must be refused; the first of what is offered."""
+    """Returns two sound questions from different cases, and one that must be refused."""
     sound = [check for check in checks(offered) if check.error is None]
     other = [check for check in sound if check.case.id == "tanh-one"]
     refused = [check for check in checks(offered) if check.error is not None]

@@ -28,7 +28,7 @@ class MalformedError(ValueError):
 
 
 def encode(value: ArrayLike) -> dict[str, Any]:
-    """The tensor object of an array."""
+    """Returns the tensor object of an array."""
     array = np.asarray(value, dtype=np.float64)
     digits = array.astype(">f8").tobytes().hex().upper()
     return {
@@ -39,7 +39,7 @@ def encode(value: ArrayLike) -> dict[str, Any]:
 
 
 def decode(what: str, value: object) -> Floats:
-    """The array of a tensor object or of a plain nested list of numbers; `what` names it in errors.
+    """Returns the array of a tensor object or of a plain nested list of numbers; `what` names it in errors.
 
     Raises MalformedError.
     """
@@ -110,7 +110,7 @@ def _collect(what: str, value: Any, shape: list[int], leaves: list[float]) -> No
 
 
 def _kind(value: object) -> str:
-    """What JSON calls it, and the beginning of it where that is short."""
+    """Returns what JSON calls a value; a short value itself."""
     if value is None:
         return "null"
     if isinstance(value, bool):

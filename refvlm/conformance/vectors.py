@@ -1,4 +1,4 @@
-"""The published cases: `vectors.zip` as it is downloaded, made by validation/vectors.py in sixty digits."""
+"""The published cases, read from `vectors.zip`, which validation/vectors.py computes in sixty digits."""
 
 from __future__ import annotations
 
@@ -64,29 +64,29 @@ class Check:
 
     @property
     def id(self) -> str:
-        """CASE/QUANTITY."""
+        """The check's name, CASE/QUANTITY."""
         return f"{self.case.id}/{self.quantity}"
 
     @property
     def posterior(self) -> Network | None:
-        """The case's, where the quantity needs it."""
+        """The case's posterior, if the quantity needs one."""
         return self.case.posterior if QUANTITIES[self.quantity].posterior else None
 
 
 def archive() -> bytes:
-    """The zip file: protocol, schemas, cases as JSON and as plain text, under one folder."""
+    """Returns the zip file: protocol, schemas, cases as JSON and as plain text, in one folder."""
     return resources.files(__package__).joinpath("vectors.zip").read_bytes()
 
 
 @functools.cache
 def cases() -> dict[str, Case]:
-    """All cases by id, in the order in which an implementation is best built."""
+    """Returns all cases by id, in an order in which an implementation is well built."""
     read = (_read(json.loads(text)) for name, text in _entries() if name.parent.name == "cases")
     return {case.id: case for case in read}
 
 
 def checks(offered: tuple[str, ...] = tuple(QUANTITIES)) -> list[Check]:
-    """All checks of these quantities, case by case, and in a case what others are made of first."""
+    """Returns all checks of these quantities, case by case; in each case, parts come before what is made of them."""
     return [
         case.checks[quantity]
         for case in cases().values()
@@ -96,7 +96,7 @@ def checks(offered: tuple[str, ...] = tuple(QUANTITIES)) -> list[Check]:
 
 
 def write_vectors(folder: str | os.PathLike[str]) -> list[Path]:
-    """Unpack the archive into a folder, which is made if it is not there; the files written.
+    """Unpacks the archive into a folder, which is made if it is not there, and returns the files written.
 
     Files of the same names are replaced, others left alone. Raises OSError where it cannot write.
     """

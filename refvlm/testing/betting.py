@@ -1,4 +1,4 @@
-"""A sequential test of a mean by betting: how often it errs is proved, not simulated.
+"""A sequential test of a mean by betting, whose error rates are proved, not simulated.
 
 Draws X_1, X_2, ... are independent, lie in [low, high], and have an unknown mean. A gambler who thinks that the mean is
 above m starts with a capital of 1 and bets a fixed fraction b of it, 0 <= b < 1 / (m - low), at every draw:
@@ -89,7 +89,7 @@ class Plan(NamedTuple):
 
     @property
     def remark(self) -> str:
-        """Why there are many draws, if so."""
+        """Why many draws are planned, or an empty string."""
         if self.deterministic or self.high - self.low <= 30 * self.sigma:
             return ""
         return (
@@ -108,7 +108,7 @@ def plan_test(
     delta: float = 0.1,
     alpha: float = 1e-6,
 ) -> Plan:
-    """The test of draws that take `values` with these probabilities, each the mean of `averaged` of them.
+    """Plans a test of draws that take `values` with these probabilities, each the mean of `averaged` of them.
 
     mean: where it is known better than as their weighted sum. The bets are the best for the exact distribution, that of
     an average being taken as the same shape narrowed, and, to detect a bias, for the nearest one that has it.
@@ -137,7 +137,7 @@ def plan_test(
 
 
 def _tilted(values: Floats, probabilities: Floats, mean: float) -> Floats:
-    """The distribution on the same values that has this mean and is nearest to `probabilities` in divergence.
+    """Returns the distribution on the same values that has this mean and is nearest to `probabilities` in divergence.
 
     It is proportional to probabilities times exp(t value). Where no value is so large, all mass goes to the largest.
     """
@@ -156,7 +156,7 @@ def _tilted(values: Floats, probabilities: Floats, mean: float) -> Floats:
 
 
 def _best(gains: Floats, probabilities: Floats, reach: float, sigma: float, needed: float) -> tuple[float, int]:
-    """The bet, a fraction of the capital, that gets its logarithm to `needed` soonest, and how many draws that takes.
+    """Returns the bet that gets the capital's logarithm to `needed` soonest, and how many draws that takes.
 
     gains: X - m, or m - X, with these probabilities; reach: the most that can be lost in one draw.
     """
@@ -173,7 +173,7 @@ def _best(gains: Floats, probabilities: Floats, reach: float, sigma: float, need
 
 
 class SequentialTest:
-    """One test under way: `update(draws)` until it returns a verdict, or `conclude()` when there are no more."""
+    """A test in progress: call `update(draws)` until it returns a verdict, or `conclude()` when there are no more."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -188,11 +188,11 @@ class SequentialTest:
 
     @property
     def mean(self) -> float:
-        """Of the draws so far."""
+        """The mean of the draws so far."""
         return self._sum / self._count if self._count else math.nan
 
     def update(self, draws: Floats) -> Verdict | None:
-        """Take draws in, one after the other; the verdict, if it has come to one."""
+        """Takes draws in, one after the other; returns the verdict, if there is one."""
         plan = self.plan
         outside = ~((draws >= plan.low - plan.tolerance) & (draws <= plan.high + plan.tolerance))
         first_outside = int(outside.argmax()) if outside.any() else len(draws)
@@ -216,7 +216,7 @@ class SequentialTest:
         return None
 
     def conclude(self) -> Verdict:
-        """There are no more draws."""
+        """Returns the verdict when there are no more draws."""
         if self.plan.deterministic and self._count:
             return Verdict("PASS", self._count, self.mean)
         return Verdict("INCONCLUSIVE", self._count, self.mean)

@@ -36,12 +36,12 @@ class PublishedCase:
 
     @property
     def id(self) -> str:
-        """CASE/QUANTITY."""
+        """The check's name, CASE/QUANTITY."""
         return self.check.id
 
     @property
     def quantity(self) -> str:
-        """What is asked for; protocol.md of `refvlm vectors DIR` says what each is."""
+        """The quantity asked for, as protocol.md defines it."""
         return self.check.quantity
 
     @property
@@ -76,7 +76,7 @@ class PublishedCase:
             raise AssertionError("\n".join([*said, f"  the case: {self.check.case.why}"]))
 
     def run(self, answer: Answerer, refused: type[Exception] | tuple[type[Exception], ...] = ValueError) -> None:
-        """Call answer(quantity, model, posterior, inputs): right, or where an error must come one of `refused`."""
+        """Asserts that answer(quantity, model, posterior, inputs) is right, or raises `refused` if it must."""
         try:
             actual = answer(self.quantity, self.model, self.posterior, self.inputs)
         except refused:
@@ -92,7 +92,7 @@ def published_cases(
     errors: bool = False,
     precision: str = "float64",
 ) -> list[PublishedCase]:
-    """The checks of these quantities and cases, by default all; with `errors` also those that must be refused."""
+    """Returns the checks of these quantities and cases, by default all; with `errors` also what must be refused."""
     check_choice("precision", precision, tuple(PRECISIONS))
     for name in quantities or ():
         check_choice("quantities", name, tuple(QUANTITIES))

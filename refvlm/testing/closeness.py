@@ -1,4 +1,4 @@
-"""Deterministic numbers of other implementations against the exact ones, within what rounding explains."""
+"""Asserts that numbers of another implementation equal the exact ones, up to what rounding explains."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def assert_grad_close(
 
 
 def _gradient_tolerances(model: BernoulliLVM, q: Posterior | None, weight: float, roundoff: float) -> dict[str, float]:
-    """For every parameter: what p(z | x), or q, and the backward pass may be off, times the rows."""
+    """Returns by parameter how far rounding in p(z | x), or q, and in the backward pass may take a gradient."""
     sizes = model_sizes(model)
     error = 2 * sizes.error + (model.latents + 8) * (sizes.magnitude + 1)
     errors: dict[str, float] = {}
@@ -158,7 +158,7 @@ def _compare(
     precision: str,
     named: Callable[[Floats], list[type[Mistake]]],
 ) -> None:
-    """AssertionError that says where, by how much, and, as `named` gives them, which mistakes fit."""
+    """Raises AssertionError that says where, by how much, and which mistakes, from `named`, fit."""
     got = actual.astype(np.float64)
     if got.shape != desired.shape:
         raise AssertionError(f"{what}: got shape {got.shape}, wanted {desired.shape}")
@@ -183,7 +183,7 @@ def _compare(
 def _named(
     model: BernoulliLVM, q: Posterior | None, x: ArrayLike, quantity: str, got: Mapping[str, ArrayLike]
 ) -> list[type[Mistake]]:
-    """The known mistakes that give these numbers."""
+    """Returns the known mistakes that give these numbers."""
     problem = from_model(quantity, model, q, {"x": np.asarray(x, dtype=np.float64)})
     if model.latents > _MOST_NAMED or problem is None:
         return []

@@ -1,4 +1,4 @@
-"""What an estimator gives for every z, by enumeration: the whole distribution of a draw.
+"""The value that an estimator has at every z, and so the whole distribution of a draw.
 
 For one row x and z ~ q(z | x), the usual estimators are functions of z alone:
 
@@ -60,7 +60,7 @@ class OneRow(NamedTuple):
         return self.log_likelihood + self.log_prior - self.log_q
 
     def mistaken(self, mistakes: Iterable[type[Mistake]]) -> Iterator[tuple[type[Mistake], Floats]]:
-        """What each mistake makes of `signal`; none where they would take long, or a network is no MLP."""
+        """Yields what each mistake makes of `signal`; nothing if that would take long, or if a network is no MLP."""
         problem = from_model("vlb", self.model, self.q, {"x": self.x.astype(np.float64)})
         if problem is not None and self.log_q.size * self.x.size <= _MOST_TERMS:
             for mistake in mistakes:
@@ -68,7 +68,7 @@ class OneRow(NamedTuple):
                     yield mistake, mistake(problem).vlb_draws()[0]
 
     def gradients(self, baseline: float) -> dict[str, Floats]:
-        """The score-function estimator of grad_vlb for every code, by name: (2**K, *shape of the parameter)."""
+        """Returns the score-function estimator of grad_vlb at every code, by name: (2**K, *shape of the parameter)."""
         z = bits.table(self.model.latents)
         size = sum(v.size for v in (*self.model.parameters().values(), *self.q.parameters().values()))
         check_fits(f"the gradients of all {len(z)} codes", 32 * size * len(z), "test a smaller model")
@@ -82,7 +82,7 @@ class OneRow(NamedTuple):
         return table
 
     def _of_model(self, z: NDArray[np.uint8]) -> dict[str, Floats]:
-        """d log p(x, z) for every code."""
+        """Returns d log p(x, z) for every code."""
         rows = []
         for code in z[:, None, :]:
             logits, pullback = self.model.decoder.forward(code.astype(np.float64))
@@ -97,7 +97,7 @@ class OneRow(NamedTuple):
 
 
 def one_row(model: BernoulliLVM, q: FactorisedPosterior, x: ArrayLike) -> OneRow:
-    """Everything about the draws for one row x, (1, L).
+    """Returns the tables over z for one row x, (1, L).
 
     Raises TypeError for a chain, ValueError for more than one row or too many latent bits.
     """

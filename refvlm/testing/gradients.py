@@ -1,4 +1,4 @@
-"""Draws of gradients: many numbers at once, tested direction by direction.
+"""Tests draws of gradients, many numbers at once, direction by direction.
 
 A named estimator takes only the 2**K values g(z), so its draws lie in their affine hull, of dimension at most 2**K - 1:
 what lies outside is wrong at once. Inside, the exact covariance under q makes the directions uncorrelated and of
@@ -29,7 +29,7 @@ _SLACK = 4096.0
 
 
 def flatten(draws: Any, names: list[str], like: Mapping[str, Floats], count: int) -> Floats:
-    """Arrays (n, *shape) by name as one array (n, D)."""
+    """Returns arrays (n, *shape) by name as one array (n, D)."""
     columns = []
     for name in names:
         if not isinstance(draws, Mapping) or name not in draws:
@@ -54,12 +54,12 @@ class _Tests:
 
     @property
     def plan_draws(self) -> int:
-        """After how many draws it is over."""
+        """The number of draws after which the test is over."""
         return max((plan.draws for plan in self.plans), default=1)
 
     @property
     def remark(self) -> str:
-        """Why there are many, if so."""
+        """Why many draws are planned, or an empty string."""
         return next((plan.remark for plan in sorted(self.plans, key=lambda plan: -plan.draws)), "")
 
     def _advance(self, columns: Floats) -> Verdict | None:
@@ -75,7 +75,7 @@ class _Tests:
         return None
 
     def conclude(self) -> Verdict:
-        """There are no more draws."""
+        """Returns the verdict when there are no more draws."""
         ended = [v or test.conclude() for v, test in zip(self._verdicts, self._tests, strict=True)]
         open_ones = [label for label, v in zip(self._labels, ended, strict=True) if v.outcome != "PASS"]
         if not open_ones:
@@ -120,7 +120,7 @@ class Whitened(_Tests):
         self._begin([f"direction {i} (mostly {self._mostly(row)})" for i, row in enumerate(self._whiten)])
 
     def update(self, draws: Floats) -> Verdict | None:
-        """Take draws (n, D) in; the verdict, if it has come to one."""
+        """Takes draws (n, D) in; returns the verdict, if there is one."""
         centred = draws - self._mean
         outside = np.abs(centred - (centred @ self._hull.T) @ self._hull)
         wrong = ~(outside <= self._slack)
@@ -182,5 +182,5 @@ class FreeVectors(_Tests):
         self._begin(labels)
 
     def update(self, draws: Floats) -> Verdict | None:
-        """Take draws (n, D) in; the verdict, if it has come to one."""
+        """Takes draws (n, D) in; returns the verdict, if there is one."""
         return self._advance(draws)

@@ -1,4 +1,4 @@
-"""How far another program's rounding may take it from the exact value, from the sizes of the weights.
+"""Bounds how far another program's rounding may take it from the exact value, from the sizes of the weights.
 
 The rules of running errors (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., chapter 3), for a program
 that rounds every operation once, applied to bounds instead of values: for all z at once, before any sum is taken. In
@@ -29,19 +29,19 @@ _ELEMENTARY = 4.0
 
 
 class Sizes(NamedTuple):
-    """Bounds over all inputs: error, in units of u, and magnitude, of a logarithm of probability."""
+    """Bounds over all inputs for a logarithm of a probability: its error, in units of u, and its magnitude."""
 
     error: float
     magnitude: float
 
 
 def unit(precision: str) -> float:
-    """The unit roundoff of "float64" or "float32"."""
+    """Returns the unit roundoff of "float64" or "float32"."""
     return PRECISIONS[check_choice("precision", precision, tuple(PRECISIONS))].unit
 
 
 def model_sizes(model: BernoulliLVM) -> Sizes:
-    """Of log p(x, z), over all x and z whose probability is not 0."""
+    """Returns the bounds for log p(x, z), over all x and z whose probability is not 0."""
     likelihood = _of_bits(*_logits(model.decoder))
     if isinstance(model.prior, Bernoulli):
         logits = model.prior.logits[np.isfinite(model.prior.logits)]
@@ -54,7 +54,7 @@ def model_sizes(model: BernoulliLVM) -> Sizes:
 
 
 def q_sizes(q: Posterior, latents: int) -> Sizes:
-    """Of log q(z | x), over all x and z; of a chain the sum over its stages."""
+    """Returns the bounds for log q(z | x), over all x and z; for a chain the sum over its stages."""
     if isinstance(q, ChainPosterior):
         parts = [q_sizes(stage, stage.latents) for stage in q.stages]
         return Sizes(sum(part.error for part in parts), sum(part.magnitude for part in parts))
@@ -66,7 +66,7 @@ def q_sizes(q: Posterior, latents: int) -> Sizes:
 
 
 def slopes(network: Network) -> dict[str, float]:
-    """How large the derivative of a sum of |slopes| <= 1 at the logits can be, by parameter."""
+    """Returns, by parameter, how large a derivative can be if those at the logits are at most 1."""
     if not isinstance(network, MLP):
         return {}
     largest: dict[str, float] = {}
@@ -80,7 +80,7 @@ def slopes(network: Network) -> dict[str, float]:
 
 
 def _logits(network: Network) -> tuple[Floats, Floats]:
-    """(error, magnitude) of every logit; of a network that is no MLP the logits are taken as exact and ordinary."""
+    """Returns (error, magnitude) of every logit; those of a network that is no MLP are taken as exact and ordinary."""
     if not isinstance(network, MLP):
         return np.full(network.fan_out, 100.0), np.full(network.fan_out, 10.0)
     entering, error = _magnitudes(network)
@@ -88,7 +88,7 @@ def _logits(network: Network) -> tuple[Floats, Floats]:
 
 
 def _magnitudes(network: MLP) -> tuple[list[Floats], Floats]:
-    """What enters each layer, and last the logits, by magnitude; and the logits' errors."""
+    """Returns the magnitudes of what enters each layer and of the logits; and the logits' errors."""
     h, error = np.ones(network.fan_in), np.zeros(network.fan_in)
     entering, f = [h], ACTIVATIONS[network.activation]
     for d, (weights, biases) in enumerate(zip(network.weights, network.biases, strict=True)):
@@ -103,7 +103,7 @@ def _magnitudes(network: MLP) -> tuple[list[Floats], Floats]:
 
 
 def _of_bits(error: Floats, magnitude: Floats) -> Sizes:
-    """Of a sum of log Bernoullis with such logits."""
+    """Returns the bounds for a sum of log Bernoulli probabilities with such logits."""
     each = magnitude + np.log(2.0)
     total = float(each.sum())
     return Sizes(float(error.sum()) + (_ELEMENTARY + len(each)) * total, total)

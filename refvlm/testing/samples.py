@@ -1,4 +1,4 @@
-"""Samplers of other implementations against the exact distribution over all codes."""
+"""Asserts that a sampler of another implementation draws from the exact distribution over all codes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def assert_samples_match(
     alpha: float = 1e-6,
     most: int = 10_000_000,
 ) -> Verdict:
-    """AssertionError if draws of bits do not come from the distribution that they should come from.
+    """Raises AssertionError if draws of bits do not come from the distribution that they should come from.
 
     draw(n): (n, B) independent draws of B bits. probabilities (2**B,): of every code c, whose bits are (c >> b) & 1;
     for instance exp(refvlm.log_prior(model, refvlm.bits.table(K))), refvlm.posterior(model, x)[0], or
@@ -86,7 +86,7 @@ def assert_samples_match(
 
 
 def _plan(p: Floats, delta: float, alpha: float) -> int:
-    """Draws after which the intervals' far ends, with two standard deviations to spare, are within delta in all."""
+    """Returns after how many draws the intervals' far ends, with two standard deviations to spare, are within delta."""
     z = math.sqrt(2 * math.log(2 * len(p) / alpha))
     count = 1000
     while True:
@@ -97,7 +97,7 @@ def _plan(p: Floats, delta: float, alpha: float) -> int:
 
 
 def _intervals(counts: NDArray[np.int64], total: int, alpha: float) -> tuple[Floats, Floats]:
-    """Clopper-Pearson, (low, high)."""
+    """Returns the Clopper-Pearson intervals, (low, high)."""
     from scipy.special import betaincinv  # on first use: SciPy takes a moment to load
 
     with np.errstate(invalid="ignore"):
@@ -111,7 +111,7 @@ def _words(code: int, width: int) -> str:
 
 
 def _hint(fractions: Floats, p: Floats, width: int) -> str:
-    """The mistake about the bits that explains the draws, if one does."""
+    """Names the mistake about bits that explains the draws, if one does."""
     table = bits.table(width)
     orders = {
         ReversedCodes: bits.codes_of(np.ascontiguousarray(table[:, ::-1])),

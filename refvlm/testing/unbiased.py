@@ -1,4 +1,4 @@
-"""Estimators of other implementations against the exact mean, strongest test first.
+"""Asserts that an estimator of another implementation has the exact mean; the strongest test comes first.
 
 `assert_unbiased_exact` has the implementation evaluate its estimator at every z: no noise at all, and so no doubt.
 `assert_unbiased` sees draws alone, a black box, and says FAIL or PASS with error rates that are proved (`betting`).
@@ -46,7 +46,7 @@ def plan_samples(
     delta: float = 0.1,
     alpha: float = 1e-6,
 ) -> int:
-    """How many draws `assert_unbiased` with these arguments will take at most. x: one row, (1, L).
+    """Returns how many draws `assert_unbiased` with these arguments will take at most. x: one row, (1, L).
 
     About 80 / delta**2 for well-behaved estimators; more where the range over z is many standard deviations wide.
     """
@@ -73,7 +73,7 @@ def assert_unbiased(
     alpha: float = 1e-6,
     most: int = 10_000_000,
 ) -> Verdict:
-    """AssertionError if the draws have not the mean that they should have; InconclusiveError if that stays open.
+    """Raises AssertionError if the draws do not have the right mean, InconclusiveError if that stays open.
 
     draw(n): n independent draws (your promise) of the estimator at the one row x (1, L), z from q(z | x):
         quantity "vlb"       (n,) estimates of the VLB, each the mean of `samples` of log p(x, z) - log q(z)
@@ -122,7 +122,7 @@ def assert_unbiased_exact(
     delta: float = 0.1,
     alpha: float = 1e-6,
 ) -> Verdict:
-    """AssertionError unless an estimator's values at every z are what they should be, and its z are drawn from q.
+    """Raises AssertionError unless an estimator's values at every z are right and its z are drawn from q.
 
     values: for the one row x (1, L), in the order of the codes (z_k = (c >> k) & 1),
         quantity "vlb", "marginal"  (2**K,): compared one by one
@@ -145,7 +145,7 @@ def assert_unbiased_exact(
 
 
 def _rounding(row: OneRow, precision: str) -> float:
-    """What rounding may do to log p(x, z) - log q(z)."""
+    """Returns how far rounding may take log p(x, z) - log q(z)."""
     return (model_sizes(row.model).error + q_sizes(row.q, row.model.latents).error) * unit(precision)
 
 
@@ -204,7 +204,7 @@ def _exact_values(values: Any, row: OneRow, quantity: str, precision: str) -> No
 
 
 def _hint(draw: Drawer, row: OneRow, plan: Plan) -> str:
-    """What the mean of some more draws is near to."""
+    """Names the mistakes whose mean is near that of some more draws."""
     mean, error = float(_scalars(draw, _FIRST_BATCH).mean()), 4 * plan.sigma / np.sqrt(_FIRST_BATCH)
     reached = row.probabilities > 0
     means = [(mistake, float(row.probabilities[reached] @ wrong[reached])) for mistake, wrong in row.mistaken(OF_DRAWS)]
@@ -310,7 +310,7 @@ def _exact_gradient(values: Any, row: OneRow, precision: str) -> None:
 
 
 def _batches(total: int) -> Any:
-    """(done before, size): a first batch, then as many as there were."""
+    """Yields (draws so far, size): a first batch, then each time as many as there have been."""
     done = 0
     while done < total:
         count = min(max(done, _FIRST_BATCH), total - done, 1 << 20)

@@ -1,4 +1,4 @@
-"""The plain implementation with one thing wrong, many times over: what a wrong number is recognised by.
+"""The catalogue of mistakes: for each, the plain implementation with that one thing wrong.
 
 Each class replaces one step of `plain.Plain`; whatever follows from it follows, as in the program that made the
 mistake. `title` completes "your value equals that with ..."; `remedy` says what to look for. Several were reported in
@@ -20,10 +20,10 @@ MISTAKES: tuple[type[Mistake], ...] = tuple(
     for value in vars(module).values()
     if isinstance(value, type) and issubclass(value, Mistake) and value.title
 )
-"""Those that the published cases catch; the cases' `catches` are their names."""
+"""The mistakes that the published cases catch; the cases' `catches` hold their names."""
 
 CATALOGUE = (*MISTAKES, draws.MissingLikelihood, draws.Loss)
-"""All of them, for whoever has a model of his own to compare with."""
+"""All mistakes, for comparisons on models other than the published ones."""
 
 OF_DRAWS = (
     joint.MissingPrior,
@@ -35,4 +35,4 @@ OF_DRAWS = (
     units.Bits,
     draws.Loss,
 )
-"""The usual ones in draws of the VLB, of which a mean that is known roughly can accuse no more than a few."""
+"""The usual mistakes in draws of the VLB: a mean that is only estimated cannot tell apart more than a few."""

@@ -1,4 +1,4 @@
-"""The VLB, its terms and KL, eqs. (7), (8) and (10), got wrong."""
+"""Mistakes in the VLB, its terms and KL, eqs. (7), (8) and (10)."""
 
 from __future__ import annotations
 

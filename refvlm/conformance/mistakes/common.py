@@ -1,4 +1,4 @@
-"""What a mistake is, and what several of them do."""
+"""The base class of the mistakes, and what several of them do."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ class Mistake(Plain):
 
     @classmethod
     def advice(cls) -> str:
-        """What is wrong, and what to do about it."""
+        """Returns what is wrong and what to do about it, for a message."""
         return f"{cls.title}: {cls.remedy}"
 
     def vlb_draws(self) -> Array:
-        """The draw of the VLB that each path gives: (N, P)."""
+        """Returns the draw of the VLB that each path gives: (N, P)."""
         return self.log_weights(self.log_q())
 
     @property
     def kind(self) -> str:
-        """Of the quantity asked for: "nats", "probabilities", "gradient", "draws" or "step"."""
+        """The kind of the quantity asked for: "nats", "probabilities", "gradient", "draws" or "step"."""
         return QUANTITIES[self.problem.quantity].kind
 
 
 def name_of(mistake: type[Mistake]) -> str:
-    """'missing-prior' for MissingPrior: the name in reports and in the cases' `catches`."""
+    """Returns 'missing-prior' for MissingPrior: the name in reports and in the cases' `catches`."""
     return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in mistake.__name__)[1:]
 
 
 def times(gradient: Named, factor: int) -> Named:
-    """Every array, that many times."""
+    """Returns every array multiplied by a factor."""
     return {name: factor * value for name, value in gradient.items()}
 
 
 def each(answer: Array | Named, change: Any) -> Array | Named:
-    """The array, or every array, changed."""
+    """Returns the array, or every array, changed."""
     if isinstance(answer, dict):
         return {name: change(value) for name, value in answer.items()}
     return change(answer)

@@ -1,4 +1,4 @@
-"""What goes wrong with single draws of the VLB and with losses, and has no published case to catch it."""
+"""Mistakes in draws of the VLB and in losses that no published case catches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Derivatives got wrong whose function is right."""
+"""Mistakes in derivatives whose function is right."""
 
 from __future__ import annotations
 

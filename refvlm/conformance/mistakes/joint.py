@@ -1,4 +1,4 @@
-"""The prior and what it is added to, got wrong."""
+"""Mistakes in the prior, eq. (1), and where it is added."""
 
 from __future__ import annotations
 

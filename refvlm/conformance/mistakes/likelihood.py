@@ -1,4 +1,4 @@
-"""log p(x|z), eq. (2), got wrong."""
+"""Mistakes in log p(x|z), eq. (2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The decoder and encoder between their inputs and their logits, got wrong."""
+"""Mistakes in the networks, between their inputs and their logits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draws from the question's uniforms, and steps of wake and sleep, got wrong."""
+"""Mistakes in draws from the question's uniforms, and in steps of wake and sleep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""log p(x), eq. (3), and the posterior, eq. (6), got wrong."""
+"""Mistakes in log p(x), eq. (3), and in the posterior, eq. (6)."""
 
 from __future__ import annotations
 

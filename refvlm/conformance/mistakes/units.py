@@ -1,4 +1,4 @@
-"""Nats, rows and signs, got wrong."""
+"""Mistakes about nats, rows and signs."""
 
 from __future__ import annotations
 
