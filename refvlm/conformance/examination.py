@@ -26,7 +26,7 @@ from .messages import (
     read_introduction,
     read_outcome,
 )
-from .quantities import QUANTITIES
+from .quantities import parts_first
 from .tensors import MalformedError, encode
 from .vectors import Check, Network, cases, checks
 
@@ -84,7 +84,7 @@ def request(check: Check, seq: int) -> dict[str, Any]:
         "op": "evaluate",
         "case": check.case.id,
         "quantity": check.quantity,
-        "model": _network(check.case.model),
+        "model": _network(check.model),
         "inputs": {name: encode(value) for name, value in check.inputs.items()},
     }
     if check.posterior is not None:
@@ -259,13 +259,6 @@ def _explain(report: Report) -> None:
 
 
 def _root(check: Check, failed: set[str]) -> str | None:
-    """Returns the id of the first failed check among those that this one's quantity is made of."""
-    above = {check.quantity}
-    for quantity in reversed(QUANTITIES):
-        if quantity in above:
-            above.update(QUANTITIES[quantity].made_of)
-    for quantity in QUANTITIES:
-        identity = f"{check.case.id}/{quantity}"
-        if quantity in above and identity in failed:
-            return None if quantity == check.quantity else identity
-    return None
+    """Returns the id of the first failed check among those of the quantities that this one is made of."""
+    parts = (f"{check.case.id}/{quantity}" for quantity in parts_first([check.quantity]))
+    return next((part for part in parts if part in failed and part != check.id), None)

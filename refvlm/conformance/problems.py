@@ -49,7 +49,7 @@ class Problem(NamedTuple):
 
 def problem_of(check: Check) -> Problem:
     """Returns a check's question, unchecked."""
-    return _read(check.quantity, check.case.model, check.posterior, check.inputs)
+    return _read(check.quantity, check.model, check.posterior, check.inputs)
 
 
 def from_model(quantity: str, model: BernoulliLVM, q: Posterior | None, inputs: dict[str, Floats]) -> Problem | None:
@@ -110,8 +110,9 @@ def _check_names(quantity: str, model: Stored, posterior: Stored | None, inputs:
     if asks.posterior:
         _check_parameters("posterior", {} if posterior is None else posterior.parameters, encoders or ["encoder."], [])
     layers = {"": 0, "model": len(decoders), "posterior": len(encoders)}
-    _check_present("inputs", inputs, [n for p in asks.inputs for n in expanded(p, layers[INPUTS[p].layers])])
-    _check_known("inputs", inputs, [name for pattern in INPUTS for name in expanded(pattern, len(decoders))])
+    wanted = [name for pattern in asks.inputs for name in expanded(pattern, layers[INPUTS[pattern].layers])]
+    known = [name for pattern in INPUTS for name in expanded(pattern, len(decoders))]
+    _check_present("inputs", inputs, wanted, known)
 
 
 def _check_parameters(what: str, arrays: Mapping[str, Floats], networks: list[str], others: list[str]) -> None:
@@ -119,18 +120,14 @@ def _check_parameters(what: str, arrays: Mapping[str, Floats], networks: list[st
     for prefix in networks:
         depth = max(sum(name.startswith(f"{prefix}weights.") for name in arrays), 1)
         wanted += [f"{prefix}{kind}.{d}" for kind in ("weights", "biases") for d in range(depth)]
-    _check_present(what, arrays, wanted)
-    _check_known(what, arrays, wanted)
+    _check_present(what, arrays, wanted, wanted)
 
 
-def _check_present(what: str, arrays: Mapping[str, Floats], names: list[str]) -> None:
-    for name in names:
+def _check_present(what: str, arrays: Mapping[str, Floats], wanted: list[str], known: list[str]) -> None:
+    for name in wanted:
         if name not in arrays:
             raise RefusedError("shape", f"{what}: there is no {name!r}")
-
-
-def _check_known(what: str, arrays: Mapping[str, Floats], names: list[str]) -> None:
-    unknown = sorted(arrays.keys() - set(names))
+    unknown = sorted(arrays.keys() - set(known))
     if unknown:
         raise RefusedError("shape", f"{what}: {unknown[0]!r} belongs to nothing")
 

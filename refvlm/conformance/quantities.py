@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from importlib import resources
 from typing import Any, NamedTuple
 
-__all__ = ["INPUTS", "QUANTITIES", "Input", "Quantity", "expanded", "latent_name"]
+__all__ = ["INPUTS", "QUANTITIES", "Input", "Quantity", "expanded", "latent_name", "parts_first"]
 
 
 class Input(NamedTuple):
@@ -47,28 +47,29 @@ def _record(kind: Any, fields: dict[str, Any]) -> Any:
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
 
 
-def _parts_first(names: Iterable[str], listed: dict[str, Quantity]) -> list[str]:
-    """The names, each after those that it is made of."""
-    ordered: dict[str, None] = {}
-    for name in names:
-        ordered |= dict.fromkeys([*_parts_first(listed[name].made_of, listed), name])
-    return list(ordered)
-
-
 _TEXT = json.loads(resources.files(__package__).joinpath("quantities.json").read_text(encoding="utf-8"))
 _LISTED = {name: _record(Quantity, fields) for name, fields in _TEXT["quantities"].items()}
 
 INPUTS: dict[str, Input] = {name: _record(Input, fields) for name, fields in _TEXT["inputs"].items()}
 
-QUANTITIES: dict[str, Quantity] = {name: _LISTED[name] for name in _parts_first(_LISTED, _LISTED)}
+
+def parts_first(names: Iterable[str]) -> list[str]:
+    """Returns these quantities and all that they are made of, each after its parts."""
+    ordered: dict[str, None] = {}
+    for name in names:
+        ordered |= dict.fromkeys([*parts_first(_LISTED[name].made_of), name])
+    return list(ordered)
+
+
+QUANTITIES: dict[str, Quantity] = {name: _LISTED[name] for name in parts_first(_LISTED)}
 """By name, in an order in which an implementation is well built: parts before what is made of them."""
 
 
 def latent_name(depth: int) -> str:
-    """The name of a latent layer: z, z2, z3, ... from x upwards."""
+    """Returns the name of a latent layer: z, z2, z3, ... from x upwards."""
     return "z" if depth == 0 else f"z{depth + 1}"
 
 
 def expanded(pattern: str, layers: int) -> list[str]:
-    """The inputs that a name in INPUTS stands for, where a star stands for that many latent layers."""
+    """Returns the inputs that a name in INPUTS stands for, where a star stands for that many latent layers."""
     return [pattern[:-1] + latent_name(depth) for depth in range(layers)] if pattern.endswith("*") else [pattern]

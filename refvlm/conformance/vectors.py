@@ -68,8 +68,13 @@ class Check:
         return f"{self.case.id}/{self.quantity}"
 
     @property
+    def model(self) -> Network:
+        """Prior and decoder."""
+        return self.case.model
+
+    @property
     def posterior(self) -> Network | None:
-        """The case's posterior, if the quantity needs one."""
+        """The encoder, if the quantity needs one."""
         return self.case.posterior if QUANTITIES[self.quantity].posterior else None
 
 

@@ -25,55 +25,24 @@ Answerer = Callable[[str, Network, Network | None, dict[str, Floats]], Any]
 
 
 @dataclass(frozen=True, eq=False)
-class PublishedCase:
-    """One check: a quantity of a case. model, posterior: .activation and .parameters, arrays by name.
+class PublishedCase(Check):
+    """One question about a case: .quantity, .model, .posterior or None, .inputs, and .error where one must come.
 
-    posterior is None where the quantity needs none. error: "shape" or "domain" where the question must be refused.
+    model and posterior have an .activation, and .parameters by name. precision: what the answer is held to.
     """
 
-    check: Check
     precision: str
-
-    @property
-    def id(self) -> str:
-        """The check's name, CASE/QUANTITY."""
-        return self.check.id
-
-    @property
-    def quantity(self) -> str:
-        """The quantity asked for, as protocol.md defines it."""
-        return self.check.quantity
-
-    @property
-    def model(self) -> Network:
-        """Prior and decoder."""
-        return self.check.case.model
-
-    @property
-    def posterior(self) -> Network | None:
-        """The encoder, where the quantity needs it."""
-        return self.check.posterior
-
-    @property
-    def inputs(self) -> dict[str, Floats]:
-        """x, z, uniforms_x, ..., those that the quantity needs."""
-        return self.check.inputs
-
-    @property
-    def error(self) -> str | None:
-        """The error that must come."""
-        return self.check.error
 
     def assert_answer(self, actual: Any) -> None:
         """AssertionError unless `actual`, an array or arrays by name, is right; the message names a known mistake."""
         if self.error is not None:
             raise AssertionError(f"{self.id}: got {describe(actual)} where an error ({self.error}) must come")
         parts = as_parts(actual)
-        outcome = judge(self.check, Result(parts[""] if parts.keys() == {""} else parts), self.precision)
+        outcome = judge(self, Result(parts[""] if parts.keys() == {""} else parts), self.precision)
         if outcome.status == "failed":
             said = [f"{self.id}: {outcome.message}"]
             said += [f"  it equals that with {s.mistake.advice()}" for s in outcome.suspects[:2]]
-            raise AssertionError("\n".join([*said, f"  the case: {self.check.case.why}"]))
+            raise AssertionError("\n".join([*said, f"  the case: {self.case.why}"]))
 
     def run(self, answer: Answerer, refused: type[Exception] | tuple[type[Exception], ...] = ValueError) -> None:
         """Asserts that answer(quantity, model, posterior, inputs) is right, or raises `refused` if it must."""
@@ -99,7 +68,7 @@ def published_cases(
     for name in cases or ():
         check_choice("cases", name, tuple(every_case()))
     return [
-        PublishedCase(check, precision)
+        PublishedCase(**vars(check), precision=precision)
         for check in checks(tuple(quantities or QUANTITIES))
         if (cases is None or check.case.id in cases) and (errors or check.error is None)
     ]
