@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .types import Array
+
 __all__ = ["ACTIVATIONS", "LEAK", "Activation", "sigmoid"]
 
-Array = NDArray[Any]
 F = TypeVar("F", bound=np.floating[Any])
 
 LEAK = 0.01

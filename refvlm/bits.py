@@ -6,21 +6,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .checks import MAX_LATENTS, check_count, check_fits
+from .types import Bits
 
 __all__ = ["codes_of", "rows_of", "table"]
 
 
-def rows_of(codes: NDArray[np.int64], latents: int) -> NDArray[np.uint8]:
+def rows_of(codes: NDArray[np.int64], latents: int) -> Bits:
     """The bits of codes (N,) as rows (N, latents)."""
     return ((codes[:, None] >> np.arange(latents, dtype=np.int64)) & 1).astype(np.uint8)
 
 
-def codes_of(rows: NDArray[np.uint8]) -> NDArray[np.int64]:
+def codes_of(rows: Bits) -> NDArray[np.int64]:
     """The codes (N,) of rows of bits (N, K), K <= 62."""
     return rows.astype(np.int64) @ (np.int64(1) << np.arange(rows.shape[1], dtype=np.int64))
 
 
-def table(latents: int) -> NDArray[np.uint8]:
+def table(latents: int) -> Bits:
     """All of {0,1}^latents, (2**latents, latents), row c holding the bits of c.
 
     >>> table(2).tolist()

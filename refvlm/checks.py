@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .machine import available_memory
+from .types import Bits, Floats
 
 __all__ = [
     "FileFormatError",
@@ -63,7 +64,7 @@ def as_array(name: str, value: object) -> NDArray[Any]:
     return array
 
 
-def as_parameters(name: str, value: object, ndim: int, *, infinite: bool = False) -> NDArray[np.float64]:
+def as_parameters(name: str, value: object, ndim: int, *, infinite: bool = False) -> Floats:
     """A read-only float64 copy of `value` with `ndim` axes, free of NaN and, unless `infinite`, of infinities."""
     array = as_array(name, value)
     if array.ndim != ndim:
@@ -78,7 +79,7 @@ def as_parameters(name: str, value: object, ndim: int, *, infinite: bool = False
     return copy
 
 
-def as_logits(name: str, value: object, ndim: int) -> NDArray[np.float64]:
+def as_logits(name: str, value: object, ndim: int) -> Floats:
     """A read-only float64 copy of Bernoulli logits: at most 1e18 in magnitude, or infinite."""
     logits = as_parameters(name, value, ndim, infinite=True)
     bad = np.isfinite(logits) & (np.abs(logits) > 1e18)
@@ -88,7 +89,7 @@ def as_logits(name: str, value: object, ndim: int) -> NDArray[np.float64]:
     return logits
 
 
-def as_binary(name: str, value: object, columns: int | None, *, rows: int | None = None) -> NDArray[np.uint8]:
+def as_binary(name: str, value: object, columns: int | None, *, rows: int | None = None) -> Bits:
     """`value` as a C-ordered, writable uint8 array (rows, columns) of exact zeros and ones.
 
     Writable, because kernels would be compiled once more for arrays that are not.
@@ -112,7 +113,7 @@ def as_binary(name: str, value: object, columns: int | None, *, rows: int | None
     return np.require(array, np.uint8, ["C", "W"])
 
 
-def as_weights(value: object, rows: int) -> NDArray[np.float64]:
+def as_weights(value: object, rows: int) -> Floats:
     """The weights of a sum over rows, shape (rows,); None means ones."""
     if value is None:
         return np.ones(rows)

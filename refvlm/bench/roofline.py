@@ -8,14 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..enumeration import kernels
+from ..types import Floats
 from .limits import Rates
 
 __all__ = ["Roofline"]
 
-Floats = NDArray[np.float64]
 
 LEAST_SECONDS = 0.005
 """A call takes at least this long."""

@@ -7,16 +7,14 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..inference.exact import log_marginal, log_marginal_and_grad
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
+from ..types import Bits, Floats
 
 __all__ = ["WORKS", "Answer", "Problem", "Work", "model_of", "named", "ours", "problem"]
-
-Floats = NDArray[np.float64]
 
 
 class Work(NamedTuple):
@@ -68,7 +66,7 @@ class Problem(NamedTuple):
 
     prior_logits: Floats
     layers: list[tuple[Floats, Floats]]
-    x: NDArray[np.uint8]
+    x: Bits
 
 
 def problem(work: Work, latents: int | None = None, seed: int = 0) -> Problem:

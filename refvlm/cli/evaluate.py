@@ -5,9 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..checks import FileFormatError
 from ..inference.bounds import decompose
 from ..inference.exact import log_marginal
@@ -16,6 +13,7 @@ from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import ChainPosterior, PerDatumPosterior, Posterior
 from ..progress import ProgressBar
 from ..rows import RowReader
+from ..types import Bits
 from .arguments import Rows, add_json, add_workers, positive, row_range
 from .failure import BAD_INPUT, IDENTITY_BROKEN, OK, Failure
 from .inputs import DATA_HELP, chunks_of, open_data, open_model
@@ -24,7 +22,6 @@ from .report import Human, JSONLines, Reporter, Summary, rows_of
 
 __all__ = ["add_parser", "evaluate"]
 
-Bits = NDArray[np.uint8]
 
 _DESCRIPTION = """\
 Exact log p(x) of every row of DATA under MODEL, with a bound on its rounding error; and, when the file has a

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..checks import FileFormatError
 from ..data import World, bars, digits, shifter
@@ -15,11 +14,11 @@ from ..model.files import load
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import Posterior
 from ..rows import RowReader, open_rows
+from ..types import Bits, Floats
 from .failure import reading
 
 __all__ = ["DATA_HELP", "PACKAGED", "chunks_of", "open_data", "open_model", "read_data"]
 
-Bits = NDArray[np.uint8]
 
 PACKAGED: dict[str, Callable[[], Bits]] = {
     "bars": lambda: bars().images,
@@ -54,7 +53,7 @@ def open_data(source: str, columns: int | None, chunk: int) -> RowReader:
         return open_rows(source, chunk=chunk, columns=columns)
 
 
-def read_data(source: str, columns: int | None = None) -> tuple[Bits, NDArray[np.float64] | None]:
+def read_data(source: str, columns: int | None = None) -> tuple[Bits, Floats | None]:
     """All rows of DATA, and the probabilities of those of a packaged world, None for others."""
     if source in _WORLDS and not os.path.exists(source) and columns is None:
         world = _WORLDS[source]()

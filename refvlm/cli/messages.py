@@ -5,14 +5,12 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..enumeration import kernels
 from ..inference.cost import multiplications, predict_seconds
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import Posterior
 from ..progress import PATIENCE, duration
+from ..types import Bits
 
 __all__ = ["say", "say_cache_problem", "say_if_cold", "say_prediction"]
 
@@ -41,7 +39,7 @@ def say_cache_problem() -> None:
 
 
 def say_prediction(
-    model: BernoulliLVM, posterior: Posterior | None, x: NDArray[np.uint8], rows: int | None, workers: int | None
+    model: BernoulliLVM, posterior: Posterior | None, x: Bits, rows: int | None, workers: int | None
 ) -> None:
     """Say how long an evaluation of `rows` rows will take, if long; x: the first of them, rows None: their number."""
     count = len(x) if rows is None else rows

@@ -10,13 +10,13 @@ import numpy as np
 
 from ..checks import check_fits
 from ..storage import atomic_write, check_writable
+from ..types import Bits
 from .arguments import count
 from .failure import OK, writing
 from .inputs import open_model
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
-    from numpy.typing import NDArray
 
 __all__ = ["add_parser"]
 
@@ -92,7 +92,7 @@ class _Encoded:
         return self._file.write(text.encode("ascii"))
 
 
-def _write_csv(file: SupportsWrite[str], rows: NDArray[np.uint8]) -> None:
+def _write_csv(file: SupportsWrite[str], rows: Bits) -> None:
     """One row a line, a piece at a time."""
     for start in range(0, len(rows), _PIECE):
         piece = rows[start : start + _PIECE]

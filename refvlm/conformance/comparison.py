@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..types import Floats
 from .vectors import Expected
 
 __all__ = ["PRECISIONS", "Mismatch", "Precision", "allowed", "compare", "ulps_between"]
-
-Floats = NDArray[np.float64]
 
 
 class Precision(NamedTuple):

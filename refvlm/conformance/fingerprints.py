@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..types import Floats
 from .comparison import allowed, compare
 from .mistakes import MISTAKES, Mistake, SinglePrecision, name_of
 from .problems import problem_of
@@ -20,7 +20,6 @@ from .vectors import Check, cases
 
 __all__ = ["Explanation", "Suspect", "as_parts", "explain", "mistaken", "suspects"]
 
-Floats = NDArray[np.float64]
 Parts = dict[str, Floats]
 
 

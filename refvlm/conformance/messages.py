@@ -10,10 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..activations import ACTIVATIONS
+from ..types import Floats
 from .comparison import PRECISIONS
 from .quantities import QUANTITIES
 from .tensors import MalformedError, decode
@@ -42,8 +40,6 @@ LONGEST_LINE = 1 << 24
 """Bytes; the longest answer to any case takes less than a hundredth of it."""
 
 _LONGEST_TEXT = 10_000
-
-Floats = NDArray[np.float64]
 
 
 class OutOfStepError(MalformedError):

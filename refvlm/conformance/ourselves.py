@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..inference.bounds import VLBTerms, grad_vlb, kl, vlb, vlb_terms
 from ..inference.exact import grad_log_marginal, log_marginal, posterior, posterior_mean
@@ -17,6 +16,7 @@ from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
 from ..model.recognition import AmortisedPosterior, ChainPosterior, Posterior
+from ..types import Floats
 from ..version import __version__
 from .messages import Implementation
 from .problems import Layers, Problem
@@ -26,7 +26,6 @@ __all__ = ["INTRODUCTION", "answer"]
 
 INTRODUCTION = Implementation("refvlm", __version__, "Python", "float64")
 
-Floats = NDArray[np.float64]
 Result = Floats | dict[str, Floats]
 
 

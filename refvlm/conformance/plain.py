@@ -13,15 +13,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..activations import ACTIVATIONS
+from ..types import Array
 from .problems import Layers, Problem
 from .quantities import latent_name
 
 __all__ = ["Plain"]
 
-Array = NDArray[Any]
 Named = dict[str, Array]
 
 

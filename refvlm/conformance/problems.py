@@ -6,18 +6,16 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP, Network
 from ..model.recognition import AmortisedPosterior, ChainPosterior, FactorisedPosterior, Posterior
+from ..types import Floats
 from .quantities import INPUTS, QUANTITIES, expanded
 from .vectors import Check
 from .vectors import Network as Stored
 
 __all__ = ["Layers", "Problem", "RefusedError", "from_model", "problem_of", "read_problem"]
-
-Floats = NDArray[np.float64]
 
 
 class RefusedError(ValueError):

@@ -13,11 +13,12 @@ import re
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from ..types import Floats
 
 __all__ = ["MalformedError", "decode", "encode"]
 
-Floats = NDArray[np.float64]
 
 _BITS = re.compile(r"[0-9A-Fa-f]{16}")
 _MOST_AXES, _MOST_NUMBERS = 4, 1 << 24

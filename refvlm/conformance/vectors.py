@@ -14,15 +14,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..storage import atomic_write
+from ..types import Floats
 from .quantities import QUANTITIES
 from .tensors import decode
 
 __all__ = ["Case", "Check", "Expected", "Network", "archive", "cases", "checks", "write_vectors"]
-
-Floats = NDArray[np.float64]
 
 
 class Network(NamedTuple):

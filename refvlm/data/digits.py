@@ -16,14 +16,16 @@ from typing import Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from ..types import Bits
+
 __all__ = ["digits"]
 
 
 @overload
-def digits(*, labels: Literal[False] = False) -> NDArray[np.uint8]: ...
+def digits(*, labels: Literal[False] = False) -> Bits: ...
 @overload
-def digits(*, labels: Literal[True]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]: ...
-def digits(*, labels: bool = False) -> NDArray[np.uint8] | tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def digits(*, labels: Literal[True]) -> tuple[Bits, NDArray[np.int64]]: ...
+def digits(*, labels: bool = False) -> Bits | tuple[Bits, NDArray[np.int64]]:
     """The 1797 binarised digits x, (1797, 64) uint8, row-major 8 x 8; with `labels`, also y (1797,) int64, 0 to 9.
 
     Pixels are 1 where the original, 0 to 16, was at least 8. The arrays are the caller's own copies, in the order
@@ -35,5 +37,5 @@ def digits(*, labels: bool = False) -> NDArray[np.uint8] | tuple[NDArray[np.uint
     ((1797, 64), [0, 1, 2, 3, 4])
     """
     with files(__package__).joinpath("digits.npz").open("rb") as file, np.load(file, allow_pickle=False) as packed:
-        x: NDArray[np.uint8] = np.unpackbits(packed["images"], axis=1, bitorder="little")
+        x: Bits = np.unpackbits(packed["images"], axis=1, bitorder="little")
         return (x, packed["labels"].astype(np.int64)) if labels else x

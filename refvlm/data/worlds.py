@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..checks import as_binary, check_count, check_generator, describe
+from ..types import Bits, Floats
 
 __all__ = ["World", "bars", "shifter"]
 
@@ -32,8 +32,8 @@ class World:
     shape           (height, width) of one image, height * width = L, row-major
     """
 
-    images: NDArray[np.uint8] = field(repr=False)
-    probabilities: NDArray[np.float64] = field(repr=False)
+    images: Bits = field(repr=False)
+    probabilities: Floats = field(repr=False)
     shape: tuple[int, int]
 
     @property
@@ -53,7 +53,7 @@ class World:
         pairs = zip(self.images, self.probabilities.tolist(), strict=True)
         return {image.tobytes(): math.log(p) for image, p in pairs}
 
-    def log_probability(self, x: object) -> NDArray[np.float64]:
+    def log_probability(self, x: object) -> Floats:
         """Exact log p(x) in nats, shape (N,), of images x (N, L); -inf where the world cannot produce the image.
 
         Raises TypeError if x is not numeric, ValueError if it is not (N, L) or not exactly 0 or 1.
@@ -62,7 +62,7 @@ class World:
         known = self._log_probability_of
         return np.array([known.get(row.tobytes(), -math.inf) for row in rows], dtype=np.float64)
 
-    def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    def sample(self, n: int, rng: np.random.Generator) -> Bits:
         """Draw n independent images, (n, L) uint8: one uniform number each, through the inverse distribution function.
 
         Raises TypeError or ValueError unless n is an integer >= 0 and rng a numpy Generator.
@@ -147,14 +147,14 @@ def _check_probability(name: str, value: object) -> float:
     return float(value)
 
 
-def _patterns(units: int, on: float) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+def _patterns(units: int, on: float) -> tuple[Bits, Floats]:
     """All patterns (2**units, units) of independent bits, and their probabilities on^ones (1 - on)^zeros."""
     patterns = ((np.arange(1 << units)[:, None] >> np.arange(units)) & 1).astype(np.uint8)
     by_ones = np.array([on**ones * (1 - on) ** (units - ones) for ones in range(units + 1)])
     return patterns, by_ones[patterns.sum(axis=1, dtype=np.int64)]
 
 
-def _merge(ways: Iterable[tuple[NDArray[np.uint8], NDArray[np.float64]]], shape: tuple[int, int]) -> World:
+def _merge(ways: Iterable[tuple[Bits, Floats]], shape: tuple[int, int]) -> World:
     """The world in which an image has the total probability of all the ways to make it."""
     terms: dict[bytes, list[float]] = {}
     for images, chances in ways:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Decoder", "Groups", "Precise", "Prior", "Recognition"]
+from ..types import Floats
 
-Floats = NDArray[np.float64]
+__all__ = ["Decoder", "Groups", "Precise", "Prior", "Recognition"]
 
 
 class Decoder(NamedTuple):

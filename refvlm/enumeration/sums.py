@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..types import Bits, Floats
 from . import kernels
 from .blocks import MANY_ROWS, Route, Tree, code_pieces, row_pieces
 from .engine import Engine, Piece, Task, task
@@ -19,8 +20,6 @@ from .problem import Decoder, Precise, Prior, Recognition
 
 __all__ = ["LogSum", "Source", "gradient", "joint_table", "log_sum", "no_sum", "per_row", "piece_sums"]
 
-Floats = NDArray[np.float64]
-Bits = NDArray[np.uint8]
 Columns = tuple[Floats, ...]
 R = TypeVar("R")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import bits
 from ..activations import ACTIVATIONS
@@ -18,6 +17,7 @@ from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import LARGEST_LOGITS, MLP, Network
 from ..model.parameters import Parameters, flatten, prefixed, unflatten
 from ..model.recognition import AmortisedPosterior, ChainPosterior, FactorisedPosterior, PerDatumPosterior, Posterior
+from ..types import Bits, Floats
 from .certificate import needs_precision
 
 __all__ = [
@@ -29,9 +29,6 @@ __all__ = [
     "recognition_logits",
     "source",
 ]
-
-Floats = NDArray[np.float64]
-Bits = NDArray[np.uint8]
 
 
 def flat_network(network: MLP) -> Decoder:

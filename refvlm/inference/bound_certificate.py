@@ -28,7 +28,6 @@ As in `certificate.py` second-order terms are covered by a factor 1.01, and what
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..enumeration.blocks import Route, depth
 from ..enumeration.kernels import constants
@@ -36,11 +35,10 @@ from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
 from ..model.recognition import AmortisedPosterior, FactorisedPosterior
+from ..types import Floats
 from .certificate import LOG_2, SLACK, JointError, U, few_terms_depth, gamma, joint_error, logit_errors
 
 __all__ = ["expectation_error", "kl_error", "vlb_error"]
-
-Floats = NDArray[np.float64]
 
 
 def vlb_error(

@@ -16,7 +16,7 @@ from concurrent.futures import Executor
 from typing import Literal, NamedTuple, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ..checks import as_binary, as_weights
 from ..enumeration import kernels, sums
@@ -24,15 +24,13 @@ from ..enumeration.engine import Engine, Progress, Task, task
 from ..model.latent_variable import BernoulliLVM
 from ..model.parameters import Parameters, prefixed
 from ..model.recognition import ChainPosterior, Posterior
+from ..types import Floats
 from . import arrays
 from .bound_certificate import expectation_error, kl_error, vlb_error
 from .exact import Marginal, marginal_pass, prior_gradient, prior_pass, table_prior
 from .layers import Layer, prepare
 
 __all__ = ["Decomposition", "VLBTerms", "decompose", "grad_vlb", "kl", "vlb", "vlb_terms"]
-
-Floats = NDArray[np.float64]
-Bits = NDArray[np.uint8]
 
 
 class VLBTerms(NamedTuple):

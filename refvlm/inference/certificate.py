@@ -57,6 +57,7 @@ from ..enumeration.kernels import constants
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
+from ..types import Floats
 
 __all__ = [
     "LOG_2",
@@ -72,7 +73,6 @@ __all__ = [
     "needs_precision",
 ]
 
-Floats = NDArray[np.float64]
 Routes = NDArray[np.int64]
 
 U = 2.0**-53

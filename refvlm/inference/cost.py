@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import bits
 from ..enumeration.blocks import MANY_ROWS
@@ -18,12 +17,12 @@ from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
 from ..model.recognition import ChainPosterior, PerDatumPosterior, Posterior
+from ..types import Bits
 from .bounds import decompose
 from .exact import log_marginal, log_marginal_and_grad
 
 __all__ = ["multiplications", "predict_seconds"]
 
-Bits = NDArray[np.uint8]
 
 _LINEAR, _FEW, _MANY = 22, 18, 12
 """Latent bits of the smaller model, without hidden layers, for a few rows and for many."""

@@ -7,7 +7,6 @@ against it, and a reader can hold it against the equations.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit, log_expit, logsumexp, xlogy
 
 from .. import bits
@@ -15,6 +14,7 @@ from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.parameters import Parameters, prefixed
 from ..model.recognition import FactorisedPosterior
+from ..types import Bits, Floats
 
 __all__ = [
     "grad_log_marginal",
@@ -27,9 +27,6 @@ __all__ = [
     "q_table",
     "vlb",
 ]
-
-Floats = NDArray[np.float64]
-Bits = NDArray[np.uint8]
 
 
 def log_prior(model: BernoulliLVM) -> Floats:

@@ -23,6 +23,7 @@ from ..enumeration.sums import LogSum
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.parameters import Parameters, prefixed
+from ..types import Bits, Floats
 from . import arrays
 from .certificate import error_bound, mean_error
 from .layers import Layer, prepare
@@ -43,8 +44,6 @@ __all__ = [
     "table_prior",
 ]
 
-Floats = NDArray[np.float64]
-Bits = NDArray[np.uint8]
 _BY_POSTERIOR = Recognition(np.zeros((0, 2, 0)), np.zeros((0, 2, 0)))
 """An empty q: the weights are the posterior's."""
 

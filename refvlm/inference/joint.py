@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ..checks import as_binary
 from ..enumeration import kernels
@@ -12,16 +12,15 @@ from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
 from ..model.recognition import Posterior
+from ..types import Bits, Floats
 from .arrays import check_model, flat_network, recognition_logits
 from .exact import marginal_pass
 from .layers import prepare
 
 __all__ = ["log_joint", "log_likelihood", "log_prior", "log_q"]
 
-Floats = NDArray[np.float64]
 
-
-def log_of_bits(logits: Floats, values: NDArray[np.uint8]) -> Floats:
+def log_of_bits(logits: Floats, values: Bits) -> Floats:
     """sum over the last axis of log Bernoulli(value; sigmoid(logit)), (N,); -inf where a degenerate bit disagrees."""
     return kernels.bernoulli.log_of_bits(np.require(logits, np.float64, ["C", "W"]), values)
 

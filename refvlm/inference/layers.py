@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import bits
 from ..checks import check_fits
@@ -18,12 +17,10 @@ from ..enumeration.problem import Recognition
 from ..enumeration.sums import Source
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import FactorisedPosterior, Posterior
+from ..types import Bits, Floats
 from . import arrays
 
 __all__ = ["Layer", "prepare"]
-
-Floats = NDArray[np.float64]
-Bits = NDArray[np.uint8]
 
 
 class Layer(NamedTuple):

@@ -6,19 +6,18 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ..checks import as_binary, check_count, check_generator
 from ..model.bernoulli import draw
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import ChainPosterior, Posterior
+from ..types import Bits, Floats
 from .arrays import check_model, check_posterior
 from .joint import log_likelihood, log_of_bits, log_prior
 
 __all__ = ["Estimate", "log_marginal_estimate", "vlb_estimate"]
 
-Floats = NDArray[np.float64]
-Bits = NDArray[np.uint8]
 
 _PAIRS = 1 << 16
 """Pairs (x, z) that are looked at together; bounds the memory."""

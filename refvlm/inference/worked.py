@@ -6,11 +6,11 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import bits
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import Posterior
+from ..types import Bits
 from .exact import posterior as exact_posterior
 from .joint import log_joint, log_likelihood, log_prior, log_q
 
@@ -55,7 +55,7 @@ class Worked(NamedTuple):
     sums: Sums
 
 
-def work_out(model: BernoulliLVM, q: Posterior | None, x: NDArray[np.uint8], workers: int | None) -> Worked:
+def work_out(model: BernoulliLVM, q: Posterior | None, x: Bits, workers: int | None) -> Worked:
     """The table for x (1, L); a per-datum q must be that of this row. Of a chain, q is its first stage."""
     z = bits.table(model.latents)
     repeated = np.repeat(x, len(z), axis=0)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ..activations import sigmoid
 from ..checks import MAX_LATENTS, as_logits, as_parameters, check_count, check_generator
+from ..types import Bits, Floats
 
 __all__ = ["Bernoulli"]
 
@@ -21,7 +22,7 @@ class Bernoulli:
     Raises ValueError or TypeError for anything else.
     """
 
-    logits: NDArray[np.float64]
+    logits: Floats
 
     def __init__(self, logits: ArrayLike) -> None:
         checked = as_logits("logits", logits, 1)
@@ -44,20 +45,20 @@ class Bernoulli:
         """Number of bits K."""
         return len(self.logits)
 
-    def parameters(self) -> dict[str, NDArray[np.float64]]:
+    def parameters(self) -> dict[str, Floats]:
         """{"logits": (K,)}."""
         return {"logits": self.logits}
 
-    def with_parameters(self, parameters: dict[str, NDArray[np.float64]]) -> Bernoulli:
+    def with_parameters(self, parameters: dict[str, Floats]) -> Bernoulli:
         """The same kind of distribution with other parameters."""
         return Bernoulli(parameters["logits"])
 
-    def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    def sample(self, n: int, rng: np.random.Generator) -> Bits:
         """n independent draws, (n, K)."""
         check_count("n", n, 0)
         return draw(np.broadcast_to(self.logits, (n, self.latents)), check_generator("rng", rng))
 
 
-def draw(logits: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.uint8]:
+def draw(logits: Floats, rng: np.random.Generator) -> Bits:
     """Bits with P(1) = sigmoid(logits): u < p, so that p = 0 never fires and p = 1 always does."""
     return (rng.random(logits.shape) < sigmoid(logits)).astype(np.uint8)

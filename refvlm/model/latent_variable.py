@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..checks import MAX_LATENTS, check_count, check_generator, describe
+from ..types import Bits
 from .bernoulli import Bernoulli, draw
 from .mlp import Network
 from .parameters import Parameters, prefixed, under
 
 __all__ = ["BernoulliLVM", "is_network"]
-
-Bits = NDArray[np.uint8]
 
 
 def is_network(value: object) -> bool:

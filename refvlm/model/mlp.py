@@ -8,15 +8,15 @@ from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ..activations import ACTIVATIONS
 from ..checks import as_parameters, check_choice, check_count, check_generator, describe
+from ..types import Floats
 from .parameters import Parameters
 
 __all__ = ["MLP", "Network", "Pullback"]
 
-Floats = NDArray[np.float64]
 Pullback = Callable[[Floats], Parameters]
 
 LARGEST_LOGITS = 1e18

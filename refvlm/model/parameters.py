@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
+
+from ..types import Floats
 
 __all__ = ["Parameters", "flatten", "prefixed", "under", "unflatten"]
 
-Floats = NDArray[np.float64]
 Parameters = dict[str, Floats]
 
 

@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..checks import as_logits, describe
+from ..types import Bits
 from .latent_variable import is_network
 from .mlp import Floats, Network, Pullback
 from .parameters import Parameters, prefixed, under
 
 __all__ = ["AmortisedPosterior", "ChainPosterior", "FactorisedPosterior", "PerDatumPosterior", "Posterior"]
-
-Bits = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)

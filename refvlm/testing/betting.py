@@ -30,11 +30,11 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+from ..types import Floats
 
 __all__ = ["InconclusiveError", "Plan", "SequentialTest", "Verdict", "plan_test"]
 
-Floats = NDArray[np.float64]
 
 _BOLDEST = 0.99
 """The largest bet, as a fraction of what the range allows: no draw may take all of the capital."""

@@ -6,9 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..checks import check_choice, describe
 from ..conformance.comparison import PRECISIONS
 from ..conformance.examination import judge
@@ -17,10 +14,10 @@ from ..conformance.messages import Result
 from ..conformance.quantities import QUANTITIES
 from ..conformance.vectors import Check, Network, checks
 from ..conformance.vectors import cases as every_case
+from ..types import Floats
 
 __all__ = ["PublishedCase", "published_cases"]
 
-Floats = NDArray[np.float64]
 Answerer = Callable[[str, Network, Network | None, dict[str, Floats]], Any]
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from .. import bits
 from ..activations import sigmoid
@@ -27,10 +27,10 @@ from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.parameters import prefixed
 from ..model.recognition import AmortisedPosterior, PerDatumPosterior
+from ..types import Bits, Floats
 
 __all__ = ["FactorisedPosterior", "OneRow", "one_row"]
 
-Floats = NDArray[np.float64]
 FactorisedPosterior = AmortisedPosterior | PerDatumPosterior
 
 _MOST_LATENTS = 16
@@ -42,7 +42,7 @@ class OneRow(NamedTuple):
 
     model: BernoulliLVM
     q: FactorisedPosterior
-    x: NDArray[np.uint8]
+    x: Bits
     log_prior: Floats
     log_likelihood: Floats
     log_q: Floats
@@ -81,7 +81,7 @@ class OneRow(NamedTuple):
             table[f"posterior.{name}"] = np.tensordot(deltas, jacobian, axes=1)
         return table
 
-    def _of_model(self, z: NDArray[np.uint8]) -> dict[str, Floats]:
+    def _of_model(self, z: Bits) -> dict[str, Floats]:
         """Returns d log p(x, z) for every code."""
         rows = []
         for code in z[:, None, :]:

@@ -15,14 +15,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ..checks import as_array
+from ..types import Floats
 from .betting import Plan, SequentialTest, Verdict, plan_test
 
 __all__ = ["RANK", "FreeVectors", "Whitened", "flatten"]
 
-Floats = NDArray[np.float64]
 
 RANK = 1e-10
 _SLACK = 4096.0

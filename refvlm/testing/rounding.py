@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..activations import ACTIVATIONS
 from ..checks import check_choice
@@ -20,10 +19,10 @@ from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP, Network
 from ..model.recognition import AmortisedPosterior, ChainPosterior, PerDatumPosterior, Posterior
+from ..types import Floats
 
 __all__ = ["Sizes", "model_sizes", "q_sizes", "slopes", "unit"]
 
-Floats = NDArray[np.float64]
 
 _ELEMENTARY = 4.0
 

@@ -14,11 +14,11 @@ from ..checks import as_binary, as_parameters
 from ..conformance.mistakes.likelihood import ExchangedBits
 from ..conformance.mistakes.sums import ReversedCodes
 from ..progress import ProgressBar
+from ..types import Floats
 from .betting import InconclusiveError, Verdict
 
 __all__ = ["assert_samples_match"]
 
-Floats = NDArray[np.float64]
 
 _MOST_BITS = 20
 _BATCH = 1 << 18

@@ -17,13 +17,13 @@ from typing import NamedTuple
 
 import numpy as np
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from ..activations import ACTIVATIONS
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
 from ..model.recognition import AmortisedPosterior
+from ..types import Bits
 
 __all__ = ["Problem", "models", "problems"]
 
@@ -33,7 +33,7 @@ class Problem(NamedTuple):
 
     model: BernoulliLVM
     q: AmortisedPosterior
-    x: NDArray[np.uint8]
+    x: Bits
 
 
 @st.composite

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ..checks import as_array, check_choice, check_count
 from ..conformance.mistakes import CATALOGUE, OF_DRAWS, SinglePrecision
@@ -18,6 +18,7 @@ from ..inference.bounds import grad_vlb, vlb
 from ..inference.exact import log_marginal
 from ..model.latent_variable import BernoulliLVM
 from ..progress import ProgressBar
+from ..types import Floats
 from .betting import InconclusiveError, Plan, SequentialTest, Verdict, plan_test
 from .estimators import FactorisedPosterior, OneRow, one_row
 from .gradients import FreeVectors, Whitened, flatten
@@ -26,7 +27,6 @@ from .samples import assert_samples_match
 
 __all__ = ["assert_unbiased", "assert_unbiased_exact", "plan_samples"]
 
-Floats = NDArray[np.float64]
 Drawer = Callable[[int], Any]
 
 QUANTITIES = ("vlb", "marginal", "grad_vlb")

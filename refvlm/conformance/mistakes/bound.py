@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...types import Array
 from ..plain import Named
 from ..problems import Layers
-from .common import Array, Mistake
+from .common import Mistake
 
 
 class MissingEntropy(Mistake):

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from numpy.typing import NDArray
-
+from ...types import Array
 from ..plain import Named, Plain
 from ..quantities import QUANTITIES
-
-Array = NDArray[Any]
 
 
 class Mistake(Plain):

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...types import Array
 from ..plain import Named
-from .common import Array, Mistake, times
+from .common import Mistake, times
 
 
 class MissingPrior(Mistake):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...types import Array
 from ..problems import Layers
-from .common import Array, Mistake
+from .common import Mistake
 
 
 class MissingSoftplus(Mistake):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...types import Array
 from ..plain import Named
-from .common import Array, Mistake, times
+from .common import Mistake, times
 
 
 class InclusiveComparison(Mistake):

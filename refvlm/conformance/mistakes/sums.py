@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from .common import Array, Mistake
+from ...types import Array
+from .common import Mistake
 
 
 class ReversedCodes(Mistake):

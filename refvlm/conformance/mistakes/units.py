@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
+from ...types import Array
 from ..plain import Named
-from .common import Array, Mistake, each
+from .common import Mistake, each
 
 
 class Bits(Mistake):

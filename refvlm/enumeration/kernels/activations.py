@@ -16,10 +16,8 @@ activation states the larger error of the two ways, and tests/test_activations.p
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ...activations import ACTIVATIONS, LEAK
+from ...types import Floats
 from .compiling import inline, part
 from .double_double import add, choose, divide, multiply
 from .double_double import exp as precise_exp
@@ -29,7 +27,6 @@ from .lanes import BLOCK, absolute, load_block, store, where_less
 
 __all__ = ["activate", "backpropagate", "exponent_factor", "from_exponential", "keeps_arguments", "precise_value"]
 
-Floats = NDArray[np.float64]
 
 TANH, RELU, SIGMOID = (ACTIVATIONS[name].code for name in ("tanh", "relu", "sigmoid"))
 LEAKY_RELU, ELU, SOFTPLUS, SILU = (ACTIVATIONS[name].code for name in ("leaky_relu", "elu", "softplus", "silu"))

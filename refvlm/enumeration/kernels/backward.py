@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...types import Floats
 from ..problem import Decoder
 from .activations import backpropagate
 from .compiling import inline
@@ -32,8 +32,6 @@ __all__ = [
     "flat_gradient",
     "slopes_of",
 ]
-
-Floats = NDArray[np.float64]
 
 
 class BitSums(NamedTuple):

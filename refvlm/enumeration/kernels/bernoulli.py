@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...types import Bits, Floats
 from ..problem import Recognition
 from .compiling import kernel
 from .constants import FEW_TERMS
 from .elementary import log_sigmoids, sigmoids
 
 __all__ = ["bernoulli", "log_of_bits", "prior_and_entropy"]
-
-Floats = NDArray[np.float64]
-Bits = NDArray[np.uint8]
 
 
 @kernel

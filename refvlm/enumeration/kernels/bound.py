@@ -11,8 +11,8 @@ Errors: `inference/bound_certificate.py`. Twins: `inference/definition.vlb` and 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...types import Bits, Floats
 from ..problem import Decoder, Prior, Recognition
 from .compiling import inline, kernel
 from .elementary import Number, exp, fma
@@ -22,9 +22,6 @@ from .network import enter, network
 from .observation import log_likelihood, log_prior, prior_of, recognise, recognition_of, tabulate, turn_prior
 
 __all__ = ["divergence", "expectation", "reconstruction"]
-
-Floats = NDArray[np.float64]
-Bits = NDArray[np.uint8]
 
 
 @kernel

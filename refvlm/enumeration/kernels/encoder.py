@@ -7,8 +7,8 @@ errors of the layers are those of `network.py`, the first one dense too. Twin: `
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...types import Bits, Floats
 from ..problem import Decoder
 from .activations import activate, backpropagate, keeps_arguments
 from .backward import dense_gradient
@@ -17,9 +17,6 @@ from .lanes import BLOCK, OCTET, load_octet, total, vectors
 from .network import dense
 
 __all__ = ["encode", "encoder_gradient"]
-
-Floats = NDArray[np.float64]
-Bits = NDArray[np.uint8]
 
 
 @inline

@@ -20,8 +20,8 @@ saturated unit's has an absolute error of 12 u. No bound is reported. Twin: `inf
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...types import Bits, Floats
 from ..problem import Decoder, Groups, Prior, Recognition
 from .backward import add_block, backward, bit_sums, collect, end_page, flat_gradient, slopes_of
 from .compiling import inline, kernel
@@ -34,9 +34,6 @@ from .observation import log_likelihood, log_prior, prior_of, recognise, recogni
 from .tables import products
 
 __all__ = ["gradient"]
-
-Floats = NDArray[np.float64]
-Bits = NDArray[np.uint8]
 
 
 @inline

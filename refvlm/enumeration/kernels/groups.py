@@ -16,8 +16,8 @@ group, and the tables are folded down to bits once. Rows come in eights, padded 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...types import Bits, Floats
 from ..problem import Groups
 from .compiling import inline, kernel
 from .elementary import Number, sigmoids
@@ -25,9 +25,6 @@ from .lanes import BLOCK, OCTET, load_block, load_octet, splat_octet, store
 from .network import Network
 
 __all__ = ["fold_groups", "pack", "probabilities", "tabulate_groups"]
-
-Floats = NDArray[np.float64]
-Bits = NDArray[np.uint8]
 
 
 @kernel

@@ -6,8 +6,8 @@ Twins: `inference/definition.log_joint` and `posterior`.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...types import Bits, Floats
 from ..problem import Decoder, Prior
 from .compiling import kernel
 from .elementary import exp_scaled
@@ -17,11 +17,9 @@ from .observation import log_likelihood, log_prior, prior_of, tabulate, turn_pri
 
 __all__ = ["joint_table", "normalise"]
 
-Floats = NDArray[np.float64]
-
 
 @kernel
-def joint_table(decoder: Decoder, first: int, count: int, prior: Prior, x: NDArray[np.uint8]) -> Floats:
+def joint_table(decoder: Decoder, first: int, count: int, prior: Prior, x: Bits) -> Floats:
     """log p(x_n, z) for `count` codes from `first`, (N, count)."""
     rows = len(x)
     net, log_p = network(decoder), prior_of(prior)

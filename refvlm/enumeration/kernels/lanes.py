@@ -22,8 +22,8 @@ from numba.core.datamodel import PrimitiveModel
 from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.extending import intrinsic, register_model
-from numpy.typing import NDArray
 
+from ...types import Floats
 from .compiling import inline
 from .constants import BLOCK, OCTET
 
@@ -151,7 +151,7 @@ def _call(builder: Any, name: str, kind: Any, *values: Any) -> Any:
 
 
 @inline
-def vectors(count: int) -> NDArray[np.float64]:
+def vectors(count: int) -> Floats:
     """`count` zeros that start at a cache line: a vector that straddles two costs twice."""
     room = np.zeros(count + 7)
     start = (-room.ctypes.data % 64) // 8

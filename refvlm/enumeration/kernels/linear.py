@@ -31,8 +31,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...types import Bits, Floats
 from ..problem import Decoder, Prior
 from .compiling import inline, kernel
 from .constants import ROW_BITS, SEGMENT, SPLITS
@@ -43,8 +43,6 @@ from .marginal import NO_POWER
 
 __all__ = ["linear_marginal", "linear_split"]
 
-Floats = NDArray[np.float64]
-Bits = NDArray[np.uint8]
 
 FAR = -(2.0**40)
 """It replaces any smaller log-weight, whose row counts for nothing."""

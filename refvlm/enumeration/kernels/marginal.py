@@ -23,8 +23,8 @@ and `posterior` there times the bits for the moments.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...types import Bits, Floats
 from ..problem import Decoder, Prior
 from .compiling import inline, kernel
 from .constants import FEW_TERMS, LOW_BITS, MIDDLE_BITS, PAGE
@@ -47,8 +47,6 @@ from .observation import log_prior, prior_of, turn_prior
 
 __all__ = ["NO_POWER", "finish", "marginal", "merge"]
 
-Floats = NDArray[np.float64]
-Bits = NDArray[np.uint8]
 
 NO_POWER = -np.inf
 """The power of an empty sum."""

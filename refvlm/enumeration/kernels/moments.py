@@ -11,8 +11,8 @@ gamma of the additions, up to 2**11 deep in a piece. The difference is not: its 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...types import Bits, Floats
 from ..problem import Decoder, Prior, Recognition
 from .backward import add_block, bit_sums, collect, end_page
 from .compiling import inline, kernel
@@ -24,7 +24,6 @@ from .observation import log_likelihood, log_prior, prior_of, recognise, recogni
 
 __all__ = ["moments"]
 
-Floats = NDArray[np.float64]
 
 NEVER = -np.inf
 
@@ -38,7 +37,7 @@ def weighted(probability: Number, log_probability: Number, value: Number) -> Num
 
 @kernel
 def moments(
-    decoder: Decoder, first: int, count: int, prior: Prior, q: Recognition, x: NDArray[np.uint8]
+    decoder: Decoder, first: int, count: int, prior: Prior, q: Recognition, x: Bits
 ) -> tuple[Floats, Floats]:
     """The sums over `count` codes from `first`: with z_k as factor (N, K), and without (N,)."""
     rows = len(x)

@@ -26,9 +26,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ...types import Floats
 from ..problem import Decoder
 from .activations import activate, exponent_factor, from_exponential, keeps_arguments
 from .compiling import inline
@@ -38,8 +36,6 @@ from .elementary import Number, exp_of_sum, fma
 from .lanes import BLOCK, load_block, splat_block, store, vectors
 
 __all__ = ["Network", "decode", "dense", "enter", "network", "turn_page"]
-
-Floats = NDArray[np.float64]
 
 
 class Network(NamedTuple):

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...types import Bits, Floats
 from ..problem import Prior, Recognition
 from .compiling import inline
 from .constants import FEW_TERMS, LOW_BITS, MIDDLE_BITS, ROWS
@@ -31,9 +31,6 @@ __all__ = [
     "tabulate",
     "turn_prior",
 ]
-
-Floats = NDArray[np.float64]
-Bits = NDArray[np.uint8]
 
 
 class LogPrior(NamedTuple):

@@ -9,8 +9,8 @@ summed apart: n inputs leave an error of (n**2 + n) u**2 sum |w h|. Twin:
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...types import Floats
 from ..problem import Decoder
 from .activations import precise_value
 from .compiling import inline, kernel
@@ -21,8 +21,6 @@ from .lanes import BLOCK, load_block, splat_block, store, vectors
 from .network import network, turn_page
 
 __all__ = ["precise_logits"]
-
-Floats = NDArray[np.float64]
 
 
 @inline

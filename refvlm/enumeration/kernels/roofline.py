@@ -13,16 +13,12 @@ operations on single floats:
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ...types import Floats
 from .compiling import inline, kernel
 from .elementary import Number, exp
 from .lanes import BLOCK, OCTET, fma, load_block, load_octet, splat_block, splat_octet, total
 
 __all__ = ["division_chains", "exponentials", "fma_chains", "load_multiplies"]
-
-Floats = NDArray[np.float64]
 
 
 @inline

@@ -10,8 +10,8 @@ is set, and for the three bits along the lanes keep the lanes apart. Errors: tho
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...types import Floats
 from ..problem import Decoder, Groups, Prior
 from .compiling import inline, kernel
 from .constants import PAGE
@@ -22,8 +22,6 @@ from .network import enter, network
 from .observation import log_prior, prior_of, turn_prior
 
 __all__ = ["products", "tabled_marginal"]
-
-Floats = NDArray[np.float64]
 
 
 @inline
