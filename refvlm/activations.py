@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 from .types import Array
 
-__all__ = ["ACTIVATIONS", "LEAK", "Activation", "sigmoid"]
-
 F = TypeVar("F", bound=np.floating[Any])
 
 LEAK = 0.01

@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 from .checks import MAX_LATENTS, check_count, check_fits
 from .types import Bits
 
-__all__ = ["codes_of", "rows_of", "table"]
-
 
 def rows_of(codes: NDArray[np.int64], latents: int) -> Bits:
     """The bits of codes (N,) as rows (N, latents)."""

@@ -15,21 +15,6 @@ from numpy.typing import NDArray
 from .machine import available_memory
 from .types import Bits, Floats
 
-__all__ = [
-    "FileFormatError",
-    "MAX_LATENTS",
-    "as_binary",
-    "as_logits",
-    "as_parameters",
-    "as_weights",
-    "check_choice",
-    "check_count",
-    "check_fits",
-    "check_generator",
-    "describe",
-    "human_size",
-]
-
 MAX_LATENTS = 62
 """Codes are int64 masks; beyond 62 bits they, and anyone's patience, end."""
 

@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["available_cores", "available_memory", "load", "peak_memory", "processor"]
-
 
 def available_cores(root: str = "/") -> int:
     """Cores that this process may use. root: where /proc and /sys are."""

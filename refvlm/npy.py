@@ -10,8 +10,6 @@ import numpy as np
 
 from .checks import FileFormatError
 
-__all__ = ["MAGIC", "NpyHeader", "one_line", "read_header"]
-
 MAGIC = b"\x93NUMPY"
 _LONGEST = 1 << 14
 

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TextIO
 
-__all__ = ["PATIENCE", "ProgressBar", "duration"]
-
 PATIENCE = 2.0
 """Seconds of work, done or predicted, below which nothing is shown."""
 

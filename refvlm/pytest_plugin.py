@@ -23,8 +23,6 @@ import pytest
 if TYPE_CHECKING:
     from .testing.cases import PublishedCase
 
-__all__ = ["pytest_addoption", "pytest_configure", "pytest_generate_tests"]
-
 _FIXTURE = "refvlm_case"
 _INI = "refvlm_known_failures"
 

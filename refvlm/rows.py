@@ -25,9 +25,6 @@ from .checks import FileFormatError, check_count, check_fits, describe
 from .npy import MAGIC, one_line, read_header
 from .types import Bits
 
-__all__ = ["RowReader", "open_rows"]
-
-
 _ZIP, _PICKLE, _BOM = b"PK", b"\x80", b"\xef\xbb\xbf"
 _LONGEST_LINE = 1 << 26
 

@@ -9,8 +9,6 @@ from importlib.metadata import version as version_of
 from ..machine import available_cores, load, processor
 from ..version import __version__
 
-__all__ = ["facts"]
-
 
 def facts() -> dict[str, str | int | float | None]:
     """CPU, cores, load, system and versions; None for what is not installed or not known."""

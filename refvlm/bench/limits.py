@@ -26,8 +26,6 @@ from typing import NamedTuple
 from ..enumeration.blocks import MANY_ROWS
 from .works import Work
 
-__all__ = ["Rates", "limit"]
-
 
 class Rates(NamedTuple):
     """Billions of operations on floats per second, by `workers` threads together."""

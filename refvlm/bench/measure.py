@@ -17,8 +17,6 @@ from .results import PeerResult, Result
 from .roofline import Roofline
 from .works import Answer, Work, model_of, ours, problem
 
-__all__ = ["Bench"]
-
 FINALISTS = 2
 """So many of a peer's programs, the fastest in one run each, are timed in every round."""
 

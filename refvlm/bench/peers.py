@@ -18,8 +18,6 @@ from typing import Any, Protocol
 
 from .works import Answer, Problem, Work
 
-__all__ = ["CHUNKS", "MAKERS", "Peer", "Program", "chunk_sizes", "predict_peer"]
-
 CHUNKS = (10, 12, 14, 16)
 """Bits of the code that are enumerated at a time."""
 

@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 from .works import Work
 
-__all__ = ["TOLERANCE", "PeerResult", "Result"]
-
 TOLERANCE = 1e-9
 """Answers agree where their largest relative difference is at most this."""
 

@@ -13,9 +13,6 @@ from ..enumeration import kernels
 from ..types import Floats
 from .limits import Rates
 
-__all__ = ["Roofline"]
-
-
 LEAST_SECONDS = 0.005
 """A call takes at least this long."""
 

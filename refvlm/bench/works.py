@@ -14,8 +14,6 @@ from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
 from ..types import Bits, Floats
 
-__all__ = ["WORKS", "Answer", "Problem", "Work", "model_of", "named", "ours", "problem"]
-
 
 class Work(NamedTuple):
     """log p(x) of `rows` rows under a model of `latents` bits, `hidden` tanh units and `observed` bits.

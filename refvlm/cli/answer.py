@@ -10,8 +10,6 @@ from typing import Any
 from ..conformance.tensors import MalformedError
 from .failure import OK, USAGE, Failure
 
-__all__ = ["add_parser"]
-
 _DESCRIPTION = """\
 Answer requests of the conformance protocol, read from standard input, on standard output: a reference to compare a
 conversation with, and an oracle for any model that another program cares to ask about.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 
-__all__ = ["Rows", "add_json", "add_workers", "count", "number", "positive", "row_range", "widths"]
-
 Rows = range | None
 """A choice of rows; None for all of them."""
 

@@ -19,8 +19,6 @@ from .bench_report import Human, JSONLines
 from .failure import OK, PEER_DISAGREES, one_line
 from .messages import say, say_cache_problem, say_if_cold
 
-__all__ = ["add_parser"]
-
 REPEATS, QUICK_REPEATS = 5, 2
 BUSY = 0.5
 """A load from which on something else is running."""

@@ -10,8 +10,6 @@ from ..bench.results import TOLERANCE, PeerResult, Result
 from ..checks import human_size
 from .report import print_json
 
-__all__ = ["Human", "JSONLines"]
-
 Facts = Mapping[str, str | int | float | None]
 
 _OPERATIONS = {

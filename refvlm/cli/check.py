@@ -13,8 +13,6 @@ from ..conformance.vectors import Check
 from .examined import EXIT_CODES, add_reports, check_reports, chosen, finish
 from .failure import USAGE, Failure
 
-__all__ = ["add_parser"]
-
 _DESCRIPTION = """\
 Judge ANSWERS, JSON lines as protocol.md describes them; `refvlm vectors DIR` writes it, with the cases.
 """

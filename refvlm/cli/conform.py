@@ -10,8 +10,6 @@ from ..progress import ProgressBar
 from .examined import EXIT_CODES, add_command, add_reports, check_reports, chosen, ended_by_signals, finish, time_limit
 from .failure import BROKEN, DIFFERS, USAGE, Failure
 
-__all__ = ["add_parser"]
-
 _DESCRIPTION = """\
 Start COMMAND, ask it questions on its standard input, and judge its answers. The protocol, one JSON object a line, is
 in protocol.md, which `refvlm vectors DIR` writes.

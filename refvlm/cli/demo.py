@@ -27,8 +27,6 @@ from .inputs import open_data
 from .messages import say, say_cache_problem, say_if_cold
 from .report import Human, JSONLines
 
-__all__ = ["add_parser"]
-
 LATENTS, HIDDEN, SEED = 8, 32, 0
 
 _DESCRIPTION = """\

@@ -20,9 +20,6 @@ from .inputs import DATA_HELP, chunks_of, open_data, open_model
 from .messages import say, say_cache_problem, say_if_cold, say_prediction
 from .report import Human, JSONLines, Reporter, Summary, rows_of
 
-__all__ = ["add_parser", "evaluate"]
-
-
 _DESCRIPTION = """\
 Exact log p(x) of every row of DATA under MODEL, with a bound on its rounding error; and, when the file has a
 posterior q(z|x), the variational lower bound VLB, the gap KL(q, p(z|x)) and the residual log p(x) - (VLB + KL),

@@ -16,17 +16,6 @@ from ..storage import atomic_write, check_writable
 from .arguments import add_json, number
 from .failure import BROKEN, DIFFERS, INCONCLUSIVE, OK, USAGE, Failure, writing
 
-__all__ = [
-    "EXIT_CODES",
-    "add_command",
-    "add_reports",
-    "check_reports",
-    "chosen",
-    "ended_by_signals",
-    "finish",
-    "time_limit",
-]
-
 EXIT_CODES = """\
 exit codes: 0 conforms; 1 does not; 2 the command line is wrong, or the answers cannot be read; 3 inconclusive: nothing
 was checked; 4 the program crashed or hung.

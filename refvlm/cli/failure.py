@@ -7,26 +7,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-__all__ = [
-    "BAD_INPUT",
-    "BROKEN",
-    "DIFFERS",
-    "IDENTITY_BROKEN",
-    "INCONCLUSIVE",
-    "INTERRUPTED",
-    "NO_INPUT",
-    "NO_OUTPUT",
-    "OK",
-    "PEER_DISAGREES",
-    "USAGE",
-    "Failure",
-    "listening",
-    "one_line",
-    "reading",
-    "silence_stdout",
-    "writing",
-]
-
 OK = 0
 IDENTITY_BROKEN = 1
 PEER_DISAGREES = 1

@@ -17,9 +17,6 @@ from ..rows import RowReader, open_rows
 from ..types import Bits, Floats
 from .failure import reading
 
-__all__ = ["DATA_HELP", "PACKAGED", "chunks_of", "open_data", "open_model", "read_data"]
-
-
 PACKAGED: dict[str, Callable[[], Bits]] = {
     "bars": lambda: bars().images,
     "digits": digits,

@@ -12,8 +12,6 @@ from ..model.recognition import Posterior
 from ..progress import PATIENCE, duration
 from ..types import Bits
 
-__all__ = ["say", "say_cache_problem", "say_if_cold", "say_prediction"]
-
 _NEVER_LONG = 1 << 27
 """Multiplications that take no noticeable time."""
 

@@ -13,8 +13,6 @@ from ..inference.bounds import Decomposition
 from ..inference.worked import Worked
 from ..model.latent_variable import BernoulliLVM
 
-__all__ = ["Human", "JSONLines", "Reporter", "Row", "Summary", "print_json", "rows_of"]
-
 TOLERANCE = 1e-12
 """The identity holds where |residual| <= TOLERANCE (1 + |log p(x)| + |VLB|)."""
 

@@ -18,8 +18,6 @@ from .inputs import open_model
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
-__all__ = ["add_parser"]
-
 _DESCRIPTION = """\
 Draw N rows x from MODEL: z from the prior, x from p(x|z). The same as
 model.sample(N, numpy.random.default_rng(SEED)) in Python, bit by bit.

@@ -8,8 +8,6 @@ from ..conformance.smoke import smoke
 from .examined import EXIT_CODES, add_command, ended_by_signals, time_limit
 from .failure import BROKEN, DIFFERS, OK, USAGE
 
-__all__ = ["add_parser"]
-
 _DESCRIPTION = """\
 Start COMMAND, ask it three questions, show every line that is said, and explain what is wrong with the conversation, if
 anything is. Whether the numbers are right is another question, for `refvlm conform`.

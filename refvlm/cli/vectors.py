@@ -9,8 +9,6 @@ from ..storage import atomic_write
 from .failure import OK, Failure, writing
 from .messages import say
 
-__all__ = ["add_parser"]
-
 _DESCRIPTION = """\
 Write the conformance cases: models, inputs, every intermediate and the expected values, computed in sixty digits, with
 a tolerance for each. As JSON (cases/ID.json) and as plain text for readers without a JSON parser (text/ID.txt), with

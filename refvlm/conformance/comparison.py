@@ -16,8 +16,6 @@ import numpy as np
 from ..types import Floats
 from .vectors import Expected
 
-__all__ = ["PRECISIONS", "Mismatch", "Precision", "allowed", "compare", "ulps_between"]
-
 
 class Precision(NamedTuple):
     """unit: half the distance from 1 to the next number. tiny: the smallest normal number. bits: of the mantissa."""

@@ -23,8 +23,6 @@ from typing import IO, Any, Self
 from .messages import LONGEST_LINE, check_request, parse, printable
 from .tensors import MalformedError
 
-__all__ = ["BrokenError", "Conversation"]
-
 _GRACE = 5.0
 _PR_SET_PDEATHSIG = 1
 _END = object()

@@ -30,8 +30,6 @@ from .quantities import parts_first
 from .tensors import MalformedError, encode
 from .vectors import Check, Network, cases, checks
 
-__all__ = ["Outcome", "Report", "answers_in", "converse", "examine", "judge", "request"]
-
 Progress = Callable[[int, int], None]
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"

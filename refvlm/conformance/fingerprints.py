@@ -18,8 +18,6 @@ from .mistakes import MISTAKES, Mistake, SinglePrecision, name_of
 from .problems import problem_of
 from .vectors import Check, cases
 
-__all__ = ["Explanation", "Suspect", "as_parts", "explain", "mistaken", "suspects"]
-
 Parts = dict[str, Floats]
 
 

@@ -16,24 +16,6 @@ from .comparison import PRECISIONS
 from .quantities import QUANTITIES
 from .tensors import MalformedError, decode
 
-__all__ = [
-    "LONGEST_LINE",
-    "PROTOCOL",
-    "Answer",
-    "Implementation",
-    "OutOfStepError",
-    "Refused",
-    "Result",
-    "Skipped",
-    "check_request",
-    "parse",
-    "printable",
-    "read_answer",
-    "read_header",
-    "read_introduction",
-    "read_outcome",
-]
-
 PROTOCOL = 1
 CODES = ("shape", "domain", "unsupported")
 LONGEST_LINE = 1 << 24

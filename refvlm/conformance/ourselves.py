@@ -22,8 +22,6 @@ from .messages import Implementation
 from .problems import Layers, Problem
 from .quantities import QUANTITIES, expanded, latent_name
 
-__all__ = ["INTRODUCTION", "answer"]
-
 INTRODUCTION = Implementation("refvlm", __version__, "Python", "float64")
 
 Result = Floats | dict[str, Floats]

@@ -19,8 +19,6 @@ from ..types import Array
 from .problems import Layers, Problem
 from .quantities import latent_name
 
-__all__ = ["Plain"]
-
 Named = dict[str, Array]
 
 

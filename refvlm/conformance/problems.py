@@ -15,8 +15,6 @@ from .quantities import INPUTS, QUANTITIES, expanded
 from .vectors import Check
 from .vectors import Network as Stored
 
-__all__ = ["Layers", "Problem", "RefusedError", "from_model", "problem_of", "read_problem"]
-
 
 class RefusedError(ValueError):
     """A question that has no answer. code: "shape" or "domain"."""

@@ -11,8 +11,6 @@ from collections.abc import Iterable
 from importlib import resources
 from typing import Any, NamedTuple
 
-__all__ = ["INPUTS", "QUANTITIES", "Input", "Quantity", "expanded", "latent_name", "parts_first"]
-
 
 class Input(NamedTuple):
     """What a question brings along.

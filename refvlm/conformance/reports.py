@@ -14,8 +14,6 @@ from .fingerprints import Suspect
 from .mistakes import name_of
 from .quantities import QUANTITIES
 
-__all__ = ["as_html", "as_json", "as_junit", "as_text", "headline"]
-
 _MOST_SHOWN = 4
 _SENTENCES = {
     "conforms": "conforms",

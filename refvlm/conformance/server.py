@@ -15,8 +15,6 @@ from .quantities import QUANTITIES
 from .tensors import decode, encode
 from .vectors import Network
 
-__all__ = ["answer_lines"]
-
 
 def answer_lines(lines: Iterable[bytes], write: Callable[[dict[str, Any]], None]) -> None:
     """Answers requests until stop, or the end of the lines.

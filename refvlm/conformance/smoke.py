@@ -11,8 +11,6 @@ from .messages import read_answer
 from .tensors import MalformedError
 from .vectors import Check, checks
 
-__all__ = ["Smoke", "smoke"]
-
 _LONGEST_SHOWN = 200
 
 

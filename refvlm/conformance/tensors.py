@@ -17,9 +17,6 @@ from numpy.typing import ArrayLike
 
 from ..types import Floats
 
-__all__ = ["MalformedError", "decode", "encode"]
-
-
 _BITS = re.compile(r"[0-9A-Fa-f]{16}")
 _MOST_AXES, _MOST_NUMBERS = 4, 1 << 24
 

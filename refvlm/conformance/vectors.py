@@ -20,8 +20,6 @@ from ..types import Floats
 from .quantities import QUANTITIES
 from .tensors import decode
 
-__all__ = ["Case", "Check", "Expected", "Network", "archive", "cases", "checks", "write_vectors"]
-
 
 class Network(NamedTuple):
     """An activation, and parameters by name."""

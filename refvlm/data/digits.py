@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 
 from ..types import Bits
 
-__all__ = ["digits"]
-
 
 @overload
 def digits(*, labels: Literal[False] = False) -> Bits: ...

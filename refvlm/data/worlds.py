@@ -17,8 +17,6 @@ import numpy as np
 from ..checks import as_binary, check_count, check_generator, describe
 from ..types import Bits, Floats
 
-__all__ = ["World", "bars", "shifter"]
-
 MAX_UNITS = 16
 """The widest pattern whose 2**width values are listed: 2**17 images, 33 MB for bars."""
 

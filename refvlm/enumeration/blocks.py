@@ -14,8 +14,6 @@ from typing import Generic, NamedTuple, TypeVar
 
 from .kernels import constants
 
-__all__ = ["MANY_ROWS", "Route", "Tree", "code_pieces", "depth", "row_pieces"]
-
 MANY_ROWS = 32
 """A call with at least so many rows takes the route by tables."""
 

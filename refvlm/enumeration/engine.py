@@ -21,8 +21,6 @@ from ..machine import available_cores
 from . import kernels
 from .problem import Decoder, Precise
 
-__all__ = ["Engine", "Piece", "Progress", "Task", "task"]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 

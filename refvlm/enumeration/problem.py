@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from ..types import Floats
 
-__all__ = ["Decoder", "Groups", "Precise", "Prior", "Recognition"]
-
 
 class Decoder(NamedTuple):
     """An MLP from K bits to L logits, the logits themselves, or both: then the logits count.

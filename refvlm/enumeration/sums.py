@@ -18,8 +18,6 @@ from .blocks import MANY_ROWS, Route, Tree, code_pieces, row_pieces
 from .engine import Engine, Piece, Task, task
 from .problem import Decoder, Precise, Prior, Recognition
 
-__all__ = ["LogSum", "Source", "gradient", "joint_table", "log_sum", "no_sum", "per_row", "piece_sums"]
-
 Columns = tuple[Floats, ...]
 R = TypeVar("R")
 

@@ -20,16 +20,6 @@ from ..model.recognition import AmortisedPosterior, ChainPosterior, FactorisedPo
 from ..types import Bits, Floats
 from .certificate import needs_precision
 
-__all__ = [
-    "check_model",
-    "check_posterior",
-    "flat_network",
-    "log_probabilities",
-    "recognition_gradient",
-    "recognition_logits",
-    "source",
-]
-
 
 def flat_network(network: MLP) -> Decoder:
     """An MLP as a kernel takes it."""

@@ -38,8 +38,6 @@ from ..model.recognition import AmortisedPosterior, FactorisedPosterior
 from ..types import Floats
 from .certificate import LOG_2, SLACK, JointError, U, few_terms_depth, gamma, joint_error, logit_errors
 
-__all__ = ["expectation_error", "kl_error", "vlb_error"]
-
 
 def vlb_error(
     model: BernoulliLVM, q: FactorisedPosterior, prior: Floats, reconstruction: Floats, entropy: Floats, table: float

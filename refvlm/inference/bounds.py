@@ -30,8 +30,6 @@ from .bound_certificate import expectation_error, kl_error, vlb_error
 from .exact import Marginal, marginal_pass, prior_gradient, prior_pass, table_prior
 from .layers import Layer, prepare
 
-__all__ = ["Decomposition", "VLBTerms", "decompose", "grad_vlb", "kl", "vlb", "vlb_terms"]
-
 
 class VLBTerms(NamedTuple):
     """The terms of eq. (10), (N,) each, nats: VLB = prior + reconstruction + entropy.

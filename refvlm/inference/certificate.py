@@ -59,20 +59,6 @@ from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
 from ..types import Floats
 
-__all__ = [
-    "LOG_2",
-    "SLACK",
-    "JointError",
-    "U",
-    "error_bound",
-    "gamma",
-    "joint_error",
-    "logit_errors",
-    "mean_error",
-    "few_terms_depth",
-    "needs_precision",
-]
-
 Routes = NDArray[np.int64]
 
 U = 2.0**-53

@@ -21,9 +21,6 @@ from ..types import Bits
 from .bounds import decompose
 from .exact import log_marginal, log_marginal_and_grad
 
-__all__ = ["multiplications", "predict_seconds"]
-
-
 _LINEAR, _FEW, _MANY = 22, 18, 12
 """Latent bits of the smaller model, without hidden layers, for a few rows and for many."""
 _SAMPLE = 4096

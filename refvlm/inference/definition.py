@@ -16,18 +16,6 @@ from ..model.parameters import Parameters, prefixed
 from ..model.recognition import FactorisedPosterior
 from ..types import Bits, Floats
 
-__all__ = [
-    "grad_log_marginal",
-    "kl",
-    "log_joint",
-    "log_likelihood",
-    "log_marginal",
-    "log_prior",
-    "posterior",
-    "q_table",
-    "vlb",
-]
-
 
 def log_prior(model: BernoulliLVM) -> Floats:
     """log p(z), eq. (1), for every code: (2**K,)."""

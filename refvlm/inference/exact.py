@@ -28,22 +28,6 @@ from . import arrays
 from .certificate import error_bound, mean_error
 from .layers import Layer, prepare
 
-__all__ = [
-    "LayerPrior",
-    "Marginal",
-    "grad_log_marginal",
-    "log_joint_table",
-    "log_marginal",
-    "log_marginal_and_grad",
-    "marginal_pass",
-    "posterior",
-    "posterior_mean",
-    "prior_gradient",
-    "prior_pass",
-    "sample_posterior",
-    "table_prior",
-]
-
 _BY_POSTERIOR = Recognition(np.zeros((0, 2, 0)), np.zeros((0, 2, 0)))
 """An empty q: the weights are the posterior's."""
 

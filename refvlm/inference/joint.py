@@ -17,8 +17,6 @@ from .arrays import check_model, flat_network, recognition_logits
 from .exact import marginal_pass
 from .layers import prepare
 
-__all__ = ["log_joint", "log_likelihood", "log_prior", "log_q"]
-
 
 def log_of_bits(logits: Floats, values: Bits) -> Floats:
     """sum over the last axis of log Bernoulli(value; sigmoid(logit)), (N,); -inf where a degenerate bit disagrees."""

@@ -20,8 +20,6 @@ from ..model.recognition import FactorisedPosterior, Posterior
 from ..types import Bits, Floats
 from . import arrays
 
-__all__ = ["Layer", "prepare"]
-
 
 class Layer(NamedTuple):
     """One layer of latents and the rows that it explains.

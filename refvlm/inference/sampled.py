@@ -16,9 +16,6 @@ from ..types import Bits, Floats
 from .arrays import check_model, check_posterior
 from .joint import log_likelihood, log_of_bits, log_prior
 
-__all__ = ["Estimate", "log_marginal_estimate", "vlb_estimate"]
-
-
 _PAIRS = 1 << 16
 """Pairs (x, z) that are looked at together; bounds the memory."""
 

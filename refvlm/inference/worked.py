@@ -14,8 +14,6 @@ from ..types import Bits
 from .exact import posterior as exact_posterior
 from .joint import log_joint, log_likelihood, log_prior, log_q
 
-__all__ = ["MOST_LATENTS", "Line", "Sums", "Worked", "work_out"]
-
 MOST_LATENTS = 12
 """A table of more than 4096 lines is no worked example."""
 

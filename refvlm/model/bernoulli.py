@@ -11,8 +11,6 @@ from ..activations import sigmoid
 from ..checks import MAX_LATENTS, as_logits, as_parameters, check_count, check_generator
 from ..types import Bits, Floats
 
-__all__ = ["Bernoulli"]
-
 
 @dataclass(frozen=True, eq=False)
 class Bernoulli:

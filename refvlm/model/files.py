@@ -26,8 +26,6 @@ from .mlp import MLP, Network
 from .parameters import Parameters, prefixed, under
 from .recognition import AmortisedPosterior, ChainPosterior, PerDatumPosterior, Posterior
 
-__all__ = ["FORMAT_VERSION", "load", "read_arrays", "save"]
-
 FORMAT_VERSION = 1
 
 _DEEPEST = 16

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from ..checks import describe
 from .mlp import MLP
 
-__all__ = ["from_flax", "from_torch"]
-
 
 def from_torch(state_dict: Mapping[str, Any], activation: str = "tanh") -> MLP:
     """An MLP from the state dict of a torch.nn.Sequential of Linear layers with activations between them.

@@ -12,8 +12,6 @@ from .bernoulli import Bernoulli, draw
 from .mlp import Network
 from .parameters import Parameters, prefixed, under
 
-__all__ = ["BernoulliLVM", "is_network"]
-
 
 def is_network(value: object) -> bool:
     """Whether `value` can be a decoder or an encoder."""

@@ -15,8 +15,6 @@ from ..checks import as_parameters, check_choice, check_count, check_generator, 
 from ..types import Floats
 from .parameters import Parameters
 
-__all__ = ["MLP", "Network", "Pullback"]
-
 Pullback = Callable[[Floats], Parameters]
 
 LARGEST_LOGITS = 1e18

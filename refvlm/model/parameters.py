@@ -8,8 +8,6 @@ import numpy as np
 
 from ..types import Floats
 
-__all__ = ["Parameters", "flatten", "prefixed", "under", "unflatten"]
-
 Parameters = dict[str, Floats]
 
 

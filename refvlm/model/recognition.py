@@ -9,12 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..checks import as_logits, describe
-from ..types import Bits
+from ..types import Bits, Floats
 from .latent_variable import is_network
-from .mlp import Floats, Network, Pullback
+from .mlp import Network, Pullback
 from .parameters import Parameters, prefixed, under
-
-__all__ = ["AmortisedPosterior", "ChainPosterior", "FactorisedPosterior", "PerDatumPosterior", "Posterior"]
 
 
 @dataclass(frozen=True, eq=False)

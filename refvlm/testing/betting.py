@@ -33,9 +33,6 @@ import numpy as np
 
 from ..types import Floats
 
-__all__ = ["InconclusiveError", "Plan", "SequentialTest", "Verdict", "plan_test"]
-
-
 _BOLDEST = 0.99
 """The largest bet, as a fraction of what the range allows: no draw may take all of the capital."""
 

@@ -16,8 +16,6 @@ from ..conformance.vectors import Check, Network, checks
 from ..conformance.vectors import cases as every_case
 from ..types import Floats
 
-__all__ = ["PublishedCase", "published_cases"]
-
 Answerer = Callable[[str, Network, Network | None, dict[str, Floats]], Any]
 
 

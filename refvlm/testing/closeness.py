@@ -21,9 +21,6 @@ from ..model.recognition import ChainPosterior, PerDatumPosterior, Posterior
 from ..types import Floats
 from .rounding import model_sizes, q_sizes, slopes, unit
 
-__all__ = ["assert_grad_close", "assert_log_marginal_close", "assert_vlb_close"]
-
-
 _MOST_NAMED = 8
 """Latent bits up to which a wrong number is compared with those of known mistakes."""
 

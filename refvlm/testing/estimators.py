@@ -29,8 +29,6 @@ from ..model.parameters import prefixed
 from ..model.recognition import AmortisedPosterior, PerDatumPosterior
 from ..types import Bits, Floats
 
-__all__ = ["FactorisedPosterior", "OneRow", "one_row"]
-
 FactorisedPosterior = AmortisedPosterior | PerDatumPosterior
 
 _MOST_LATENTS = 16

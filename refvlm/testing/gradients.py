@@ -21,9 +21,6 @@ from ..checks import as_array
 from ..types import Floats
 from .betting import Plan, SequentialTest, Verdict, plan_test
 
-__all__ = ["RANK", "FreeVectors", "Whitened", "flatten"]
-
-
 RANK = 1e-10
 _SLACK = 4096.0
 

@@ -21,9 +21,6 @@ from ..model.mlp import MLP, Network
 from ..model.recognition import AmortisedPosterior, ChainPosterior, PerDatumPosterior, Posterior
 from ..types import Floats
 
-__all__ = ["Sizes", "model_sizes", "q_sizes", "slopes", "unit"]
-
-
 _ELEMENTARY = 4.0
 
 

@@ -17,9 +17,6 @@ from ..progress import ProgressBar
 from ..types import Floats
 from .betting import InconclusiveError, Verdict
 
-__all__ = ["assert_samples_match"]
-
-
 _MOST_BITS = 20
 _BATCH = 1 << 18
 

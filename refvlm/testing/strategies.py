@@ -25,8 +25,6 @@ from ..model.mlp import MLP
 from ..model.recognition import AmortisedPosterior
 from ..types import Bits
 
-__all__ = ["Problem", "models", "problems"]
-
 
 class Problem(NamedTuple):
     """A model, a posterior for it, rows of data."""

@@ -25,8 +25,6 @@ from .gradients import FreeVectors, Whitened, flatten
 from .rounding import model_sizes, q_sizes, unit
 from .samples import assert_samples_match
 
-__all__ = ["assert_unbiased", "assert_unbiased_exact", "plan_samples"]
-
 Drawer = Callable[[int], Any]
 
 QUANTITIES = ("vlb", "marginal", "grad_vlb")

@@ -19,14 +19,12 @@ from __future__ import annotations
 from ...activations import ACTIVATIONS, LEAK
 from ...types import Floats
 from .compiling import inline, part
+from .constants import BLOCK
 from .double_double import add, choose, divide, multiply
 from .double_double import exp as precise_exp
 from .double_double import log1p as precise_log1p
-from .elementary import Number, exp, fma, larger, log1p, sigmoid, sigmoids, tanh
-from .lanes import BLOCK, absolute, load_block, store, where_less
-
-__all__ = ["activate", "backpropagate", "exponent_factor", "from_exponential", "keeps_arguments", "precise_value"]
-
+from .elementary import Number, exp, larger, log1p, sigmoid, sigmoids, tanh
+from .lanes import absolute, fma, load_block, store, where_less
 
 TANH, RELU, SIGMOID = (ACTIVATIONS[name].code for name in ("tanh", "relu", "sigmoid"))
 LEAKY_RELU, ELU, SOFTPLUS, SILU = (ACTIVATIONS[name].code for name in ("leaky_relu", "elu", "softplus", "silu"))

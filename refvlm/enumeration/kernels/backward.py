@@ -16,22 +16,10 @@ from ...types import Floats
 from ..problem import Decoder
 from .activations import backpropagate
 from .compiling import inline
-from .constants import LOW_BITS, MIDDLE_BITS, ROWS
-from .elementary import Number, fma
-from .lanes import BLOCK, OCTET, load_block, load_octet, splat_octet, store, total, vectors
+from .constants import BLOCK, LOW_BITS, MIDDLE_BITS, OCTET, ROWS
+from .elementary import Number
+from .lanes import fma, load_block, load_octet, splat_octet, store, total, vectors
 from .network import Network, dense
-
-__all__ = [
-    "BitSums",
-    "Slopes",
-    "add_block",
-    "backward",
-    "bit_sums",
-    "collect",
-    "end_page",
-    "flat_gradient",
-    "slopes_of",
-]
 
 
 class BitSums(NamedTuple):

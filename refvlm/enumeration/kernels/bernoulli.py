@@ -10,8 +10,6 @@ from .compiling import kernel
 from .constants import FEW_TERMS
 from .elementary import log_sigmoids, sigmoids
 
-__all__ = ["bernoulli", "log_of_bits", "prior_and_entropy"]
-
 
 @kernel
 def bernoulli(logits: Floats) -> tuple[Floats, Floats]:

@@ -15,13 +15,12 @@ import numpy as np
 from ...types import Bits, Floats
 from ..problem import Decoder, Prior, Recognition
 from .compiling import inline, kernel
-from .elementary import Number, exp, fma
-from .lanes import BLOCK, absolute, load_block, total, vectors, where_less
+from .constants import BLOCK
+from .elementary import Number, exp
+from .lanes import absolute, fma, load_block, total, vectors, where_less
 from .moments import NEVER, weighted
 from .network import enter, network
 from .observation import log_likelihood, log_prior, prior_of, recognise, recognition_of, tabulate, turn_prior
-
-__all__ = ["divergence", "expectation", "reconstruction"]
 
 
 @kernel

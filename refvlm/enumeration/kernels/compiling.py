@@ -21,8 +21,6 @@ from numba import types
 from numba.core import config
 from numba.core.caching import FunctionCache
 
-__all__ = ["cache_problem", "cold", "inline", "kernel", "part"]
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 _lock = threading.Lock()

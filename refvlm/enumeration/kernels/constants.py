@@ -8,11 +8,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = [
-    "BLOCK", "FEW_TERMS", "LINEAR_TERM", "LOW_BITS", "MIDDLE_BITS", "OCTET", "PAGE", "ROWS", "ROW_BITS", "RUN",
-    "SEGMENT", "SPLITS", "STREAMED_PRODUCT", "TABLED_PRODUCT", "TABLE_FLOOR", "Roundings",
-]  # fmt: skip
-
 LOW_BITS = 5
 """The low bits of a code lie along the lanes of a block."""
 BLOCK = 1 << LOW_BITS

@@ -9,11 +9,9 @@ squarings at most doubles an error of a few u**2, so exp is good to 2**-90, and 
 from __future__ import annotations
 
 from .compiling import inline
-from .elementary import LN2, LN2_REST, LOG2_E, LOWEST, MAGIC, Number, fma, larger, power_of_two
+from .elementary import LN2, LN2_REST, LOG2_E, LOWEST, MAGIC, Number, larger, power_of_two
 from .elementary import log1p as rounded_log1p
-from .lanes import where_less
-
-__all__ = ["add", "choose", "divide", "exp", "log1p", "multiply", "two_sum"]
+from .lanes import fma, where_less
 
 LN2_LAST = 5.707708438416212e-34
 """ln 2 = LN2 + LN2_REST + LN2_LAST to 160 bits."""

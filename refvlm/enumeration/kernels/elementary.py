@@ -26,24 +26,6 @@ from typing import Any
 from .compiling import inline
 from .lanes import absolute, exponent, fma, mantissa, nearest, power_of_magic, where_less
 
-__all__ = [
-    "LN2",
-    "exp",
-    "exp_of_sum",
-    "exp_parts",
-    "exp_scaled",
-    "exp_unbounded",
-    "fma",
-    "larger",
-    "log",
-    "log1p",
-    "log_sigmoids",
-    "power_of_two",
-    "sigmoid",
-    "sigmoids",
-    "tanh",
-]
-
 Number = Any
 """A float, or a vector of floats (`lanes.py`)."""
 

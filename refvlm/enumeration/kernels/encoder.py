@@ -13,10 +13,9 @@ from ..problem import Decoder
 from .activations import activate, backpropagate, keeps_arguments
 from .backward import dense_gradient
 from .compiling import inline, kernel
-from .lanes import BLOCK, OCTET, load_octet, total, vectors
+from .constants import BLOCK, OCTET
+from .lanes import load_octet, total, vectors
 from .network import dense
-
-__all__ = ["encode", "encoder_gradient"]
 
 
 @inline

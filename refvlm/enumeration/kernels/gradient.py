@@ -25,15 +25,13 @@ from ...types import Bits, Floats
 from ..problem import Decoder, Groups, Prior, Recognition
 from .backward import add_block, backward, bit_sums, collect, end_page, flat_gradient, slopes_of
 from .compiling import inline, kernel
-from .constants import PAGE
+from .constants import BLOCK, OCTET, PAGE
 from .elementary import Number, exp, exp_scaled
 from .groups import fold_groups, probabilities, tabulate_groups
-from .lanes import BLOCK, OCTET, load_block, load_octet, splat_octet, store, vectors
+from .lanes import load_block, load_octet, splat_octet, store, vectors
 from .network import enter, network
 from .observation import log_likelihood, log_prior, prior_of, recognise, recognition_of, tabulate, turn_prior
 from .tables import products
-
-__all__ = ["gradient"]
 
 
 @inline

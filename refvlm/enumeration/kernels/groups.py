@@ -20,11 +20,10 @@ import numpy as np
 from ...types import Bits, Floats
 from ..problem import Groups
 from .compiling import inline, kernel
+from .constants import BLOCK, OCTET
 from .elementary import Number, sigmoids
-from .lanes import BLOCK, OCTET, load_block, load_octet, splat_octet, store
+from .lanes import load_block, load_octet, splat_octet, store
 from .network import Network
-
-__all__ = ["fold_groups", "pack", "probabilities", "tabulate_groups"]
 
 
 @kernel

@@ -10,12 +10,11 @@ import numpy as np
 from ...types import Bits, Floats
 from ..problem import Decoder, Prior
 from .compiling import kernel
+from .constants import BLOCK
 from .elementary import exp_scaled
-from .lanes import BLOCK, store, vectors
+from .lanes import store, vectors
 from .network import enter, network
 from .observation import log_likelihood, log_prior, prior_of, tabulate, turn_prior
-
-__all__ = ["joint_table", "normalise"]
 
 
 @kernel

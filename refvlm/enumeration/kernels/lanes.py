@@ -27,26 +27,6 @@ from ...types import Floats
 from .compiling import inline
 from .constants import BLOCK, OCTET
 
-__all__ = [
-    "BLOCK",
-    "OCTET",
-    "absolute",
-    "exponent",
-    "fma",
-    "load_block",
-    "load_octet",
-    "mantissa",
-    "nearest",
-    "power_of_magic",
-    "splat_block",
-    "splat_octet",
-    "store",
-    "total",
-    "transposed_sums",
-    "vectors",
-    "where_less",
-]
-
 _DOUBLE, _WORD, _INDEX = ir.DoubleType(), ir.IntType(64), ir.IntType(32)
 
 

@@ -35,14 +35,11 @@ import numpy as np
 from ...types import Bits, Floats
 from ..problem import Decoder, Prior
 from .compiling import inline, kernel
-from .constants import ROW_BITS, SEGMENT, SPLITS
+from .constants import BLOCK, ROW_BITS, SEGMENT, SPLITS
 from .double_double import add, two_sum
 from .elementary import MAGIC, Number, exp, exp_of_sum, exp_parts, larger, power_of_two
-from .lanes import BLOCK, exponent, fma, load_block, mantissa, splat_block, store, total, vectors
+from .lanes import exponent, fma, load_block, mantissa, splat_block, store, total, vectors
 from .marginal import NO_POWER
-
-__all__ = ["linear_marginal", "linear_split"]
-
 
 FAR = -(2.0**40)
 """It replaces any smaller log-weight, whose row counts for nothing."""

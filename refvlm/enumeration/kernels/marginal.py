@@ -27,26 +27,11 @@ import numpy as np
 from ...types import Bits, Floats
 from ..problem import Decoder, Prior
 from .compiling import inline, kernel
-from .constants import FEW_TERMS, LOW_BITS, MIDDLE_BITS, PAGE
+from .constants import BLOCK, FEW_TERMS, LOW_BITS, MIDDLE_BITS, PAGE
 from .elementary import LOWEST, Number, exp_parts, exp_unbounded, larger, log, power_of_two
-from .lanes import (
-    BLOCK,
-    absolute,
-    exponent,
-    fma,
-    load_block,
-    mantissa,
-    power_of_magic,
-    splat_block,
-    store,
-    total,
-    vectors,
-)
+from .lanes import absolute, exponent, fma, load_block, mantissa, power_of_magic, splat_block, store, total, vectors
 from .network import Network, decode, network, turn_page
 from .observation import log_prior, prior_of, turn_prior
-
-__all__ = ["NO_POWER", "finish", "marginal", "merge"]
-
 
 NO_POWER = -np.inf
 """The power of an empty sum."""

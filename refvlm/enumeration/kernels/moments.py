@@ -16,14 +16,11 @@ from ...types import Bits, Floats
 from ..problem import Decoder, Prior, Recognition
 from .backward import add_block, bit_sums, collect, end_page
 from .compiling import inline, kernel
-from .constants import PAGE
+from .constants import BLOCK, PAGE
 from .elementary import Number
-from .lanes import BLOCK, vectors, where_less
+from .lanes import vectors, where_less
 from .network import enter, network
 from .observation import log_likelihood, log_prior, prior_of, recognise, recognition_of, tabulate, turn_prior
-
-__all__ = ["moments"]
-
 
 NEVER = -np.inf
 

@@ -30,12 +30,10 @@ from ...types import Floats
 from ..problem import Decoder
 from .activations import activate, exponent_factor, from_exponential, keeps_arguments
 from .compiling import inline
-from .constants import LOW_BITS, MIDDLE_BITS, PAGE, ROWS, RUN
+from .constants import BLOCK, LOW_BITS, MIDDLE_BITS, PAGE, ROWS, RUN
 from .double_double import add, two_sum
-from .elementary import Number, exp_of_sum, fma
-from .lanes import BLOCK, load_block, splat_block, store, vectors
-
-__all__ = ["Network", "decode", "dense", "enter", "network", "turn_page"]
+from .elementary import Number, exp_of_sum
+from .lanes import fma, load_block, splat_block, store, vectors
 
 
 class Network(NamedTuple):

@@ -15,22 +15,10 @@ import numpy as np
 from ...types import Bits, Floats
 from ..problem import Prior, Recognition
 from .compiling import inline
-from .constants import FEW_TERMS, LOW_BITS, MIDDLE_BITS, ROWS
+from .constants import BLOCK, FEW_TERMS, LOW_BITS, MIDDLE_BITS, ROWS
 from .elementary import Number, log_sigmoids
-from .lanes import BLOCK, load_block, splat_block, store, vectors
+from .lanes import load_block, splat_block, store, vectors
 from .network import Network
-
-__all__ = [
-    "LogPrior",
-    "LowRecognition",
-    "log_likelihood",
-    "log_prior",
-    "prior_of",
-    "recognise",
-    "recognition_of",
-    "tabulate",
-    "turn_prior",
-]
 
 
 class LogPrior(NamedTuple):

@@ -14,13 +14,10 @@ from ...types import Floats
 from ..problem import Decoder
 from .activations import precise_value
 from .compiling import inline, kernel
-from .constants import LOW_BITS, PAGE, ROWS
+from .constants import BLOCK, LOW_BITS, PAGE, ROWS
 from .double_double import add, two_sum
-from .elementary import fma
-from .lanes import BLOCK, load_block, splat_block, store, vectors
+from .lanes import fma, load_block, splat_block, store, vectors
 from .network import network, turn_page
-
-__all__ = ["precise_logits"]
 
 
 @inline

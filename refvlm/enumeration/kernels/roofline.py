@@ -15,10 +15,9 @@ from __future__ import annotations
 
 from ...types import Floats
 from .compiling import inline, kernel
+from .constants import BLOCK, OCTET
 from .elementary import Number, exp
-from .lanes import BLOCK, OCTET, fma, load_block, load_octet, splat_block, splat_octet, total
-
-__all__ = ["division_chains", "exponentials", "fma_chains", "load_multiplies"]
+from .lanes import fma, load_block, load_octet, splat_block, splat_octet, total
 
 
 @inline

@@ -14,14 +14,12 @@ import numpy as np
 from ...types import Floats
 from ..problem import Decoder, Groups, Prior
 from .compiling import inline, kernel
-from .constants import PAGE
+from .constants import BLOCK, OCTET, PAGE
 from .elementary import Number, exp
 from .groups import probabilities, tabulate_groups
-from .lanes import BLOCK, OCTET, load_octet, store, transposed_sums, vectors
+from .lanes import load_octet, store, transposed_sums, vectors
 from .network import enter, network
 from .observation import log_prior, prior_of, turn_prior
-
-__all__ = ["products", "tabled_marginal"]
 
 
 @inline
