@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from problems import binary, deep, network, problems, shallow
 
 import refvlm
-from refvlm.learning import expectation_maximisation as em
+from refvlm.learning.ascent import climb_posterior
 from refvlm.learning.per_datum import mean_field
+from refvlm.learning.rules import expectation_maximisation as em
 
 
 @settings(max_examples=60, deadline=None)
@@ -142,7 +143,5 @@ def test_mean_field_is_exact_where_the_posterior_factorises():
 def test_one_phi_per_datum_beats_an_encoder_on_its_own_rows():
     rng = np.random.default_rng(10)
     model, x = shallow(4, (6,), 8, rng, scale=2.0), binary(20, 8, rng)
-    from refvlm.learning.variational import climb_posterior
-
     encoder = climb_posterior(model, refvlm.AmortisedPosterior(network([8, 4], rng)), x, 200)
     assert refvlm.kl(model, mean_field(model, x), x).mean() < refvlm.kl(model, encoder, x).mean()

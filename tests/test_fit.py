@@ -6,7 +6,7 @@ from problems import binary, deep, network, shallow
 
 import refvlm
 from refvlm.learning.batches import Data
-from refvlm.learning.history import ENUMERABLE, Record, enumerable, work
+from refvlm.learning.history import ENUMERABLE, Record, enumerable
 from refvlm.learning.setup import Shape, random_model
 
 QUICK = {
@@ -201,14 +201,14 @@ def test_estimates_stand_in_where_the_sum_is_too_long():
     assert last.score == last.validation_log_px_estimate
 
 
-def test_work_and_enumerability_are_of_shapes_alone():
+def test_enumerability_follows_from_the_shapes_alone():
     rng = np.random.default_rng(6)
-    assert work(shallow(4, (), 9, rng), 100) == (4 * 9 + 9 + 100 * 3) << 4
-    model = deep(2, 3, 9, rng, hidden=())
-    assert work(model, 5) == ((3 * 9 + 9 + 5 * 3) << 3) + ((2 * 3 + 3 + 8 * 1) << 2)
     wide = refvlm.BernoulliLVM(refvlm.Bernoulli(np.zeros(ENUMERABLE)), network([ENUMERABLE, 2], rng))
     assert enumerable(wide)
     assert not enumerable(refvlm.BernoulliLVM(refvlm.Bernoulli(np.zeros(ENUMERABLE + 1)), network([29, 2], rng)))
+    for latents in (ENUMERABLE - 8, ENUMERABLE - 7):  # below another layer
+        upper = shallow(3, (), latents, rng)
+        assert enumerable(refvlm.BernoulliLVM(upper, network([latents, 5], rng))) == (latents == ENUMERABLE - 8)
 
 
 REFUSED = [
@@ -222,14 +222,14 @@ REFUSED = [
     ({"hidden": (0,)}, ValueError, r"hidden\[0\]: got 0"),
     ({"hidden": 4}, TypeError, "hidden: got int 4, wanted a tuple of integers, .. for none"),
     ({"method": "vae"}, ValueError, "method: got str 'vae', wanted one of 'maximum-likelihood'"),
-    ({"gradient": "pathwise"}, ValueError, "gradient: got"),
+    ({"method": "vlb", "gradient": "pathwise"}, ValueError, "gradient: got str 'pathwise', wanted one of 'exact'"),
     ({"method": "vlb", "gradient": "score-function", "samples": 1}, ValueError, "samples: got 1, wanted at least 2"),
-    ({"wake_phi": 1.5}, ValueError, "wake_phi: got 1.5, wanted a share from 0 to 1"),
+    ({"method": "reweighted-wake-sleep", "wake_phi": 1.5}, ValueError, "wake_phi: got 1.5, wanted a weight from 0 to"),
     ({"batch_size": 13}, ValueError, "batch_size: got 13, wanted at most the 12 rows of x"),
     ({"batch_size": 5, "method": "em"}, ValueError, "batch_size: got 5 with method 'em'"),
     ({"patience": 3}, ValueError, "patience: got 3 without validation"),
     ({"posterior": "none", "method": "vlb"}, ValueError, "posterior: got 'none', and method 'vlb' learns one"),
-    ({"posterior": "per-datum", "method": "wake-sleep"}, ValueError, "one phi for each row goes"),
+    ({"posterior": "per-datum", "method": "wake-sleep"}, ValueError, "wake-sleep', which draws z; .*'em', 'vlb'$"),
     ({"optimiser": "lbfgs"}, ValueError, "optimiser: got"),
     ({"schedule": "warm"}, ValueError, "schedule: got"),
     ({"activation": "gelu"}, ValueError, "activation: got"),

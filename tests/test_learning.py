@@ -5,10 +5,8 @@ import pytest
 from problems import binary, deep, network, shallow
 
 import refvlm
-from refvlm.learning.ascent import ascend
+from refvlm.learning.ascent import ascend, climb, climb_posterior
 from refvlm.learning.inclusive import cover
-from refvlm.learning.maximum_likelihood import climb
-from refvlm.learning.variational import climb_posterior
 
 
 def test_maximum_likelihood_raises_log_p_and_reaches_a_stationary_point():

@@ -13,14 +13,14 @@ import pytest
 from problems import binary, network, shallow
 
 import refvlm
+from refvlm.learning.ascent import climb_posterior
 from refvlm.learning.batches import Batch
 from refvlm.learning.machine import Machine
-from refvlm.learning.methods import Method
 from refvlm.learning.passes import dream, recognise
-from refvlm.learning.reweighted import reweighted_wake
-from refvlm.learning.score_function import score_function
-from refvlm.learning.variational import climb_posterior
-from refvlm.learning.wake_sleep import sleep, wake
+from refvlm.learning.rules import ReweightedWakeSleep
+from refvlm.learning.rules.reweighted_wake_sleep import reweighted_wake
+from refvlm.learning.rules.variational import score_function
+from refvlm.learning.rules.wake_sleep import sleep, wake
 
 STEP = 1e-5
 
@@ -186,8 +186,8 @@ def test_the_score_function_has_no_bias(samples):
     sizes = [2] * samples
 
     def update(rng):
-        found = score_function(machine, x[None].astype(float), rng, samples)
-        return np.concatenate([found.generative, found.recognition, [found.vlb]])
+        direction, numbers = score_function(machine, x[None].astype(float), rng, samples)
+        return [*direction, numbers["objective"]]
 
     found = expected(
         update, machine, x, sizes,
@@ -201,12 +201,9 @@ def test_the_score_function_has_no_bias(samples):
 def test_the_score_function_has_no_bias_in_a_deep_machine():
     machine, x = deep_machine(7), np.array([1, 1, 0])
 
-    def update(rng):
-        found = score_function(machine, x[None].astype(float), rng, 2)
-        return np.concatenate([found.generative, found.recognition])
-
     found = expected(
-        update, machine, x, [4, 2],  # z1 of both draws, then z2 of both
+        lambda rng: score_function(machine, x[None].astype(float), rng, 2)[0], machine, x,
+        [4, 2],  # z1 of both draws, then z2 of both
         lambda drawn: math.prod(
             up_probability(machine, x, [drawn[0][2 * s : 2 * s + 2], drawn[1][s : s + 1]]) for s in range(2)
         ),
@@ -223,7 +220,7 @@ def test_the_reported_variance_is_that_of_the_gradient_in_the_logits_on_average(
         return math.prod(up_probability(machine, x, [z]) for z in draws)
 
     def plain(rng):
-        return score_function(machine, x[None].astype(float), rng, 2).plain_variance
+        return score_function(machine, x[None].astype(float), rng, 2)[1]["gradient_variance_without_baseline"]
 
     found = expected(plain, machine, x, [2, 2], weigh)
     phi = np.array([sigmoid(a) for a in logits_of(machine.encoders[0], x)])
@@ -240,8 +237,8 @@ def test_the_baseline_lowers_the_variance_where_the_bound_is_far_from_zero():
     machine, rng = shallow_machine(6), np.random.default_rng(0)
     machine.parameters["model.decoder.biases.1"][:] = 8.0  # so that f(z) is large and nearly the same for every z
     x = np.zeros((50, 3))
-    found = score_function(machine, x, rng, 5)
-    assert found.variance < 0.1 * found.plain_variance
+    _, numbers = score_function(machine, x, rng, 5)
+    assert numbers["gradient_variance"] < 0.1 * numbers["gradient_variance_without_baseline"]
 
 
 @pytest.mark.parametrize("samples", [1, 2, 3])
@@ -291,9 +288,8 @@ def test_reweighted_wake_phi_is_nought_with_one_draw_and_tends_to_the_inclusive_
 @pytest.mark.parametrize("wake_phi", [0.0, 0.25, 1.0])
 def test_reweighted_phi_is_a_mixture_of_wake_and_sleep(wake_phi):
     machine, x = shallow_machine(14), binary(5, 3, np.random.default_rng(0))
-    method = Method("reweighted-wake-sleep", samples=4, wake_phi=wake_phi)
-    (phase,) = method.phases(machine, 1)
-    found, _ = phase.direction(Batch(x, np.full(5, 0.2)), np.random.default_rng(1))
+    rule, batch = ReweightedWakeSleep(samples=4, wake_phi=wake_phi), Batch(x, np.full(5, 0.2))
+    ((found, _),) = rule.directions(machine, batch, np.random.default_rng(1), 1)
     rng = np.random.default_rng(1)
     theta, awake = reweighted_wake(machine, x.astype(float), rng, 4)
     asleep = sleep(machine, 5, rng) if wake_phi < 1 else np.zeros_like(awake)

@@ -30,14 +30,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import refvlm
-from refvlm.learning import maximum_likelihood, variational
+from refvlm.learning.ascent import climb, climb_posterior
 from refvlm.learning.batches import Batch
 from refvlm.learning.machine import Machine
-from refvlm.learning.maximum_likelihood import climb
 from refvlm.learning.optimisers import sgd
-from refvlm.learning.reweighted import reweighted_wake
-from refvlm.learning.variational import climb_posterior
-from refvlm.learning.wake_sleep import sleep, wake
+from refvlm.learning.rules import maximum_likelihood, variational
+from refvlm.learning.rules.reweighted_wake_sleep import reweighted_wake
+from refvlm.learning.rules.wake_sleep import sleep, wake
 
 Floats = NDArray[np.float64]
 

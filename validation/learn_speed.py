@@ -22,9 +22,9 @@ import numpy as np
 import refvlm
 from refvlm.learning.batches import Data
 from refvlm.learning.machine import Machine
-from refvlm.learning.methods import Method
+from refvlm.learning.rules import MaximumLikelihood
+from refvlm.learning.rules.wake_sleep import sleep, wake
 from refvlm.learning.training import Settings, Training
-from refvlm.learning.wake_sleep import sleep, wake
 
 ROWS, LATENTS, HIDDEN, OBSERVED = 2671, 10, 32, 16
 RATE = 1e-3
@@ -34,7 +34,7 @@ REPRODUCTION = 203.0
 def ours(model: refvlm.BernoulliLVM, x: np.ndarray[Any, Any]) -> Training:
     """A training of which a step is one full-batch step."""
     settings = Settings(
-        method=Method("maximum-likelihood"), epochs=10**6, batch_size=None, optimiser="adam", learning_rate=RATE,
+        rule=MaximumLikelihood(), epochs=10**6, batch_size=None, optimiser="adam", learning_rate=RATE,
         momentum=0.0, schedule="constant", weight_decay=0.0, patience=None, evaluate_every=10**6, seed=0,
     )  # fmt: skip
     return Training(Machine(model), Data("x", x), None, settings)

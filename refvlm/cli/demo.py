@@ -11,8 +11,7 @@ import sys
 import numpy as np
 
 from ..data import digits
-from ..learning.maximum_likelihood import climb
-from ..learning.variational import climb_posterior
+from ..learning.ascent import climb, climb_posterior
 from ..model.bernoulli import Bernoulli
 from ..model.files import save
 from ..model.latent_variable import BernoulliLVM

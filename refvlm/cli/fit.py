@@ -12,8 +12,9 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from ..activations import ACTIVATIONS
-from ..learning.choices import GRADIENTS, METHODS, POSTERIORS
-from ..learning.optimisers import OPTIMISERS, SCHEDULES
+from ..learning.optimisers import LEARNING_RATES, OPTIMISERS, SCHEDULES
+from ..learning.rules import RULES, hyperparameters
+from ..learning.setup import POSTERIORS
 from ..model.files import save
 from ..model.recognition import PerDatumPosterior
 from ..progress import PATIENCE, ProgressBar, duration
@@ -27,8 +28,6 @@ from .report import print_json
 if TYPE_CHECKING:
     from ..learning.fit import Fit
     from ..learning.history import Record
-
-__all__ = ["add_parser"]
 
 _DESCRIPTION = """\
 Learn a Bernoulli latent variable model of the rows of DATA, shallow (--latents 8) or deep (--latents 8,1, from x
@@ -52,6 +51,10 @@ Exit codes as in `refvlm --help`; 65 also where learning diverges.
 """
 
 
+_NOT_OF_FIT = {"data", "output", "validation", "checkpoint", "json", "run", "parser"}
+"""Arguments that the command reads; all others go to `refvlm.fit` under their names."""
+
+
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
@@ -69,17 +72,26 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--hidden", type=widths, default=(64,), metavar="H[,H2...]|none", help="of every decoder (default: 64)")
     add("--encoder-hidden", type=widths, metavar="H[,...]|none", help="of every encoder (default: --hidden reversed)")
     add("--activation", choices=tuple(ACTIVATIONS), default="tanh", help="(default: %(default)s)")
-    add("--method", choices=METHODS, default="maximum-likelihood", help="(default: %(default)s)")
+    add("--method", choices=tuple(RULES), default="maximum-likelihood", help="(default: %(default)s)")
+    for name, option in hyperparameters().items():
+        kind = {"type": positive if isinstance(option.default, int) else number, "metavar": name[0].upper()}
+        add(
+            f"--{name.replace('_', '-')}",
+            default=argparse.SUPPRESS,
+            help=f"{option.help} (with {', '.join(option.methods)}; default: {option.default})",
+            **({"choices": option.choices} if option.choices else kind),
+        )
     add("--posterior", choices=POSTERIORS, default="amortised", help="kind of q(z|x) (default: %(default)s)")
     add("--epochs", type=count, default=100, metavar="N", help="passes over the rows (default: %(default)s)")
     add(
         "--batch-size",
         type=positive,
         metavar="N",
-        help="rows a step (default: 100; all for em, and for exact methods on bars and shifter)",
+        help="rows a step (default: 100; all where the method needs them, or enumerates, on bars and shifter)",
     )
     add("--optimiser", choices=tuple(OPTIMISERS), default="adam", help="(default: %(default)s)")
-    add("--learning-rate", type=number, metavar="R", help="(default: 0.01 for adam, 0.1 for sgd)")
+    rates = ", ".join(f"{rate} for {name}" for name, rate in LEARNING_RATES.items())
+    add("--learning-rate", type=number, metavar="R", help=f"(default: {rates})")
     add(
         "--momentum", type=number, default=0.0, metavar="M", help="of sgd; of adam beta1 (default: 0, and 0.9 for adam)"
     )
@@ -87,13 +99,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--weight-decay", type=number, default=0.0, metavar="D", help="(default: %(default)s)")
     add("--patience", type=positive, metavar="N", help="end after N evaluations without a better held-out log p(x)")
     add("--evaluate-every", type=positive, metavar="N", help="epochs between evaluations (default: 1, more if costly)")
-    add("--gradient", choices=GRADIENTS, default="exact", help="of vlb (default: %(default)s)")
-    add(
-        "--samples", type=positive, default=10, metavar="S", help="draws of z a row, where drawn (default: %(default)s)"
-    )
-    add(
-        "--wake-phi", type=number, default=0.5, metavar="W", help="share of wake phi, reweighted (default: %(default)s)"
-    )
     add("--seed", type=count, default=0, metavar="S", help="(default: %(default)s)")
     add("--checkpoint", metavar="FILE", help="(default: MODEL.checkpoint)")
     add("--checkpoint-every", type=number, default=60.0, metavar="SECONDS", help="(default: %(default)s)")
@@ -126,16 +131,10 @@ def run(arguments: argparse.Namespace) -> int:
     watcher = _Watcher(arguments.json, arguments.epochs, validation is not None)
     with watcher, _interrupts(watcher), writing(checkpoint):
         try:
-            found = fit(
-                x, arguments.latents, arguments.hidden, arguments.method,
-                validation=validation, weights=weights, posterior=arguments.posterior,
-                encoder_hidden=arguments.encoder_hidden, activation=arguments.activation, epochs=arguments.epochs,
-                batch_size=arguments.batch_size, optimiser=arguments.optimiser, learning_rate=arguments.learning_rate,
-                momentum=arguments.momentum, schedule=arguments.schedule, weight_decay=arguments.weight_decay,
-                patience=arguments.patience, evaluate_every=arguments.evaluate_every, gradient=arguments.gradient,
-                samples=arguments.samples, wake_phi=arguments.wake_phi, seed=arguments.seed, workers=arguments.workers,
-                progress=watcher.progress, watch=watcher.watch, checkpoint=checkpoint,
-                checkpoint_every=arguments.checkpoint_every, resume=arguments.resume,
+            options = {name: value for name, value in vars(arguments).items() if name not in _NOT_OF_FIT}
+            fitted = fit(
+                x, **options, validation=validation, weights=weights, progress=watcher.progress, watch=watcher.watch,
+                checkpoint=checkpoint,
             )  # fmt: skip
         except KeyboardInterrupt:
             watcher.wipe()
@@ -143,24 +142,24 @@ def run(arguments: argparse.Namespace) -> int:
                 say(f"the state is in {checkpoint}; the same command with --resume goes on from it")
             raise
     with writing(output):
-        save(output, found.model, found.posterior)
+        save(output, fitted.model, fitted.posterior)
     with suppress(OSError):
         os.unlink(checkpoint)
     say_cache_problem()
     with listening():
-        if found.history:
-            watcher.end(found.history[-1])
-        _summarise(arguments, found, len(x), time.monotonic() - begun)
+        if fitted.history:
+            watcher.end(fitted.history[-1])
+        _summarise(arguments, fitted, len(x), time.monotonic() - begun)
     return OK
 
 
 class _Watcher:
-    """The bar on stderr, with log p(x), VLB and KL beside it, and the records on stdout as they come."""
+    """Shows the bar on stderr, with log p(x), VLB and KL beside it, and prints the records on stdout as they come."""
 
     def __init__(self, as_json: bool, epochs: int, validated: bool) -> None:
         self._json, self._epochs, self._validated = as_json, epochs, validated
         self._bar = ProgressBar("learning")
-        self._first: tuple[float, int] | None = None
+        self._began: tuple[float, int] | None = None  # when, and the steps done by then
         self._shown: Record | None = None
         self._predicted = self._headed = False
         self.stop = False
@@ -176,14 +175,14 @@ class _Watcher:
         self._bar.wipe()
 
     def progress(self, done: int, total: int) -> None:
-        """A step is over: the place to stop."""
+        """Show how many steps are done; after Ctrl-C stop here, between two steps."""
         self._bar(done, total)
         self._predict(done, total)
         if self.stop:
             raise KeyboardInterrupt
 
     def watch(self, record: Record) -> None:
-        """An evaluation: every one as JSON; for people those of epochs 1, 2, 5, 10, 20, 50, ... and the last."""
+        """Print an evaluation: as JSON every one, as text those of epochs 1, 2, 5, 10, 20, 50, ... and the last."""
         shown = [f"log p {_say(record.log_px, record.log_px_estimate, 3)}"]
         shown += [f"VLB {record.vlb:.3f} KL {record.kl:.3f}"] if record.vlb is not None else []
         held_out = _say(record.validation_log_px, record.validation_log_px_estimate, 3)
@@ -198,7 +197,7 @@ class _Watcher:
                 self._line(record)
 
     def end(self, record: Record) -> None:
-        """The last record, wherever it ended."""
+        """Print the last record, if it has not been printed."""
         if not self._json and record != self._shown:
             self._line(record)
 
@@ -215,13 +214,13 @@ class _Watcher:
         print(f"{record.epoch:7d} {own}   {others}".rstrip(), flush=True)
 
     def _predict(self, done: int, total: int) -> None:
-        """Say once how long it is going to take, from the second step on, if long."""
+        """Say once how long the rest is going to take, if that is long; known from the second step on."""
         now = time.monotonic()
-        if self._first is None or done <= self._first[1]:  # the fit of the posterior counts anew
-            self._first = now, done
-        elif not self._predicted and now - self._first[0] >= 0.5:
+        if self._began is None or done <= self._began[1]:  # the fit of the posterior counts anew
+            self._began = now, done
+        elif not self._predicted and now - self._began[0] >= 0.5:
             self._predicted = True
-            seconds = (now - self._first[0]) / (done - self._first[1]) * (total - done)
+            seconds = (now - self._began[0]) / (done - self._began[1]) * (total - done)
             if seconds >= 5 * PATIENCE:
                 self.wipe()
                 say(f"about {duration(seconds)} for the {total - done} steps that are left, if all epochs are needed")
@@ -229,7 +228,7 @@ class _Watcher:
 
 @contextmanager
 def _interrupts(watcher: _Watcher) -> Iterator[None]:
-    """Ctrl-C ends learning after the step under way, so that nothing is lost; a second one ends it at once."""
+    """Let Ctrl-C end learning after the step under way, so that nothing is lost, and a second Ctrl-C at once."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         if watcher.stop:
@@ -238,7 +237,7 @@ def _interrupts(watcher: _Watcher) -> Iterator[None]:
 
     try:
         before = signal.signal(signal.SIGINT, stop)
-    except ValueError:  # not the main thread: Ctrl-C is not ours
+    except ValueError:  # not the main thread, which alone may set signals
         yield
         return
     try:
@@ -257,23 +256,23 @@ def _columns(log_px: str, vlb: float | None, kl: float | None, width: int) -> st
     return f"{log_px:>{width}} {bound:>12} {'' if kl is None else f'{kl:.4f}':>10}"
 
 
-def _summarise(arguments: argparse.Namespace, found: Fit, rows: int, seconds: float) -> None:
-    """What there is now."""
-    last = found.history[-1] if found.history else None
-    stored = 0 if found.posterior is None else sum(value.size for value in found.posterior.parameters().values())
+def _summarise(arguments: argparse.Namespace, fitted: Fit, rows: int, seconds: float) -> None:
+    """Print what was learnt."""
+    last = fitted.history[-1] if fitted.history else None
+    stored = 0 if fitted.posterior is None else sum(value.size for value in fitted.posterior.parameters().values())
     if arguments.json:
         summary = {} if last is None else last._asdict()
         facts = {"model": arguments.output, "method": arguments.method, "rows": rows, "seconds": seconds}
         print_json({"summary": facts | {"posterior_numbers": stored} | summary})
         return
-    print(f"\n{arguments.output}: {found.model.latents} latent bits, {found.model.observed} observed, by "
+    print(f"\n{arguments.output}: {fitted.model.latents} latent bits, {fitted.model.observed} observed, by "
           f"{arguments.method} from {rows} rows in {duration(seconds)}")  # fmt: skip
-    kept = max((r for r in found.history if r.score is not None), key=lambda r: r.score or 0.0, default=None)
+    kept = max((r for r in fitted.history if r.score is not None), key=lambda r: r.score or 0.0, default=None)
     if kept is not None:
         print(f"kept: the model of epoch {kept.epoch}, the best on the held-out rows")
-    if isinstance(found.posterior, PerDatumPosterior):
+    if isinstance(fitted.posterior, PerDatumPosterior):
         print(f"posterior: one phi per row, {stored} numbers for {rows} rows; it grows with the data")
-    elif found.posterior is not None:
+    elif fitted.posterior is not None:
         print(f"posterior: an encoder, {stored} numbers, however many rows there are")
     if last is not None and last.log_px is None and last.log_px_estimate is not None:
         print("log p(x) marked ~ is an estimate by importance sampling, not the sum over z")

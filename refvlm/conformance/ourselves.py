@@ -11,7 +11,7 @@ from ..inference.bounds import VLBTerms, grad_vlb, kl, vlb, vlb_terms
 from ..inference.exact import grad_log_marginal, log_marginal, posterior, posterior_mean
 from ..inference.joint import log_joint, log_likelihood, log_prior
 from ..learning.machine import Machine
-from ..learning.wake_sleep import sleep, wake
+from ..learning.rules.wake_sleep import sleep, wake
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP

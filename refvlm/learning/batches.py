@@ -10,11 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..checks import as_binary, as_weights
-
-__all__ = ["Batch", "Data"]
-
-Floats = NDArray[np.float64]
-Bits = NDArray[np.uint8]
+from ..types import Bits, Floats
 
 
 class Batch(NamedTuple):
@@ -37,43 +33,43 @@ class Data:
         if self.x.size == 0:
             raise ValueError(f"{name}: got shape {self.x.shape}, wanted at least one row and one column")
         self.weighted = weights is not None
-        given = as_weights(weights, len(self.x))
-        if (given < 0).any() or not given.sum() > 0:
+        checked = as_weights(weights, len(self.x))
+        if (checked < 0).any() or not checked.sum() > 0:
             raise ValueError("weights: got negative ones, or none above 0; wanted how often each row counts")
-        self.weights = given / given.sum()
+        self.weights = checked / checked.sum()
         packed = np.packbits(self.x, axis=1)
         keys = packed.view(np.dtype((np.void, packed.shape[1]))).ravel()
-        _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-        order = np.argsort(first)
+        _, appears, inverse = np.unique(keys, return_index=True, return_inverse=True)
+        order = np.argsort(appears)
         rank = np.empty_like(order)
         rank[order] = np.arange(len(order))
-        self.distinct, self.inverse = self.x[first[order]], rank[inverse.ravel()]
+        self.distinct, self.inverse = self.x[appears[order]], rank[inverse.ravel()]
 
     def __len__(self) -> int:
         return len(self.x)
 
     def merged(self) -> Batch:
-        """All rows, each kind once."""
+        """All rows, equal ones once."""
         return Batch(self.distinct, np.bincount(self.inverse, self.weights, len(self.distinct)).astype(np.float64))
 
     def batch(self, index: NDArray[np.int64], merge: bool) -> Batch:
-        """These rows, equally weighted; merged if asked for."""
+        """The rows of this index, equally weighted; with `merge` equal ones once."""
         if not merge:
             return Batch(self.x[index], np.full(len(index), 1.0 / len(index)))
         kinds, counts = np.unique(self.inverse[index], return_counts=True)
         return Batch(self.distinct[kinds], counts / len(index))
 
     def epoch(self, seed: int, epoch: int, size: int) -> Iterator[NDArray[np.int64]]:
-        """Indices of the minibatches of an epoch: a permutation, cut; with weights, draws with these probabilities."""
+        """The indices of each minibatch of an epoch: parts of a permutation, or draws where rows have weights."""
         rng = np.random.default_rng([seed, epoch])
         if self.weighted:
             order = np.searchsorted(np.cumsum(self.weights)[:-1], rng.random(len(self)), side="right")
         else:
             order = rng.permutation(len(self))
-        return (order[first : first + size] for first in range(0, len(order), size))
+        return (order[begin : begin + size] for begin in range(0, len(order), size))
 
     def digest(self) -> str:
-        """SHA-256 of rows and weights."""
+        """The SHA-256 of rows and weights, in hexadecimal."""
         content = hashlib.sha256(repr(self.x.shape).encode())
         content.update(self.x.tobytes())
         content.update(self.weights.tobytes())

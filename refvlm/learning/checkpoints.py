@@ -1,4 +1,4 @@
-"""Checkpoints: the state of a `Training` in one file, written whole or not at all, from which it goes on bit by bit."""
+"""Checkpoints: the state of a `Training` in one file, written whole or not at all, from which it resumes exactly."""
 
 from __future__ import annotations
 
@@ -7,24 +7,54 @@ import io
 import json
 import math
 import os
+import time
 from typing import Any
 
 import numpy as np
 
 from ..checks import FileFormatError, describe
 from ..model.files import read_arrays
-from ..storage import atomic_write
+from ..storage import atomic_write, check_writable
 from .history import Record
 from .training import Training
 
-__all__ = ["load_checkpoint", "save_checkpoint"]
-
 FORMAT = "refvlm-checkpoint"
-VERSION = 1
+VERSION = 2
 
 _FIELDS = {
     "format", "version", "configuration", "steps", "since_best", "best_score", "generator", "sums"
 }  # fmt: skip
+
+
+class Keeper:
+    """Keeps the state of `training` in the file `path`, without a path nowhere.
+
+    resume: set `training` to the state that is in the file. Otherwise the file must be writable. Raises what
+    `load_checkpoint` does.
+    """
+
+    def __init__(
+        self, training: Training, path: str | os.PathLike[str] | None, seconds: float, resume: bool = False
+    ) -> None:
+        self._training, self._path, self._seconds = training, path, seconds
+        if resume and path is None:
+            raise ValueError("resume: got True without a checkpoint to resume from; wanted checkpoint=path")
+        if path is not None and resume:
+            load_checkpoint(path, training)
+        elif path is not None:
+            check_writable(path)
+        self._saved = time.monotonic()
+
+    def save(self) -> None:
+        """Write the file."""
+        if self._path is not None:
+            save_checkpoint(self._path, self._training)
+            self._saved = time.monotonic()
+
+    def save_if_due(self) -> None:
+        """Write the file if it is older than `seconds`."""
+        if self._path is not None and time.monotonic() - self._saved >= self._seconds:
+            self.save()
 
 
 def save_checkpoint(path: str | os.PathLike[str], training: Training) -> None:
@@ -42,8 +72,8 @@ def save_checkpoint(path: str | os.PathLike[str], training: Training) -> None:
 def load_checkpoint(path: str | os.PathLike[str], training: Training) -> None:
     """Set `training` to the state in `path`.
 
-    Raises FileFormatError for a file that is damaged or no checkpoint, ValueError for one of another configuration,
-    whose message says what differs, and OSError where it cannot be read. `training` is unchanged by a failure.
+    Raises FileFormatError for a file that is damaged or not a checkpoint, ValueError for one of another configuration
+    (the message says what differs), and OSError where it cannot be read. A failure leaves `training` unchanged.
     """
     name = os.fspath(path)
     with open(path, "rb") as file:
@@ -54,8 +84,13 @@ def load_checkpoint(path: str | os.PathLike[str], training: Training) -> None:
         header = None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise FileFormatError(f"{name}: no checkpoint of refvlm; wanted one that `refvlm fit` wrote")
-    if header.get("version") != VERSION or set(header) != _FIELDS or not isinstance(header["configuration"], dict):
-        raise FileFormatError(f"{name}: a checkpoint of version {describe(header.get('version'))}, wanted {VERSION}")
+    if header.get("version") != VERSION:
+        raise FileFormatError(
+            f"{name}: a checkpoint of version {describe(header.get('version'))}, wanted {VERSION}; finish the run with "
+            "the refvlm that began it, or begin it again"
+        )
+    if set(header) != _FIELDS or not isinstance(header["configuration"], dict):
+        raise FileFormatError(f"{name}: a damaged checkpoint (its header has not the fields of this version)")
     mine, theirs = configuration(training), header["configuration"]
     for key in mine | theirs:
         if mine.get(key) != theirs.get(key):
@@ -74,15 +109,16 @@ def load_checkpoint(path: str | os.PathLike[str], training: Training) -> None:
 
 
 def configuration(training: Training) -> dict[str, Any]:
-    """What has to be the same for a run to go on: all settings, the shapes, where it started, and the data."""
+    """What has to be the same for a run to go on: rule, settings, shapes, where it started, and the data."""
     settings = dataclasses.asdict(training.settings)
-    method = settings.pop("method")
+    hyperparameters = settings.pop("rule")
     shapes = {key: list(value.shape) for key, value in training.machine.parameters.items()}
-    found = {
-        "method": method.pop("name"), **method, **settings, "shapes": shapes, "data": training.data.digest(),
+    whole = {
+        "method": training.settings.rule.name, **hyperparameters, **settings, "shapes": shapes,
+        "data": training.data.digest(),
         "validation": None if training.validation is None else training.validation.digest(), "start": training.start,
     }  # fmt: skip
-    compared: dict[str, Any] = json.loads(json.dumps(found))
+    compared: dict[str, Any] = json.loads(json.dumps(whole))
     return compared
 
 

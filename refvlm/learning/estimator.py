@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,17 +14,28 @@ from ..checks import as_binary, check_count, describe
 from ..inference.exact import log_marginal, posterior_mean
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import Posterior
+from ..types import Bits, Floats
 from .fit import fit
 from .history import Record, enumerable
-from .methods import Method
+from .rules import Rule, hyperparameters, hyperparameters_of, rule_of
 
-__all__ = ["BernoulliLVMEstimator", "NotFittedError"]
-
-Floats = NDArray[np.float64]
+Init = TypeVar("Init", bound=Callable[..., None])
 
 
 class NotFittedError(ValueError, AttributeError):
     """Used before `fit`; where scikit-learn is loaded, its own error of this name is raised instead."""
+
+
+def _with_hyperparameters(init: Init) -> Init:
+    """`init` with the hyperparameters of all rules in its signature, where scikit-learn and `help` look for them."""
+    signature = inspect.signature(init)
+    *own, _ = signature.parameters.values()
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=hyperparameter.default)
+        for name, hyperparameter in hyperparameters().items()
+    ]
+    vars(init)["__signature__"] = signature.replace(parameters=[*own, *added])
+    return init
 
 
 class BernoulliLVMEstimator:
@@ -32,10 +43,11 @@ class BernoulliLVMEstimator:
 
     binarize: None, X has to be exactly 0 or 1; or a threshold, a bit is then X > binarize. random_state: the seed of
     `fit`; None for a new one every time, or a NumPy RandomState or Generator, which is drawn from. All other
-    parameters as in `refvlm.fit`.
+    parameters are those of `refvlm.fit`. Hyperparameters that the method does not have are not used, so that a grid
+    search can vary the method.
 
-    After fit: model_; posterior_, the q that learnt with the model, None with "maximum-likelihood" and "em", which
-    need none; history_; n_features_in_, and feature_names_in_ where X has names of columns.
+    After fit: model_; posterior_, the q that learnt with the model, None with methods that learn the model alone;
+    history_; n_features_in_, and feature_names_in_ where X has names of columns.
 
     >>> import refvlm
     >>> x = refvlm.bars().sample(200, np.random.default_rng(0))
@@ -50,57 +62,36 @@ class BernoulliLVMEstimator:
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
 
+    @_with_hyperparameters
     def __init__(
-        self,
-        latents: int | Sequence[int] = 8,
-        hidden: Sequence[int] = (64,),
-        method: str = "maximum-likelihood",
-        *,
-        binarize: float | None = None,
-        encoder_hidden: Sequence[int] | None = None,
-        activation: str = "tanh",
-        epochs: int = 100,
-        batch_size: int | None = None,
-        optimiser: str = "adam",
-        learning_rate: float | None = None,
-        momentum: float = 0.0,
-        schedule: str = "constant",
-        weight_decay: float = 0.0,
-        gradient: str = "exact",
-        samples: int = 10,
-        wake_phi: float = 0.5,
-        random_state: int | np.random.RandomState | np.random.Generator | None = 0,
-        workers: int | None = None,
-    ) -> None:
-        self.latents = latents
-        self.hidden = hidden
-        self.method = method
-        self.binarize = binarize
-        self.encoder_hidden = encoder_hidden
-        self.activation = activation
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.optimiser = optimiser
-        self.learning_rate = learning_rate
-        self.momentum = momentum
-        self.schedule = schedule
-        self.weight_decay = weight_decay
-        self.gradient = gradient
-        self.samples = samples
-        self.wake_phi = wake_phi
-        self.random_state = random_state
+        self, latents: int | Sequence[int] = 8, hidden: Sequence[int] = (64,),
+        method: str | Rule = "maximum-likelihood", *, binarize: float | None = None,
+        encoder_hidden: Sequence[int] | None = None, activation: str = "tanh", epochs: int = 100,
+        batch_size: int | None = None, optimiser: str = "adam", learning_rate: float | None = None,
+        momentum: float = 0.0, schedule: str = "constant", weight_decay: float = 0.0,
+        random_state: int | np.random.RandomState | np.random.Generator | None = 0, workers: int | None = None,
+        **rule: Any,
+    ) -> None:  # fmt: skip
+        self.latents, self.hidden, self.encoder_hidden, self.activation = latents, hidden, encoder_hidden, activation
+        self.method, self.epochs, self.batch_size, self.optimiser = method, epochs, batch_size, optimiser
+        self.learning_rate, self.momentum, self.schedule = learning_rate, momentum, schedule
+        self.weight_decay, self.binarize, self.random_state = weight_decay, binarize, random_state
         self.workers = workers
+        for name, hyperparameter in hyperparameters().items():
+            setattr(self, name, rule.pop(name, hyperparameter.default))
+        if rule:
+            raise TypeError(f"{type(self).__name__}: got an unexpected argument {next(iter(rule))!r}")
 
     @classmethod
     def _parameters(cls) -> list[str]:
         return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The constructor's parameters by name; deep changes nothing, since none of them is an estimator."""
+        """The constructor's parameters by name; `deep` changes nothing, since none of them is an estimator."""
         return {name: getattr(self, name) for name in self._parameters()}
 
     def set_params(self, **params: Any) -> Self:
-        """Set constructor parameters. Raises ValueError for a name that is none."""
+        """Set constructor parameters. Raises ValueError for a name that is not one of them."""
         for name, value in params.items():
             if name not in self._parameters():
                 raise ValueError(f"set_params: got {name!r}, wanted one of {', '.join(self._parameters())}")
@@ -128,9 +119,8 @@ class BernoulliLVMEstimator:
         return hasattr(self, "model_")
 
     def fit(self, X: object, y: object = None) -> Self:
-        """Learn from X (N, L) afresh; y is not looked at. Errors as of `refvlm.fit`."""
-        rows = self._rows(X, reset=True)
-        self._learn(rows, epochs=self.epochs, batch_size=self.batch_size, start=None, seed=_seed(self.random_state))
+        """Learn from X (N, L) afresh; y is not used. Raises what `refvlm.fit` raises."""
+        self._learn(self._rows(X, reset=True), seed=_seed(self.random_state))
         self.calls_ = 0
         return self
 
@@ -147,15 +137,14 @@ class BernoulliLVMEstimator:
         self.calls_ = calls
         return self
 
-    def _learn(self, rows: NDArray[np.uint8], **options: Any) -> None:
-        same = ("encoder_hidden", "activation", "optimiser", "learning_rate", "momentum", "schedule", "weight_decay",
-                "gradient", "samples", "wake_phi", "workers")  # fmt: skip
-        learnt = Method(self.method, self.gradient, self.samples, self.wake_phi).recognises
-        found = fit(
-            rows, self.latents, self.hidden, self.method, posterior="amortised" if learnt else "none",
-            **{name: getattr(self, name) for name in same}, **options,
-        )  # fmt: skip
-        self.model_, self.posterior_, self.history_ = found
+    def _learn(self, rows: Bits, **options: Any) -> None:
+        rule = rule_of(self.method, {name: getattr(self, name) for name in hyperparameters_of(self.method)})
+        others = {"method", "binarize", "random_state", *hyperparameters()}
+        parameters = {name: value for name, value in self.get_params().items() if name not in others}
+        kind = "amortised" if rule.learns_posterior else "none"
+        self.model_, self.posterior_, self.history_ = fit(
+            rows, method=rule, posterior=kind, **(parameters | options)
+        )
 
     def score_samples(self, X: object) -> Floats:
         """Exact log p(x) of every row, (N,) nats."""
@@ -173,7 +162,7 @@ class BernoulliLVMEstimator:
         """`fit`, then `transform` of the same rows."""
         return self.fit(X, y).transform(X)
 
-    def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray[np.uint8]:
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> Bits:
         """Rows drawn from the model, (n_samples, L) of 0 and 1; random_state as in the constructor."""
         model = self._fitted()
         return model.sample(check_count("n_samples", n_samples, 1), np.random.default_rng(_seed(random_state)))[0]
@@ -201,7 +190,7 @@ class BernoulliLVMEstimator:
             )
         return model
 
-    def _rows(self, X: Any, reset: bool = False) -> NDArray[np.uint8]:
+    def _rows(self, X: Any, reset: bool = False) -> Bits:
         """X as zeros and ones, its columns checked against those of fit, or remembered."""
         if not reset:
             self._fitted()

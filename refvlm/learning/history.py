@@ -1,4 +1,4 @@
-"""What learning looks like from outside: exact log p(x), VLB and KL, and estimates where K forbids them."""
+"""The numbers by which learning is watched: exact log p(x), VLB and KL, or estimates where K is too large."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import PerDatumPosterior, Posterior
 from .batches import Data
 
-__all__ = ["ENUMERABLE", "Record", "enumerable", "judge", "work"]
-
 ENUMERABLE = 28
-"""Beyond so many latent bits in a layer nothing is enumerated while a model learns."""
+"""A layer with more latent bits is not enumerated while a model learns."""
 
 ESTIMATE_SAMPLES = 200
 """Draws of z for a row where log p(x) is estimated."""
 
 
 class Record(NamedTuple):
-    """The state at the end of an epoch, means over the rows, nats; None where a number is not there.
+    """The numbers at the end of an epoch: means over the rows in nats, None where a number was not computed.
 
     log_px, vlb, kl are exact, of the rows that are learnt from; validation_* of the held-out ones. *_estimate: by
-    importance sampling with the posterior, with its standard error. objective: the mean over the epoch's steps of what
-    they followed, at the parameters they had. gradient_variance: the score function's, with its baseline and without.
+    importance sampling with the posterior, with its standard error. objective: the mean over the epoch's steps of the
+    objective, or of its estimate, at the parameters before each step. gradient_variance: that of the score function,
+    with its baseline and without.
     """
 
     epoch: int
@@ -49,22 +48,14 @@ class Record(NamedTuple):
 
     @property
     def score(self) -> float | None:
-        """What early stopping goes by: held-out log p(x), exact if there, else estimated."""
+        """Held-out log p(x), exact or else estimated, by which early stopping chooses; None without held-out rows."""
         return self.validation_log_px if self.validation_log_px is not None else self.validation_log_px_estimate
-
-
-def work(model: BernoulliLVM, rows: int) -> int:
-    """Roughly the multiplications of log p(x) of so many rows; a number of shapes alone, not of this machine."""
-    weights = sum(value.size for value in model.decoder.parameters().values())
-    above = work(model.prior, 1 << model.latents) if isinstance(model.prior, BernoulliLVM) else 0
-    return above + ((weights + rows * (1 + model.observed // 4)) << model.latents)
 
 
 def enumerable(model: BernoulliLVM) -> bool:
     """Whether every layer has few enough bits; a deep model's lower layers are tables."""
-    if isinstance(model.prior, BernoulliLVM):
-        return model.latents <= ENUMERABLE - 8 and enumerable(model.prior)
-    return model.latents <= ENUMERABLE
+    *lower, top = model.layers
+    return top.latents <= ENUMERABLE and all(layer.latents <= ENUMERABLE - 8 for layer in lower)
 
 
 def judge(
@@ -83,8 +74,8 @@ def judge(
             f"{name}log_px_standard_error": float(error),
         }
     x, weights = data.merged()
-    found: dict[str, float | None] = {f"{name}log_px": float(weights @ log_marginal(model, x, workers=workers))}
+    means: dict[str, float | None] = {f"{name}log_px": float(weights @ log_marginal(model, x, workers=workers))}
     if posterior is not None and not (isinstance(posterior, PerDatumPosterior) and len(posterior.logits) != len(x)):
-        found[f"{name}vlb"] = float(weights @ vlb(model, posterior, x, workers=workers))
-        found[f"{name}kl"] = float(weights @ kl(model, posterior, x, workers=workers))
-    return found
+        means[f"{name}vlb"] = float(weights @ vlb(model, posterior, x, workers=workers))
+        means[f"{name}kl"] = float(weights @ kl(model, posterior, x, workers=workers))
+    return means

@@ -11,22 +11,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import expit as sigmoid
 
 from .. import bits
-from ..checks import as_binary, as_weights
 from ..inference.arrays import recognition_gradient, recognition_logits
 from ..inference.exact import posterior_mean
 from ..model.latent_variable import BernoulliLVM
 from ..model.parameters import Parameters
 from ..model.recognition import ChainPosterior, Posterior
-from .ascent import ascend
-from .expectation_maximisation import expect
+from .ascent import ascend, rows_and_weights
+from .logistic import sigmoid
+from .rules.expectation_maximisation import expect
 
 if TYPE_CHECKING:
     from ..enumeration.engine import Progress
-
-__all__ = ["cover"]
 
 
 def cover(
@@ -44,22 +41,20 @@ def cover(
     weights: (N,), not negative, of that mean, None for equal ones. The stages of a chain are fitted one by one, each
     to the codes of the layer below with the mass that the posterior gives them.
     """
-    rows = as_binary("x", x, model.observed)
-    shares = as_weights(weights, len(rows))
-    shares = shares / shares.sum()
-    first = q.stages[0] if isinstance(q, ChainPosterior) else q
+    rows, fractions = rows_and_weights(model, x, weights)
+    lowest = q.stages[0]
     mean = posterior_mean(model, rows, workers=workers, progress=progress)
 
     def objective(parameters: Parameters) -> tuple[float, Parameters]:
-        moved = first.with_parameters(parameters)
+        moved = lowest.with_parameters(parameters)
         logits = recognition_logits(moved, rows)
-        value = float((shares @ (mean * logits - np.logaddexp(0.0, logits))).sum())
-        return value, recognition_gradient(moved, rows, shares[:, None] * (mean - sigmoid(logits)))
+        value = float((fractions @ (mean * logits - np.logaddexp(0.0, logits))).sum())
+        return value, recognition_gradient(moved, rows, fractions[:, None] * (mean - sigmoid(logits)))
 
-    first = first.with_parameters(ascend(first.parameters(), objective, steps, progress))
+    lowest = lowest.with_parameters(ascend(lowest.parameters(), objective, steps, progress))
     if not isinstance(q, ChainPosterior):
-        return first
+        return lowest
     assert isinstance(model.prior, BernoulliLVM)
-    codes, mass = bits.table(model.latents), expect(model, rows, shares, workers).mass
+    codes, mass = bits.table(model.latents), expect(model, rows, fractions, workers).mass
     above = cover(model.prior, q.above, codes, steps, mass, workers=workers, progress=progress)
-    return ChainPosterior([first, *(above.stages if isinstance(above, ChainPosterior) else [above])])
+    return ChainPosterior([lowest, *above.stages])

@@ -7,19 +7,14 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..checks import describe
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP, Network
-from ..model.parameters import Parameters, prefixed, under
+from ..model.parameters import Parameters, flatten, prefixed, under, unflatten
 from ..model.recognition import AmortisedPosterior, ChainPosterior, FactorisedPosterior, PerDatumPosterior, Posterior
+from ..types import Floats
 
-__all__ = ["Machine", "flat"]
-
-Floats = NDArray[np.float64]
 Leaf = TypeVar("Leaf", Bernoulli, MLP, PerDatumPosterior)
 
 
@@ -37,30 +32,22 @@ class Machine:
         parameters = prefixed("model.", model.parameters())
         if posterior is not None:
             parameters |= prefixed("posterior.", posterior.parameters())
-        self.vector = flat(parameters)
-        self.parameters = self.views(self.vector, parameters)
+        self._shapes = {name: value.shape for name, value in parameters.items()}
+        self.vector = flatten(parameters)
+        self.parameters = self.views(self.vector)
         size = sum(value.size for value in model.parameters().values())
         self.generative, self.recognition = slice(0, size), slice(size, len(self.vector))
         self._origin = model, posterior
         self.model = _live_model(model, under("model.", self.parameters))
         self.posterior = None if posterior is None else _live_posterior(posterior, under("posterior.", self.parameters))
-        self.decoders: list[MLP] = []
-        prior: Bernoulli | BernoulliLVM = self.model
-        while isinstance(prior, BernoulliLVM):
-            assert isinstance(prior.decoder, MLP)
-            self.decoders.append(prior.decoder)
-            prior = prior.prior
-        self.top = prior.logits
-        stages = self.posterior.stages if isinstance(self.posterior, ChainPosterior) else (self.posterior,)
+        self.decoders = [layer.decoder for layer in self.model.layers]
+        self.top = self.model.top.logits
+        stages = () if self.posterior is None else self.posterior.stages
         self.encoders = [stage.encoder for stage in stages if isinstance(stage, AmortisedPosterior)]
 
-    def views(self, vector: Floats, like: Parameters | None = None) -> Parameters:
+    def views(self, vector: Floats) -> Parameters:
         """The parts of a vector by the parameters' names."""
-        views, start = {}, 0
-        for name, value in (like or self.parameters).items():
-            views[name] = vector[start : start + value.size].reshape(value.shape)
-            start += value.size
-        return views
+        return unflatten(vector, self._shapes)
 
     def snapshot(self, vector: Floats | None = None) -> tuple[BernoulliLVM, Posterior | None]:
         """Model and posterior at this vector (default: the present one), validated copies.
@@ -73,11 +60,6 @@ class Machine:
             model.with_parameters(under("model.", parameters)),
             None if posterior is None else posterior.with_parameters(under("posterior.", parameters)),
         )
-
-
-def flat(parameters: Parameters) -> Floats:
-    """Arrays by name as one vector, in their order."""
-    return np.concatenate([value.ravel() for value in parameters.values()])
 
 
 def _over(leaf: Leaf, **views: object) -> Leaf:

@@ -14,13 +14,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..checks import check_choice, describe
+from ..types import Floats
 
-__all__ = ["OPTIMISERS", "SCHEDULES", "Optimiser", "adam", "check_rate", "rate_at", "sgd"]
-
-Floats = NDArray[np.float64]
 State = tuple[Floats, ...]
 
 
@@ -74,13 +71,16 @@ OPTIMISERS: dict[str, Callable[[float], Optimiser]] = {
 }
 """By the name that `fit` takes, from its momentum: Adam's is beta1, by default 0.9."""
 
+LEARNING_RATES = {"adam": 0.01, "sgd": 0.1}
+"""By the same names, where `fit` is given none."""
+
 SCHEDULES: dict[str, Callable[[float], float]] = {
-    "constant": lambda share: 1.0,
-    "linear": lambda share: 1.0 - share,
-    "cosine": lambda share: 0.5 * (1.0 + math.cos(math.pi * share)),
-    "exponential": lambda share: 0.001**share,
+    "constant": lambda fraction: 1.0,
+    "linear": lambda fraction: 1.0 - fraction,
+    "cosine": lambda fraction: 0.5 * (1.0 + math.cos(math.pi * fraction)),
+    "exponential": lambda fraction: 0.001**fraction,
 }
-"""The factor on the learning rate by the share of all steps that is done, 0 to 1; exponential ends at a thousandth."""
+"""The factor on the learning rate from the fraction of all steps that is done; exponential ends at a thousandth."""
 
 
 def rate_at(schedule: str, rate: float, done: int, total: int) -> float:

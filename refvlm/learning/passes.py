@@ -13,15 +13,11 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import expit as sigmoid
 
 from ..model.mlp import Pullback
+from ..types import Floats
+from .logistic import sigmoid
 from .machine import Machine
-
-__all__ = ["Pass", "down", "dream", "recognise", "up"]
-
-Floats = NDArray[np.float64]
 
 
 class Pass(NamedTuple):
@@ -43,10 +39,10 @@ class Pass(NamedTuple):
 
     def gradient(self, weights: Floats | None = None) -> Floats:
         """Of the sum of weights_n times row n's log-probability, (P,); weights (N,), by default the mean's."""
-        share = 1.0 / len(self.bits[0]) if weights is None else weights[:, None]
+        scale = 1.0 / len(self.bits[0]) if weights is None else weights[:, None]
         slopes: list[Floats] = []
         for bits, logits, pullback in zip(self.bits, self.logits, self.pullbacks, strict=True):
-            slopes.extend(value.ravel() for value in pullback((bits - sigmoid(logits)) * share).values())
+            slopes.extend(value.ravel() for value in pullback((bits - sigmoid(logits)) * scale).values())
         return np.concatenate(slopes)
 
 
@@ -85,6 +81,25 @@ def down(machine: Machine, layers: list[Floats]) -> Pass:
     for decoder, (above, below) in zip(reversed(machine.decoders), pairwise(reversed(layers)), strict=True):
         _append(passed, below, *decoder.forward(above))
     return passed
+
+
+def weighted_draws(
+    machine: Machine, x: Floats, rng: np.random.Generator, samples: int
+) -> tuple[Pass, Pass, Floats]:
+    """`samples` draws of all latent layers from q for each of N rows: how p and q see them, and log(p/q), (N, samples).
+
+    The draws of a row follow one another in the passes.
+    """
+    layers, q = recognise(machine, np.repeat(x, samples, axis=0), rng)
+    p = down(machine, layers)
+    return p, q, (p.log_probability() - q.log_probability()).reshape(-1, samples)
+
+
+def normalised(log_weights: Floats) -> Floats:
+    """exp(log_weights) divided by its sum over the draws of a row, (N, samples): importance weights that sum to 1."""
+    weights = np.exp(log_weights - log_weights.max(axis=1, keepdims=True))
+    ratios: Floats = weights / weights.sum(axis=1, keepdims=True)
+    return ratios
 
 
 def _append(passed: Pass, bits: Floats, logits: Floats, pullback: Pullback) -> None:

@@ -13,8 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit as sigmoid
+from numpy.typing import ArrayLike
 
 from ..checks import as_binary, check_count
 from ..enumeration.engine import Engine
@@ -22,14 +21,12 @@ from ..inference.exact import log_joint_table, posterior_mean
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import PerDatumPosterior
+from ..types import Bits, Floats
+from .logistic import sigmoid
 
 if TYPE_CHECKING:
     from ..enumeration.engine import Progress
 
-__all__ = ["mean_field"]
-
-Floats = NDArray[np.float64]
-Bits = NDArray[np.uint8]
 
 _PART = 1 << 22
 """Entries of the table over z that are held at a time."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..activations import ACTIVATIONS
 from ..checks import check_choice, check_count, describe
 from ..inference.arrays import check_posterior
 from ..model.bernoulli import Bernoulli
@@ -15,21 +16,12 @@ from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
 from ..model.recognition import AmortisedPosterior, ChainPosterior, PerDatumPosterior, Posterior
 from .batches import Data
-from .choices import POSTERIORS
 from .history import ENUMERABLE, enumerable
-from .methods import Method
+from .optimisers import LEARNING_RATES, OPTIMISERS
+from .rules import methods
+from .rules.rule import Rule
 
-__all__ = [
-    "Shape",
-    "batch_rows",
-    "check_enumerable",
-    "check_posterior_kind",
-    "encoders",
-    "random_model",
-    "start_of",
-    "start_posterior",
-    "widths",
-]
+POSTERIORS = ("amortised", "per-datum", "none")
 
 BATCH = 100
 """Rows in a minibatch by default."""
@@ -41,6 +33,13 @@ class Shape(NamedTuple):
     hidden: tuple[int, ...]
     encoder_hidden: tuple[int, ...]
     activation: str
+
+
+def shape_of(hidden: Sequence[int], encoder_hidden: Sequence[int] | None, activation: str) -> Shape:
+    """The shape, checked; an encoder's hidden layers are by default those of the decoder in reverse."""
+    decoder = widths("hidden", hidden, 0)
+    encoder = decoder[::-1] if encoder_hidden is None else widths("encoder_hidden", encoder_hidden, 0)
+    return Shape(decoder, encoder, check_choice("activation", activation, tuple(ACTIVATIONS)))
 
 
 def widths(name: str, value: object, least: int) -> tuple[int, ...]:
@@ -64,11 +63,11 @@ def random_model(data: Data, latents: tuple[int, ...], shape: Shape, rng: np.ran
         decoder = MLP.random([above, *shape.hidden, below], rng, activation=shape.activation)
         prior = BernoulliLVM(prior, decoder)
     assert isinstance(prior, BernoulliLVM)
-    ones = data.weights @ data.x
-    share = (ones * len(data) + 0.5) / (len(data) + 1.0)  # never 0 or 1, for columns that are constant
+    frequency = data.weights @ data.x
+    inner = (frequency * len(data) + 0.5) / (len(data) + 1.0)  # never 0 or 1, for columns that are constant
     last = prior.decoder
     assert isinstance(last, MLP)
-    biases = [*last.biases[:-1], np.log(share) - np.log1p(-share)]
+    biases = [*last.biases[:-1], np.log(inner) - np.log1p(-inner)]
     return BernoulliLVM(prior.prior, MLP(last.weights, biases, shape.activation))
 
 
@@ -78,49 +77,37 @@ def encoders(
     """A random encoder from each layer to the next."""
     stages = [
         AmortisedPosterior(MLP.random([below, *shape.encoder_hidden, above], rng, activation=shape.activation))
-        for below, above in pairwise((observed, *latents_of(model)))
+        for below, above in pairwise((observed, *(layer.latents for layer in model.layers)))
     ]
     return stages[0] if len(stages) == 1 else ChainPosterior(stages)
 
 
 def start_posterior(
-    origin: tuple[BernoulliLVM, Posterior | None] | None,
-    kind: str,
-    data: Data,
-    model: BernoulliLVM,
-    shape: Shape,
-    rng: np.random.Generator,
+    posterior: Posterior | None, kind: str, data: Data, model: BernoulliLVM, shape: Shape, rng: np.random.Generator
 ) -> Posterior:
-    """The posterior that learns with the model: the one given with it, or a random one of this kind."""
-    given = None if origin is None else origin[1]
-    if given is None:
+    """The posterior that learns with the model: the caller's, or without one a random posterior of this kind."""
+    if posterior is None:
         if kind == "per-datum":
             return PerDatumPosterior(rng.normal(size=(len(data.distinct), model.latents)) * 0.01)
         return encoders(data.x.shape[1], model, shape, rng)
-    check_posterior(model, given)
-    if isinstance(given, PerDatumPosterior):
-        if kind != "per-datum" or len(given.logits) != len(data):
+    check_posterior(model, posterior)
+    if isinstance(posterior, PerDatumPosterior):
+        if kind != "per-datum" or len(posterior.logits) != len(data):
             raise ValueError(
-                f"start: got one phi for each of {len(given.logits)} rows, with posterior={kind!r} and {len(data)} "
+                f"start: got one phi for each of {len(posterior.logits)} rows, with posterior={kind!r} and {len(data)} "
                 "rows of x; wanted an encoder, or posterior='per-datum' and as many rows"
             )
-        first = np.unique(data.inverse, return_index=True)[1]
-        return PerDatumPosterior(given.logits[first])
-    if isinstance(given, AmortisedPosterior) and isinstance(model.prior, BernoulliLVM):
+        appears = np.unique(data.inverse, return_index=True)[1]
+        return PerDatumPosterior(posterior.logits[appears])
+    if isinstance(posterior, AmortisedPosterior) and isinstance(model.prior, BernoulliLVM):
         raise ValueError(
             "start: got a single encoder for a deep model, wanted a ChainPosterior with one for each layer"
         )
-    return given
-
-
-def latents_of(model: BernoulliLVM) -> tuple[int, ...]:
-    """(K1, K2, ...) from x upwards."""
-    above = latents_of(model.prior) if isinstance(model.prior, BernoulliLVM) else ()
-    return (model.latents, *above)
+    return posterior
 
 
 def start_of(value: object) -> tuple[BernoulliLVM, Posterior | None]:
-    """`value` if it is a model with its posterior or None, as `load` gives them."""
+    """`value` if it is a model with its posterior or None, as `load` returns them."""
     if (
         not isinstance(value, tuple)
         or len(value) != 2
@@ -131,38 +118,50 @@ def start_of(value: object) -> tuple[BernoulliLVM, Posterior | None]:
     return value[0], value[1]
 
 
-def check_posterior_kind(kind: str, learner: Method) -> None:
-    """Refuse kinds of posterior that a method cannot learn."""
+def check_posterior_kind(kind: str, rule: Rule) -> None:
+    """Refuse kinds of posterior that a rule cannot learn."""
     check_choice("posterior", kind, POSTERIORS)
-    if kind == "none" and learner.recognises:
-        raise ValueError(f"posterior: got 'none', and method {learner.name!r} learns one; wanted 'amortised'")
-    if kind == "per-datum" and learner.recognises and not learner.enumerates:
+    if kind == "none" and rule.learns_posterior:
+        raise ValueError(f"posterior: got 'none', and method {rule.name!r} learns one; wanted 'amortised'")
+    if kind == "per-datum" and rule.learns_posterior and not rule.enumerates:
         raise ValueError(
-            f"posterior: got 'per-datum' with method {learner.name!r}, wanted 'amortised'; one phi for each row goes "
-            "with 'maximum-likelihood', 'em', and with 'vlb' with its exact gradient"
+            f"posterior: got 'per-datum' with method {rule.name!r}, which draws z; wanted 'amortised', or a method "
+            f"that enumerates: {methods(True)}"
         )
 
 
-def batch_rows(given: int | None, learner: Method, kind: str, data: Data) -> int | None:
-    """Rows in a minibatch, None for all at once, which only methods that enumerate can take."""
-    whole = "method 'em'" if learner.name == "em" else ""
-    if kind == "per-datum" and learner.recognises:
-        whole = f"posterior 'per-datum' and method {learner.name!r}"
-    if given is None:
-        return None if whole or (learner.enumerates and data.weighted) else min(BATCH, len(data))
-    check_count("batch_size", given, 1)
-    if given > len(data):
-        raise ValueError(f"batch_size: got {given}, wanted at most the {len(data)} rows of x")
-    if whole and given < len(data):
-        raise ValueError(f"batch_size: got {given} with {whole}, which takes all rows at once; wanted None")
-    return None if learner.enumerates and given == len(data) else given
+def batch_rows(size: int | None, rule: Rule, kind: str, data: Data) -> int | None:
+    """Rows in a minibatch, None for all at once, which only rules that enumerate can take."""
+    whole = f"method {rule.name!r}" if rule.whole_data else ""
+    if kind == "per-datum" and rule.learns_posterior:
+        whole = f"posterior 'per-datum' and method {rule.name!r}"
+    if size is None:
+        return None if whole or (rule.enumerates and data.weighted) else min(BATCH, len(data))
+    check_count("batch_size", size, 1)
+    if size > len(data):
+        raise ValueError(f"batch_size: got {size}, wanted at most the {len(data)} rows of x")
+    if whole and size < len(data):
+        raise ValueError(f"batch_size: got {size} with {whole}, which takes all rows at once; wanted None")
+    return None if rule.enumerates and size == len(data) else size
 
 
-def check_enumerable(learner: Method, model: BernoulliLVM) -> None:
-    """Refuse methods that enumerate where there is too much to enumerate, and say which do not."""
-    if learner.enumerates and not enumerable(model):
+def learning_rate_of(rate: float | None, optimiser: str, weight_decay: float, rule: Rule) -> float:
+    """The learning rate, by default the optimiser's. Rules whose steps follow no rate are given none."""
+    if rule.own_steps:
+        for name, value, wanted in (("weight_decay", weight_decay, 0.0), ("learning_rate", rate, None)):
+            if value != wanted:
+                raise ValueError(
+                    f"{name}: got {value} with method {rule.name!r}, whose steps follow no rate; wanted {wanted}"
+                )
+    return LEARNING_RATES[check_choice("optimiser", optimiser, tuple(OPTIMISERS))] if rate is None else rate
+
+
+def check_enumerable(rule: Rule, model: BernoulliLVM) -> None:
+    """Refuse rules that enumerate where there is too much to enumerate, and say which do not."""
+    if rule.enumerates and not enumerable(model):
+        latents = tuple(layer.latents for layer in model.layers)
         raise ValueError(
-            f"latents: got {latents_of(model)}, and method {learner.name!r} enumerates all 2**{max(latents_of(model))} "
+            f"latents: got {latents}, and method {rule.name!r} enumerates all 2**{max(latents)} "
             f"codes at every step; wanted at most {ENUMERABLE} bits ({ENUMERABLE - 8} below another layer), or a "
-            "method that draws z from q: 'wake-sleep', 'reweighted-wake-sleep', or 'vlb' with gradient='score-function'"
+            f"method that draws z: {methods(False)}"
         )

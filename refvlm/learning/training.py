@@ -4,38 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import check_count
+from ..checks import check_choice, check_count
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import Posterior
+from ..types import Floats
 from .batches import Batch, Data
 from .history import Record, judge
 from .machine import Machine
-from .methods import Method
-from .optimisers import OPTIMISERS, rate_at
-
-__all__ = ["Settings", "Training"]
-
-Floats = NDArray[np.float64]
+from .optimisers import OPTIMISERS, SCHEDULES, check_rate, rate_at
+from .rules.rule import Rule
 
 LARGEST_STEP = 1e6
-"""A step of all parameters together that is longer has left the ground."""
+"""Learning has diverged where a step of all parameters together is longer."""
 
 HOPELESS = 20.0
-"""So many times the coin-tosser's nats per row, and learning has gone wrong."""
+"""Learning has diverged where a row costs more than so many times the nats of independent coin tosses."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to learn; `fit` explains them. batch_size None stands for all rows at once."""
+    """How to learn, as `fit` explains it. batch_size: None for all rows at once.
 
-    method: Method
+    Raises ValueError or TypeError for values that are out of range.
+    """
+
+    rule: Rule
     epochs: int
     batch_size: int | None
     optimiser: str
@@ -47,13 +47,26 @@ class Settings:
     evaluate_every: int
     seed: int
 
+    def __post_init__(self) -> None:
+        checked = {
+            "epochs": check_count("epochs", self.epochs, 0),
+            "optimiser": check_choice("optimiser", self.optimiser, tuple(OPTIMISERS)),
+            "learning_rate": check_rate("learning_rate", self.learning_rate, above=True),
+            "momentum": check_rate("momentum", self.momentum, most=1.0),
+            "schedule": check_choice("schedule", self.schedule, tuple(SCHEDULES)),
+            "weight_decay": check_rate("weight_decay", self.weight_decay),
+            "patience": None if self.patience is None else check_count("patience", self.patience, 1),
+            "evaluate_every": check_count("evaluate_every", self.evaluate_every, 1),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
 
 class Training:
-    """Learning under way: `step` until `finished`. Its state after any step is the whole truth: see `state`.
+    """A run of learning: `step` until `finished`. `counters`, `arrays` and `history` are its whole state.
 
-    start: a digest of the vector at first.
-    machine, data, validation: what learns, from what, and the held-out rows or None. history: a Record for every
-    evaluation. best: the vector with the best held-out log p(x), or the present one without held-out rows.
+    machine, data, validation: what learns, from what, and the held-out rows or None. start: a digest of the vector
+    before the first step. steps: how many are done. history: a Record for every evaluation.
     """
 
     def __init__(
@@ -61,10 +74,10 @@ class Training:
     ) -> None:
         self.machine, self.data, self.validation, self.settings = machine, data, validation, settings
         self._workers = workers
-        self._phases = settings.method.phases(machine, workers)
+        self._parts = settings.rule.parts(machine)
         optimiser = OPTIMISERS[settings.optimiser](settings.momentum)
         self._update = optimiser.update
-        self._states = [optimiser.init(phase.part.stop - phase.part.start) for phase in self._phases]
+        self._states = [optimiser.init(part.stop - part.start) for part in self._parts]
         self._decay = np.concatenate(
             [
                 np.full(value.size, settings.weight_decay * (".weights." in f".{name}"))
@@ -77,7 +90,7 @@ class Training:
         self._whole = data.merged() if size is None else None
         self._order: list[NDArray[np.int64]] = []
         self.steps = 0
-        self._sums: dict[str, float] = {}
+        self._sums = dict.fromkeys(settings.rule.records, 0.0)
         self.history: list[Record] = []
         self.start = hashlib.sha256(machine.vector.tobytes()).hexdigest()
         self._best = machine.vector.copy()
@@ -86,12 +99,12 @@ class Training:
 
     @property
     def total_steps(self) -> int:
-        """Of all epochs."""
+        """The number of steps of all epochs."""
         return self.settings.epochs * self._steps_per_epoch
 
     @property
     def epoch(self) -> int:
-        """Epochs that are complete."""
+        """The number of complete epochs."""
         return self.steps // self._steps_per_epoch
 
     @property
@@ -102,14 +115,15 @@ class Training:
 
     @property
     def best(self) -> Floats:
-        """The vector to keep."""
+        """The vector to keep: the one with the best held-out log p(x), or the present one without held-out rows."""
         return self._best if self.validation is not None and self.history else self.machine.vector
 
-    def run(self, between: Callable[[Training], None]) -> None:
-        """All steps that are left; `between` is called after each."""
+    def run(self) -> Iterator[Record | None]:
+        """Take all steps that are left; after each comes the Record if there was an evaluation, else None."""
         while not self.finished:
             self.step()
-            between(self)
+            evaluated = self.history and self.history[-1].step == self.steps
+            yield self.history[-1] if evaluated else None
 
     def step(self) -> None:
         """One minibatch through all phases; at the end of an epoch that is due, an evaluation.
@@ -118,27 +132,26 @@ class Training:
         """
         settings, vector = self.settings, self.machine.vector
         rate = rate_at(settings.schedule, settings.learning_rate, self.steps, self.total_steps)
-        batch = self._batch()
-        for phase, state in zip(self._phases, self._states, strict=True):
-            with np.errstate(all="ignore"):
-                direction, notes = phase.direction(batch, self._rng)
-                step = direction if phase.whole else self._update(state, direction, rate)
+        with np.errstate(all="ignore"):
+            phases = settings.rule.directions(self.machine, self._batch(), self._rng, self._workers)
+            for part, state, (direction, numbers) in zip(self._parts, self._states, phases, strict=True):
+                step = direction if settings.rule.own_steps else self._update(state, direction, rate)
                 if settings.weight_decay > 0.0:
-                    step = step - rate * self._decay[phase.part] * vector[phase.part]
+                    step = step - rate * self._decay[part] * vector[part]
                 length = math.sqrt(step @ step)
-            if not length < LARGEST_STEP:
-                raise self._diverged(f"the step has the length {length:.3g}", rate)
-            vector[phase.part] += step
-            for name, value in notes.items():
-                self._sums[name] = self._sums.get(name, 0.0) + value / self._steps_per_epoch
+                if not length < LARGEST_STEP:
+                    raise self._diverged(f"the step has the length {length:.3g}", rate)
+                vector[part] += step
+                for name, value in numbers.items():
+                    self._sums[name] += value / self._steps_per_epoch
         self.steps += 1
         if self.steps % self._steps_per_epoch == 0:
             if self.epoch % settings.evaluate_every == 0 or self.steps == self.total_steps:
                 self._evaluate()
-            self._sums = {}
+            self._sums = dict.fromkeys(self._sums, 0.0)
 
     def counters(self) -> dict[str, Any]:
-        """The part of the state that is no array; JSON keeps it without loss."""
+        """The part of the state that is not arrays; JSON keeps it without loss."""
         return {
             "steps": self.steps,
             "since_best": self._since_best,
@@ -153,7 +166,7 @@ class Training:
         return {"vector": self.machine.vector, "best": self._best} | states
 
     def restore(self, counters: dict[str, Any], arrays: dict[str, Floats], history: list[Record]) -> None:
-        """Go on from such a state. Raises ValueError, TypeError or KeyError, and changes nothing, for what is none."""
+        """Set the state; for one that is not of this run raise ValueError, TypeError or KeyError and change nothing."""
         mine = self.arrays()
         if {name: array.shape for name, array in arrays.items()} != {name: array.shape for name, array in mine.items()}:
             raise ValueError("its arrays are not those of this run")
@@ -164,7 +177,7 @@ class Training:
             raise ValueError(f"it is at step {steps} of {self.total_steps}")
         since_best = check_count("since_best", counters["since_best"], 0)
         best_score = float.fromhex(counters["best_score"])
-        sums = {str(name): float.fromhex(value) for name, value in counters["sums"].items()}
+        sums = {name: float.fromhex(counters["sums"][name]) for name in self._sums}
         rng = np.random.default_rng()
         rng.bit_generator.state = counters["generator"]
         for name, array in mine.items():
@@ -179,15 +192,15 @@ class Training:
         position = self.steps % self._steps_per_epoch
         if position == 0 or not self._order:
             self._order = list(self.data.epoch(self.settings.seed, self.epoch, self.settings.batch_size))
-        return self.data.batch(self._order[position], self.settings.method.enumerates)
+        return self.data.batch(self._order[position], self.settings.rule.enumerates)
 
     def judged(self, model: BernoulliLVM, posterior: Posterior | None) -> Record:
-        """A Record of any model and posterior, here and now."""
+        """A Record of any model and posterior, at the present step."""
         rate = rate_at(self.settings.schedule, self.settings.learning_rate, self.steps, self.total_steps)
-        found = judge(model, posterior, self.data, "", self.settings.seed, self._workers)
+        means = judge(model, posterior, self.data, "", self.settings.seed, self._workers)
         if self.validation is not None:
-            found |= judge(model, posterior, self.validation, "validation_", self.settings.seed, self._workers)
-        return Record(self.epoch, self.steps, rate, **found)
+            means |= judge(model, posterior, self.validation, "validation_", self.settings.seed, self._workers)
+        return Record(self.epoch, self.steps, rate, **means)
 
     def _evaluate(self) -> None:
         record = Record(**self.judged(self.machine.model, self.machine.posterior)._asdict() | self._sums)

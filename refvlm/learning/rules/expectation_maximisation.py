@@ -14,31 +14,54 @@ A prior that is itself a model learns in the same way from the codes, weighted b
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit as sigmoid
+from numpy.typing import ArrayLike
 
-from .. import bits
-from ..checks import as_binary, as_weights, check_count, check_fits, describe
-from ..inference.exact import posterior
-from ..model.bernoulli import Bernoulli
-from ..model.latent_variable import BernoulliLVM
-from ..model.mlp import MLP
+from ... import bits
+from ...checks import as_binary, as_weights, check_count, check_fits, describe
+from ...inference.exact import posterior
+from ...model.bernoulli import Bernoulli
+from ...model.latent_variable import BernoulliLVM
+from ...model.mlp import MLP
+from ...model.parameters import flatten
+from ...types import Bits, Floats
+from ..batches import Batch
+from ..logistic import sigmoid
+from ..machine import Machine
+from .rule import Directions, Rule
 
 if TYPE_CHECKING:
-    from ..enumeration.engine import Progress
+    from ...enumeration.engine import Progress
 
-__all__ = ["Expected", "expect", "maximise_decoder", "maximise_prior", "step"]
-
-Floats = NDArray[np.float64]
 
 SUFFICIENT = 1e-4
 """Armijo's constant: the share of the rise foretold by the gradient that a step has to bring."""
 
 _PART = 1 << 22
 """Entries of the posterior that are held at a time."""
+
+_SURE = 700.0
+"""The prior logit that learning sets in place of an infinite one, so that it can come back."""
+
+
+@dataclass(frozen=True)
+class ExpectationMaximisation(Rule):
+    """One E-step and one M-step on all rows."""
+
+    name = "em"
+    learns_posterior = False
+    whole_data = True
+    own_steps = True
+    enumerates = True
+
+    def directions(self, machine: Machine, batch: Batch, rng: np.random.Generator, workers: int | None) -> Directions:
+        """One, which leads straight to the parameters after the M-step."""
+        better, _ = step(machine.snapshot()[0], batch.x, batch.weights, workers=workers)
+        new = np.nan_to_num(flatten(better.parameters()), posinf=_SURE, neginf=-_SURE)
+        yield np.where(machine.vector == new, 0.0, new - machine.vector), {}
 
 
 class Expected(NamedTuple):
@@ -80,7 +103,7 @@ def step(
 
 
 def expect(
-    model: BernoulliLVM, x: NDArray[np.uint8], weights: Floats, workers: int | None, progress: Progress | None = None
+    model: BernoulliLVM, x: Bits, weights: Floats, workers: int | None, progress: Progress | None = None
 ) -> Expected:
     """The E-step."""
     codes = 1 << model.latents

@@ -9,15 +9,31 @@ of E_p(x)[KL(p(z | x) || q)], which is not the VLB's: p stands before q, and x c
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
-from numpy.typing import NDArray
 
-from .machine import Machine
-from .passes import down, dream, recognise, up
+from ...types import Floats
+from ..batches import Batch
+from ..machine import Machine
+from ..passes import down, dream, recognise, up
+from .rule import Directions, Rule
 
-__all__ = ["sleep", "wake"]
 
-Floats = NDArray[np.float64]
+@dataclass(frozen=True)
+class WakeSleep(Rule):
+    """Wake moves the model, then sleep moves q."""
+
+    name = "wake-sleep"
+
+    def parts(self, machine: Machine) -> tuple[slice, ...]:
+        """The model, then q."""
+        return machine.generative, machine.recognition
+
+    def directions(self, machine: Machine, batch: Batch, rng: np.random.Generator, workers: int | None) -> Directions:
+        """Wake, then sleep."""
+        yield wake(machine, batch.x.astype(np.float64), rng), {}
+        yield sleep(machine, len(batch.x), rng), {}
 
 
 def wake(machine: Machine, x: Floats, rng: np.random.Generator) -> Floats:

@@ -1,0 +1,58 @@
+"""What a learning rule is: an object that holds its hyperparameters and says what `fit` has to know about it."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import ClassVar, TypeVar
+
+import numpy as np
+
+from ...types import Floats
+from ..batches import Batch
+from ..machine import Machine
+
+Directions = Iterator[tuple[Floats, dict[str, float]]]
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule(ABC):
+    """A learning rule; subclasses are frozen dataclasses whose fields are the hyperparameters.
+
+    name: the word that `fit(method=...)` takes. learns_posterior: whether q learns together with the model; if not, it
+    is fitted afterwards. whole_data: whether a step needs all rows. own_steps: whether a direction is the step itself,
+    which no optimiser and no learning rate scales.
+    """
+
+    name: ClassVar[str]
+    learns_posterior: ClassVar[bool] = True
+    whole_data: ClassVar[bool] = False
+    own_steps: ClassVar[bool] = False
+
+    @property
+    def enumerates(self) -> bool:
+        """Whether a step sums over all 2**K codes. Nothing is drawn then, and equal rows are merged."""
+        return False
+
+    @property
+    def records(self) -> tuple[str, ...]:
+        """The fields of `Record` that get the mean, over the steps of an epoch, of what comes with a direction."""
+        return ()
+
+    def parts(self, machine: Machine) -> tuple[slice, ...]:
+        """The parts of the machine's vector that the phases of a step move, one after the other."""
+        return (slice(0, len(machine.vector)),)
+
+    @abstractmethod
+    def directions(self, machine: Machine, batch: Batch, rng: np.random.Generator, workers: int | None) -> Directions:
+        """For each phase its uphill direction, and numbers by the names in `records`.
+
+        The machine has taken the step of one phase when the next phase is asked for its direction.
+        """
+
+
+def hyperparameter(default: T, help: str, choices: tuple[str, ...] = ()) -> T:
+    """A field of a rule, as `fit` takes it and the command line offers it; choices: the words it can be."""
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
