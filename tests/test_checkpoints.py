@@ -14,13 +14,14 @@ import pytest
 import refvlm
 from refvlm.cli import main
 from refvlm.cli.fit import _interrupts, _Watcher
+from refvlm.learning.rules import RULES
 
-RUNS = {
+RUNS = {name: {} for name in RULES} | {
     "maximum-likelihood": {"batch_size": 17, "momentum": 0.5, "optimiser": "sgd", "learning_rate": 0.05},
-    "em": {},
     "vlb": {"schedule": "cosine"},
     "wake-sleep": {"batch_size": 11, "latents": (3, 2)},
     "reweighted-wake-sleep": {"batch_size": 40, "samples": 3, "weight_decay": 0.01},
+    "vimco": {"batch_size": 40, "samples": 3},
 }
 
 

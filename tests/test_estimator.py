@@ -11,6 +11,7 @@ import pytest
 
 import refvlm
 from refvlm.learning.estimator import NotFittedError
+from refvlm.learning.rules import RULES
 
 QUICK = {"latents": 2, "hidden": (), "epochs": 3, "batch_size": None}
 
@@ -80,7 +81,7 @@ def test_the_same_random_state_gives_the_same_bits(x):
     assert small().fit(x).sample(7).shape == (7, 13)
 
 
-@pytest.mark.parametrize("method", ["maximum-likelihood", "em", "vlb", "wake-sleep", "reweighted-wake-sleep"])
+@pytest.mark.parametrize("method", RULES)
 def test_partial_fit_goes_on(x, method):
     estimator, scores = small(method=method, samples=2), []
     for _ in range(12):

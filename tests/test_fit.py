@@ -7,15 +7,11 @@ from problems import binary, deep, network, shallow
 import refvlm
 from refvlm.learning.batches import Data
 from refvlm.learning.history import ENUMERABLE, Record, enumerable
+from refvlm.learning.rules import RULES, hyperparameters_of
 from refvlm.learning.setup import Shape, random_model
 
-QUICK = {
-    "maximum-likelihood": {},
-    "em": {},
-    "vlb": {},
-    "vlb by the score function": {"gradient": "score-function", "samples": 3},
-    "wake-sleep": {},
-    "reweighted-wake-sleep": {"samples": 3},
+QUICK = {name: {"samples": 3} if "samples" in hyperparameters_of(name) else {} for name in RULES} | {
+    "vlb by the score function": {"gradient": "score-function", "samples": 3}
 }
 
 

@@ -20,6 +20,7 @@ from refvlm.learning.rules import (
     MaximumLikelihood,
     ReweightedWakeSleep,
     Variational,
+    Vimco,
     WakeSleep,
     hyperparameters,
     methods,
@@ -78,6 +79,7 @@ def test_a_hyperparameter_means_the_same_in_every_rule():
         ("vlb", {"gradient": "score-function", "samples": 3}, Variational("score-function", 3)),
         ("wake-sleep", {}, WakeSleep()),
         ("reweighted-wake-sleep", {"samples": 2, "wake_phi": 0.25}, ReweightedWakeSleep(2, wake_phi=0.25)),
+        ("vimco", {"samples": 4}, Vimco(samples=4)),
     ],
 )
 def test_fit_takes_a_rule_or_its_name(x, method, options, rule):

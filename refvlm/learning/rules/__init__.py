@@ -13,11 +13,12 @@ from .maximum_likelihood import MaximumLikelihood
 from .reweighted_wake_sleep import ReweightedWakeSleep
 from .rule import Rule
 from .variational import Variational
+from .vimco import Vimco
 from .wake_sleep import WakeSleep
 
 __all__ = [
     "RULES", "Rule", "hyperparameters", "hyperparameters_of", "methods", "rule_of",
-    "ExpectationMaximisation", "MaximumLikelihood", "ReweightedWakeSleep", "Variational", "WakeSleep",
+    "ExpectationMaximisation", "MaximumLikelihood", "ReweightedWakeSleep", "Variational", "Vimco", "WakeSleep",
 ]  # fmt: skip
 
 RULES: dict[str, type[Rule]] = {
@@ -28,6 +29,7 @@ RULES: dict[str, type[Rule]] = {
         Variational,
         WakeSleep,
         ReweightedWakeSleep,
+        Vimco,
     )
 }
 """By the name that `fit(method=...)` takes."""
