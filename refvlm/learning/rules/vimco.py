@@ -18,17 +18,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...checks import check_count
+from ...types import Floats
 from ..batches import Batch
 from ..machine import Machine
 from ..passes import normalised, weighted_draws
 from .rule import Directions, Rule, hyperparameter
-
-__all__ = ["Vimco", "vimco"]
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
