@@ -74,7 +74,7 @@ def test_sleep_follows_minus_the_gradient_of_the_inclusive_divergence_over_the_m
 
 
 def test_sleeps_target_is_not_the_vlbs():
-    """At the optimum of the VLB in phi for the data, sleep still pulls: the bias that the notes mention."""
+    """At the optimum of the VLB in phi for the data, sleep still pulls: it follows another divergence."""
     rng = np.random.default_rng(5)
     model = refvlm.BernoulliLVM(refvlm.Bernoulli([0.3, -0.5]), network([2, 4, 3], rng, scale=3.0))
     x = np.array([[1, 0, 1], [0, 1, 1]])

@@ -1,4 +1,27 @@
-"""One call from data to a fitted model: `refvlm.fit`."""
+"""One call from data to a fitted model: `refvlm.fit`. Its arguments:
+
+x: (N, L) zeros and ones; equal rows are merged where a rule is exact. weights: (N,), how often each row counts.
+latents: K, or (K1, K2, ...) from x upwards for a deep model. hidden: widths of the hidden layers of every decoder,
+z first; () for none. encoder_hidden: of every encoder, x first; by default those of `hidden` reversed. activation: a
+name in `refvlm.activations.ACTIVATIONS`, for all networks.
+method: the name of a rule in `refvlm.learning.rules.RULES`, whose hyperparameters are then arguments too
+(gradient, samples, wake_phi), or the rule itself.
+posterior: "amortised" (an encoder); "per-datum" (one phi for each row), where the rule fits q after the model, or
+takes all rows at once and is exact; or "none", where the rule needs no q.
+start: (model, posterior or None) to go on from, instead of random parameters; latents, hidden and activation are
+then theirs.
+epochs; batch_size: rows in a minibatch, N for all; by default 100, but all where the rule needs them, with one phi for
+each row, and where a rule is exact and the rows come with weights.
+optimiser: "adam" (learning_rate 0.01) or "sgd" (0.1), with momentum (Adam's is beta1, 0.9 unless stated); schedule:
+"constant", "linear", "cosine" or "exponential" (to a thousandth). Steps are uphill on means over rows.
+weight_decay: every step shrinks weights, not biases, by learning rate times this.
+validation: (M, L) held-out rows; the model that is best on them is kept, and `patience` evaluations without a
+better one end the run. evaluate_every: epochs between evaluations; by default 1, more where that would cost too much.
+progress: called as progress(steps done, steps); watch: with every Record.
+checkpoint: a file that keeps the state of the run, written whole every `checkpoint_every` seconds and at the end of
+the epochs; resume=True goes on from it, to the same bits as without the interruption.
+seed: the same seed gives the same bits on one machine and library set, for any number of workers.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +95,7 @@ def fit(
     """Learn a model of the rows x, (N, L) zeros and ones, and its posterior.
 
     method: the name of a rule, whose hyperparameters are then arguments too, or a rule of `refvlm.learning.rules`
-    itself. The README.md beside this file explains all arguments. Raises ValueError or TypeError for arguments that do
+    itself. `help(refvlm.learning.fit)` explains all arguments. Raises ValueError or TypeError for arguments that do
     not go together, and ValueError where learning diverges, with the step.
 
     >>> import refvlm

@@ -72,7 +72,7 @@ OPTIMISERS: dict[str, Callable[[float], Optimiser]] = {
 """By the name that `fit` takes, from its momentum: Adam's is beta1, by default 0.9."""
 
 LEARNING_RATES = {"adam": 0.01, "sgd": 0.1}
-"""By the same names, where `fit` is given none."""
+"""The learning rate by default, by the optimiser's name."""
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda fraction: 1.0,

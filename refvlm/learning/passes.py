@@ -38,7 +38,7 @@ class Pass(NamedTuple):
         return total
 
     def gradient(self, weights: Floats | None = None) -> Floats:
-        """Of the sum of weights_n times row n's log-probability, (P,); weights (N,), by default the mean's."""
+        """The gradient of sum_n weights_n times row n's log-probability, (P,); weights (N,), by default the mean's."""
         scale = 1.0 / len(self.bits[0]) if weights is None else weights[:, None]
         slopes: list[Floats] = []
         for bits, logits, pullback in zip(self.bits, self.logits, self.pullbacks, strict=True):

@@ -55,11 +55,11 @@ def mean_field(
     engine = Engine(workers)
     logits: Floats = np.empty((len(rows), model.latents))
     part = max(1, _PART >> model.latents)
-    for first in range(0, len(rows), part):
-        some = rows[first : first + part]
-        logits[first : first + part] = _ascend(model, some, sweeps, tolerance, engine)
+    for start in range(0, len(rows), part):
+        some = rows[start : start + part]
+        logits[start : start + part] = _ascend(model, some, sweeps, tolerance, engine)
         if progress is not None:
-            progress(min(first + part, len(rows)), len(rows))
+            progress(min(start + part, len(rows)), len(rows))
     return PerDatumPosterior(logits)
 
 

@@ -146,7 +146,7 @@ def batch_rows(size: int | None, rule: Rule, kind: str, data: Data) -> int | Non
 
 
 def learning_rate_of(rate: float | None, optimiser: str, weight_decay: float, rule: Rule) -> float:
-    """The learning rate, by default the optimiser's. Rules whose steps follow no rate are given none."""
+    """The learning rate, by default the optimiser's. A rule whose steps follow no rate takes none."""
     if rule.own_steps:
         for name, value, wanted in (("weight_decay", weight_decay, 0.0), ("learning_rate", rate, None)):
             if value != wanted:

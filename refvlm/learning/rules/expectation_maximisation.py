@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 SUFFICIENT = 1e-4
-"""Armijo's constant: the share of the rise foretold by the gradient that a step has to bring."""
+"""Armijo's constant: the part of the rise foretold by the gradient that a step has to bring."""
 
 _PART = 1 << 22
 """Entries of the posterior that are held at a time."""
@@ -65,7 +65,7 @@ class ExpectationMaximisation(Rule):
 
 
 class Expected(NamedTuple):
-    """What an E-step leaves: mass m(z), (2**K,), and targets t(z), (2**K, L)."""
+    """The result of an E-step: mass m(z), (2**K,), and targets t(z), (2**K, L)."""
 
     mass: Floats
     targets: Floats
@@ -88,17 +88,17 @@ def step(
     where the tables of 2**K codes will not fit.
     """
     rows = as_binary("x", x, model.observed)
-    shares = as_weights(weights, len(rows))
-    if (shares < 0).any():
-        raise ValueError(f"weights: got {shares.min()}, wanted none below 0")
+    row_weights = as_weights(weights, len(rows))
+    if (row_weights < 0).any():
+        raise ValueError(f"weights: got {row_weights.min()}, wanted none below 0")
     check_count("ascents", ascents, 0)
     if not isinstance(model.decoder, MLP):
         raise TypeError(f"decoder: got {describe(model.decoder)}, wanted an MLP")
-    if shares.sum() == 0:
+    if row_weights.sum() == 0:
         return model, rate
-    found = expect(model, rows, shares, workers, progress)
-    prior = maximise_prior(model.prior, found.mass, rate, ascents, workers)
-    decoder, reached = maximise_decoder(model.decoder, found, rate, ascents)
+    expected = expect(model, rows, row_weights, workers, progress)
+    prior = maximise_prior(model.prior, expected.mass, rate, ascents, workers)
+    decoder, reached = maximise_decoder(model.decoder, expected, rate, ascents)
     return BernoulliLVM(prior, decoder), reached
 
 
@@ -114,9 +114,9 @@ def expect(
     )
     mass, targets = np.zeros(codes), np.zeros((codes, model.observed))
     part = max(1, _PART >> model.latents)
-    for first in range(0, len(x), part):
-        rows, shares = x[first : first + part], weights[first : first + part]
-        weighted = posterior(model, rows, workers=workers, progress=progress) * shares[:, None]
+    for start in range(0, len(x), part):
+        rows, row_weights = x[start : start + part], weights[start : start + part]
+        weighted = posterior(model, rows, workers=workers, progress=progress) * row_weights[:, None]
         mass += weighted.sum(axis=0)
         targets += weighted.T @ rows.astype(np.float64)
     return Expected(mass, targets)
@@ -125,7 +125,7 @@ def expect(
 def maximise_prior(
     prior: Bernoulli | BernoulliLVM, mass: Floats, rate: float, ascents: int, workers: int | None
 ) -> Bernoulli | BernoulliLVM:
-    """Of a factorised prior the maximum of sum_z m(z) log p(z), beta_k = E[z_k]; of a model a step towards it."""
+    """The prior after the M-step: a factorised one maximises sum_z m(z) log p(z), beta_k = E[z_k]; a model steps up."""
     codes = bits.table(prior.latents if isinstance(prior, Bernoulli) else prior.observed)
     if isinstance(prior, BernoulliLVM):
         return step(prior, codes, mass, rate=rate, ascents=ascents, workers=workers)[0]
@@ -134,17 +134,17 @@ def maximise_prior(
     return Bernoulli(np.where(fixed, prior.logits, Bernoulli.from_probabilities(np.minimum(beta, 1.0)).logits))
 
 
-def maximise_decoder(decoder: MLP, found: Expected, rate: float, ascents: int) -> tuple[MLP, float]:
+def maximise_decoder(decoder: MLP, expected: Expected, rate: float, ascents: int) -> tuple[MLP, float]:
     """The decoder after so many steps along the gradient of Q, each halved until it raises Q enough; the last length.
 
     Lengths are per unit of mass, so that `rate` does not depend on the number of rows.
     """
     codes = bits.table(decoder.fan_in).astype(np.float64)
-    used = found.mass > 0
+    used = expected.mass > 0
     codes, mass, targets = (
         codes[used],
-        found.mass[used, None] / found.mass.sum(),
-        found.targets[used] / found.mass.sum(),
+        expected.mass[used, None] / expected.mass.sum(),
+        expected.targets[used] / expected.mass.sum(),
     )
 
     def q_of(logits: Floats) -> float:

@@ -48,7 +48,7 @@ class Variational(Rule):
 
     @property
     def records(self) -> tuple[str, ...]:
-        """Of draws the estimate of the VLB, and the gradient's variance."""
+        """With draws: the estimate of the VLB, and the gradient's variance."""
         return () if self.enumerates else ("objective", "gradient_variance", "gradient_variance_without_baseline")
 
     def directions(self, machine: Machine, batch: Batch, rng: np.random.Generator, workers: int | None) -> Directions:
