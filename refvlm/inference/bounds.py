@@ -215,9 +215,7 @@ def decompose(
     marginal, bound = marginal_pass(layers, engine), _bound_pass(layers, engine)
     gap, gap_error = _divergence_pass(marginal, engine)
     with np.errstate(invalid="ignore"):
-        residual = np.where(
-            np.isneginf(bound.value) & np.isposinf(gap), 0.0, marginal.log_px - (bound.value + gap)
-        )
+        residual = np.where(np.isneginf(bound.value) & np.isposinf(gap), 0.0, marginal.log_px - (bound.value + gap))
     return Decomposition(marginal.log_px, bound.value, gap, residual, marginal.error, bound.error, gap_error)
 
 
@@ -236,21 +234,19 @@ def grad_vlb(
     weights: (N,), None for ones. The gradient with respect to an infinite logit is 0. Raises ValueError where the
     VLB is -inf and so has no gradient. Other arguments as in `log_marginal`.
     """
-    layers = _checked(model, q, x)
+    layers, engine = _checked(model, q, x), Engine(workers, executor, progress)
     names = prefixed("model.", model.parameters()) | prefixed("posterior.", q.parameters())
     if len(layers[0].x) == 0:
         return {name: np.zeros_like(value) for name, value in names.items()}
     row_weights = as_weights(weights, len(layers[0].x))
-    of_model, of_stages = _gradient_pass(layers, row_weights, Engine(workers, executor, progress))
+    of_model, of_stages = _gradient_pass(layers, row_weights, engine)
     gradient = prefixed("model.", of_model)
     for depth, stage in enumerate(of_stages):
         gradient |= prefixed(f"posterior.{depth}." if isinstance(q, ChainPosterior) else "posterior.", stage)
     return {name: gradient[name] for name in names}
 
 
-def _gradient_pass(
-    layers: Sequence[Layer], weights: Floats, engine: Engine
-) -> tuple[Parameters, list[Parameters]]:
+def _gradient_pass(layers: Sequence[Layer], weights: Floats, engine: Engine) -> tuple[Parameters, list[Parameters]]:
     """The gradient in the model's parameters, and in those of each stage of q, from the lowest layer upwards."""
     layer, *upper = layers
     chained = bool(upper) and upper[0].stage is not None
