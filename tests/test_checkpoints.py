@@ -35,13 +35,13 @@ class Stop(KeyboardInterrupt):
 
 
 def learn(x, method, **options):
-    given = {"latents": 3, "hidden": (5,), "epochs": 6, "validation": x[:7], "seed": 3} | RUNS[method] | options
-    return refvlm.fit(x, method=method, **given)
+    chosen = {"latents": 3, "hidden": (5,), "epochs": 6, "validation": x[:7], "seed": 3} | RUNS[method] | options
+    return refvlm.fit(x, method=method, **chosen)
 
 
-def everything(found):
-    arrays = [*found.model.parameters().values(), *found.posterior.parameters().values()]
-    return b"".join(value.tobytes() for value in arrays), found.history
+def everything(fitted):
+    arrays = [*fitted.model.parameters().values(), *fitted.posterior.parameters().values()]
+    return b"".join(value.tobytes() for value in arrays), fitted.history
 
 
 @pytest.mark.parametrize("method", RUNS)
@@ -81,9 +81,9 @@ def test_patience_and_the_best_model_survive_an_interruption(x, tmp_path):
 
     with pytest.raises(Stop):
         learn(x, "maximum-likelihood", checkpoint=path, progress=progress, **options)
-    found = learn(x, "maximum-likelihood", checkpoint=path, resume=True, **options)
-    assert everything(found) == everything(whole)
-    assert found.history[-2].epoch < 40
+    fitted = learn(x, "maximum-likelihood", checkpoint=path, resume=True, **options)
+    assert everything(fitted) == everything(whole)
+    assert fitted.history[-2].epoch < 40
 
 
 def test_checkpoints_come_at_their_interval(x, tmp_path, monkeypatch):
@@ -207,9 +207,9 @@ def test_fit_writes_a_model_that_evaluate_reads(capsys, tmp_path):
     assert "an encoder" in out
     assert not (tmp_path / "m.npz.checkpoint").exists()
     assert main(["evaluate", str(model), "digits", "--json", "--rows", "0:2"]) == 0
-    found, _ = refvlm.load(model)
-    assert found.latents == 3
-    assert f"{refvlm.log_marginal(found, refvlm.digits()).mean():.4f}" in out
+    learnt, _ = refvlm.load(model)
+    assert learnt.latents == 3
+    assert f"{refvlm.log_marginal(learnt, refvlm.digits()).mean():.4f}" in out
 
 
 def test_fit_json_lines_are_the_history(capsys, tmp_path):
@@ -253,9 +253,9 @@ def test_the_worlds_come_with_their_probabilities(capsys, tmp_path):
     )
     assert code == 0
     world = refvlm.bars()
-    found, _ = refvlm.load(tmp_path / "m.npz")
+    learnt, _ = refvlm.load(tmp_path / "m.npz")
     last = json.loads(out.splitlines()[-1])["summary"]
-    assert last["log_px"] == pytest.approx(world.probabilities @ refvlm.log_marginal(found, world.images), rel=1e-12)
+    assert last["log_px"] == pytest.approx(world.probabilities @ refvlm.log_marginal(learnt, world.images), rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -273,10 +273,10 @@ def test_the_worlds_come_with_their_probabilities(capsys, tmp_path):
 )
 def test_errors_are_one_line(capsys, tmp_path, arguments, code, message):
     try:
-        found, _, err = run(capsys, "digits", "-o", tmp_path / "m.npz", *SMALL, *arguments)
+        ended, _, err = run(capsys, "digits", "-o", tmp_path / "m.npz", *SMALL, *arguments)
     except SystemExit as stop:  # argparse
-        found, (_, err) = stop.code, capsys.readouterr()
-    assert found == code
+        ended, (_, err) = stop.code, capsys.readouterr()
+    assert ended == code
     assert message in err
     assert err.count("\n") == 1
     assert "Traceback" not in err

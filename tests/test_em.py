@@ -39,10 +39,10 @@ def test_em_never_lowers_log_p_of_a_deep_model():
 def test_the_e_step_is_the_posterior_summed_over_rows():
     rng = np.random.default_rng(1)
     model, x, weights = shallow(3, (4,), 6, rng), binary(7, 6, rng), rng.random(7)
-    found = em.expect(model, x, weights, None)
+    sums = em.expect(model, x, weights, None)
     table = np.array(oracle.posterior(oracle.as_model(model), x.tolist()))
-    assert np.allclose(found.mass, weights @ table, rtol=1e-12)
-    assert np.allclose(found.targets, (table * weights[:, None]).T @ x, rtol=1e-12)
+    assert np.allclose(sums.mass, weights @ table, rtol=1e-12)
+    assert np.allclose(sums.targets, (table * weights[:, None]).T @ x, rtol=1e-12)
 
 
 def test_the_prior_moves_to_the_mean_of_the_posterior_means():
@@ -68,14 +68,14 @@ def test_a_step_of_the_decoder_never_lowers_q():
         codes = oracle.codes(3)
         return math.fsum(
             r * oracle.log_likelihood(moved, [row], [z])[0]
-            for row, shares in zip(x.tolist(), table, strict=True)
-            for z, r in zip(codes, shares, strict=True)
+            for row, posterior in zip(x.tolist(), table, strict=True)
+            for z, r in zip(codes, posterior, strict=True)
         )
 
-    found = em.expect(model, x, np.ones(8), None)
+    sums = em.expect(model, x, np.ones(8), None)
     decoder, rate, values = model.decoder, 1e4, [q_of(model.decoder)]  # far too long a step: it has to be halved
     for _ in range(5):
-        decoder, rate = em.maximise_decoder(decoder, found, rate, 1)
+        decoder, rate = em.maximise_decoder(decoder, sums, rate, 1)
         values.append(q_of(decoder))
     assert all(b > a for a, b in itertools.pairwise(values))
 

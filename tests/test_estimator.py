@@ -63,9 +63,9 @@ def test_scores_and_means_are_the_exact_ones(x):
 
 def test_fit_is_refvlm_fit(x):
     estimator = small(method="wake-sleep", random_state=4).fit(x)
-    found = refvlm.fit(x, 2, (), "wake-sleep", epochs=3, seed=4)
-    assert bits_of(estimator) == b"".join(value.tobytes() for value in found.model.parameters().values())
-    assert estimator.history_ == found.history
+    fitted = refvlm.fit(x, 2, (), "wake-sleep", epochs=3, seed=4)
+    assert bits_of(estimator) == b"".join(value.tobytes() for value in fitted.model.parameters().values())
+    assert estimator.history_ == fitted.history
     assert isinstance(estimator.posterior_, refvlm.AmortisedPosterior)
     assert small().fit(x).posterior_ is None
 
@@ -74,9 +74,9 @@ def test_the_same_random_state_gives_the_same_bits(x):
     first, again, other = (bits_of(small(random_state=seed).fit(x)) for seed in (1, 1, 2))
     assert first == again != other
     states = [np.random.RandomState(5), np.random.RandomState(5), np.random.default_rng(5), None]
-    found = [bits_of(small(random_state=state).fit(x)) for state in states]
-    assert found[0] == found[1]
-    assert len(set(found)) == 3
+    contents = [bits_of(small(random_state=state).fit(x)) for state in states]
+    assert contents[0] == contents[1]
+    assert len(set(contents)) == 3
     assert (small().fit(x).sample(7, 3) == small().fit(x).sample(7, 3)).all()
     assert small().fit(x).sample(7).shape == (7, 13)
 

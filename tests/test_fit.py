@@ -25,22 +25,22 @@ def learn(x, name, **options):
     return refvlm.fit(x, method=method, **({"latents": 4, "hidden": (6,), "epochs": 3} | QUICK[name] | options))
 
 
-def bits_of(found):
-    arrays = [*found.model.parameters().values()]
-    arrays += [] if found.posterior is None else [*found.posterior.parameters().values()]
+def bits_of(fitted):
+    arrays = [*fitted.model.parameters().values()]
+    arrays += [] if fitted.posterior is None else [*fitted.posterior.parameters().values()]
     return b"".join(value.tobytes() for value in arrays)
 
 
 @pytest.mark.parametrize("latents", [4, (4, 2)])
 @pytest.mark.parametrize("name", QUICK)
 def test_every_method_learns_shallow_and_deep(x, name, latents):
-    found = learn(x, name, latents=latents, epochs=8)
-    assert isinstance(found.model, refvlm.BernoulliLVM)
+    fitted = learn(x, name, latents=latents, epochs=8)
+    assert isinstance(fitted.model, refvlm.BernoulliLVM)
     kind = refvlm.ChainPosterior if isinstance(latents, tuple) else refvlm.AmortisedPosterior
-    assert isinstance(found.posterior, kind)
-    first, last = found.history[0], found.history[-1]
+    assert isinstance(fitted.posterior, kind)
+    first, last = fitted.history[0], fitted.history[-1]
     assert last.log_px > first.log_px
-    d = refvlm.decompose(found.model, found.posterior, x)
+    d = refvlm.decompose(fitted.model, fitted.posterior, x)
     assert last.log_px == pytest.approx(d.log_px.mean(), rel=1e-12)
     assert last.vlb == pytest.approx(d.vlb.mean(), rel=1e-12)
     assert last.kl == pytest.approx(d.kl.mean(), rel=1e-9)
@@ -60,12 +60,12 @@ def test_exact_maximum_likelihood_recovers_a_planted_models_likelihood():
     planted = shallow(2, (), 5, np.random.default_rng(5), scale=4.0)
     x = refvlm.bits.table(5)
     p = np.exp(refvlm.log_marginal(planted, x))
-    found = refvlm.fit(
+    fitted = refvlm.fit(
         x, 2, (), weights=p, epochs=3000, learning_rate=0.05, schedule="cosine", evaluate_every=3000, posterior="none"
     )
     entropy = p @ np.log(p)
-    assert found.history[-1].log_px <= entropy + 1e-12
-    assert found.history[-1].log_px == pytest.approx(entropy, abs=1e-4)
+    assert fitted.history[-1].log_px <= entropy + 1e-12
+    assert fitted.history[-1].log_px == pytest.approx(entropy, abs=1e-4)
 
 
 @pytest.mark.parametrize("method", ["maximum-likelihood", "em", "vlb"])
@@ -117,13 +117,13 @@ def test_early_stopping_keeps_the_best_held_out_model():
     """A rate at which the last epochs are worse than some before: the best is what is returned."""
     rng = np.random.default_rng(1)
     x, held_out = binary(40, 7, rng), binary(30, 7, rng)  # nothing to learn: what is learnt is noise
-    found = refvlm.fit(
+    fitted = refvlm.fit(
         x, 5, (16,), validation=held_out, epochs=60, patience=4, learning_rate=0.05, posterior="none", batch_size=40
     )
-    scores = [record.validation_log_px for record in found.history]
+    scores = [record.validation_log_px for record in fitted.history]
     best = int(np.argmax(scores))
     assert len(scores) == best + 1 + 4 < 60
-    assert refvlm.log_marginal(found.model, held_out).mean() == pytest.approx(scores[best], rel=1e-13)
+    assert refvlm.log_marginal(fitted.model, held_out).mean() == pytest.approx(scores[best], rel=1e-13)
     assert scores[-1] < scores[best]
 
 
@@ -149,10 +149,10 @@ def test_one_phi_per_datum_belongs_to_the_rows_as_given():
     rng = np.random.default_rng(3)
     x = binary(6, 4, rng)[[0, 1, 0, 2, 3, 1, 4, 5, 5]]
     for method in ("maximum-likelihood", "em", "vlb"):
-        found = refvlm.fit(x, 3, (), method=method, posterior="per-datum", epochs=5)
-        assert found.posterior.logits.shape == (9, 3)
-        assert (found.posterior.logits[0] == found.posterior.logits[2]).all()
-        assert found.history[-1].kl == pytest.approx(refvlm.kl(found.model, found.posterior, x).mean(), rel=1e-9)
+        fitted = refvlm.fit(x, 3, (), method=method, posterior="per-datum", epochs=5)
+        assert fitted.posterior.logits.shape == (9, 3)
+        assert (fitted.posterior.logits[0] == fitted.posterior.logits[2]).all()
+        assert fitted.history[-1].kl == pytest.approx(refvlm.kl(fitted.model, fitted.posterior, x).mean(), rel=1e-9)
 
 
 def test_going_on_from_a_model_improves_it(x):
@@ -166,9 +166,9 @@ def test_going_on_from_a_model_improves_it(x):
 def test_no_epochs_give_the_start_back(x):
     rng = np.random.default_rng(4)
     model = shallow(3, (5,), 21, rng)
-    found = refvlm.fit(x, start=(model, None), epochs=0, posterior="none")
-    assert found.history == ()
-    assert all((value == model.parameters()[name]).all() for name, value in found.model.parameters().items())
+    fitted = refvlm.fit(x, start=(model, None), epochs=0, posterior="none")
+    assert fitted.history == ()
+    assert all((value == model.parameters()[name]).all() for name, value in fitted.model.parameters().items())
 
 
 def test_constant_columns_and_rows_of_zeros_are_learnt():
@@ -176,8 +176,8 @@ def test_constant_columns_and_rows_of_zeros_are_learnt():
     x[:, 2] = 1
     x[:9, 4] = 1
     for name in QUICK:
-        found = learn(x, name, epochs=20, latents=2)
-        assert np.isfinite(found.history[-1].log_px)
+        fitted = learn(x, name, epochs=20, latents=2)
+        assert np.isfinite(fitted.history[-1].log_px)
     model = random_model(Data("x", x), (2,), Shape((), (), "tanh"), np.random.default_rng(0))
     assert np.isfinite(model.decoder.biases[0]).all()
     assert model.decoder.biases[0][2] > 3 > -3 > model.decoder.biases[0][0]
@@ -186,10 +186,10 @@ def test_constant_columns_and_rows_of_zeros_are_learnt():
 def test_estimates_stand_in_where_the_sum_is_too_long():
     rng = np.random.default_rng(5)
     x, held_out = binary(40, 6, rng), binary(11, 6, rng)
-    found = refvlm.fit(
+    fitted = refvlm.fit(
         x, 40, (), method="reweighted-wake-sleep", epochs=2, samples=2, validation=held_out, patience=2, batch_size=40
     )
-    last = found.history[-1]
+    last = fitted.history[-1]
     assert last.log_px is None
     assert last.vlb is None
     assert last.log_px_standard_error > 0
@@ -288,10 +288,10 @@ def test_a_start_that_does_not_fit_is_refused(x):
 
 def test_watch_sees_every_record_and_progress_every_step(x):
     records, steps = [], []
-    found = learn(
+    fitted = learn(
         x, "maximum-likelihood", watch=records.append, progress=lambda *done: steps.append(done), batch_size=50
     )
-    assert tuple(records) == found.history
+    assert tuple(records) == fitted.history
     assert steps[:9] == [(i, 9) for i in range(1, 10)]
     assert all(isinstance(record, Record) for record in records)
 

@@ -50,8 +50,8 @@ def test_steps_are_counted_and_validated():
         value = -sum(float((v**2).sum()) for v in parameters.values())
         return value, {name: -2 * v for name, v in parameters.items()}
 
-    found = ascend(start, bowl, 50, lambda done, total: seen.append((done, total)))
-    assert all(np.abs(value).max() < 1e-6 for value in found.values())
+    reached = ascend(start, bowl, 50, lambda done, total: seen.append((done, total)))
+    assert all(np.abs(value).max() < 1e-6 for value in reached.values())
     assert seen[-1] == (50, 50)
     assert ascend(start, bowl, 0) is start
     with pytest.raises(ValueError, match="steps: got -1"):
@@ -75,8 +75,8 @@ def test_covering_fits_a_chain_stage_by_stage():
     model, x = deep(2, 3, 6, rng, scale=2.0), binary(30, 6, rng)
     stages = [refvlm.AmortisedPosterior(network(sizes, rng)) for sizes in ([6, 9, 3], [3, 7, 2])]
     start = refvlm.ChainPosterior(stages)
-    found = cover(model, start, x, 300)
-    assert refvlm.kl(model, found, x).mean() < refvlm.kl(model, start, x).mean()
+    reached = cover(model, start, x, 300)
+    assert refvlm.kl(model, reached, x).mean() < refvlm.kl(model, start, x).mean()
     upper = cover(model.prior, stages[1], refvlm.bits.table(3), 300, refvlm.posterior(model, x).sum(axis=0))
     for name, value in upper.parameters().items():
-        np.testing.assert_allclose(found.stages[1].parameters()[name], value, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(reached.stages[1].parameters()[name], value, rtol=1e-3, atol=1e-3)

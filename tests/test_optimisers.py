@@ -20,15 +20,15 @@ def test_plain_sgd_follows_the_gradient():
 
 
 def test_momentum_is_a_geometric_sum_of_gradients():
-    found = steps_of(sgd(0.9), 0.1)[-1]
-    assert np.allclose(found, 0.1 * (GRADIENTS[2] + 0.9 * GRADIENTS[1] + 0.81 * GRADIENTS[0]), rtol=1e-14)
+    last = steps_of(sgd(0.9), 0.1)[-1]
+    assert np.allclose(last, 0.1 * (GRADIENTS[2] + 0.9 * GRADIENTS[1] + 0.81 * GRADIENTS[0]), rtol=1e-14)
 
 
 def test_adam_is_algorithm_1_of_kingma_and_ba():
     """m, v, their corrections and the step in plain Python, uphill."""
-    found = steps_of(adam(0.8, 0.99, 1e-7), 0.05)
+    steps = steps_of(adam(0.8, 0.99, 1e-7), 0.05)
     m = v = [0.0] * 3
-    for t, (gradient, step) in enumerate(zip(GRADIENTS, found, strict=True), start=1):
+    for t, (gradient, step) in enumerate(zip(GRADIENTS, steps, strict=True), start=1):
         m = [0.8 * a + 0.2 * g for a, g in zip(m, gradient, strict=True)]
         v = [0.99 * a + 0.01 * g * g for a, g in zip(v, gradient, strict=True)]
         wanted = [0.05 * (a / (1 - 0.8**t)) / (math.sqrt(b / (1 - 0.99**t)) + 1e-7) for a, b in zip(m, v, strict=True)]

@@ -2,8 +2,10 @@
 
 import dataclasses
 import inspect
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -183,3 +185,14 @@ def test_the_command_line_passes_hyperparameters_on(x, tmp_path, capsys):
     capsys.readouterr()
     assert main([*command, "--method", "em"]) == 65
     assert "samples: got int 2, which method 'em' does not take" in capsys.readouterr().err
+
+
+def test_the_page_lists_every_rule_and_the_module_explains_every_argument():
+    page = (Path(refvlm.__file__).parent / "learning" / "README.md").read_text()
+    for name, rule in RULES.items():
+        own = "".join(line for line in page.splitlines() if line.startswith(f'| `"{name}"'))
+        assert own, name
+        assert all(re.search(rf"`{field.name}\b", own) for field in dataclasses.fields(rule))
+    explained = sys.modules["refvlm.learning.fit"].__doc__
+    for name in inspect.signature(refvlm.fit).parameters:
+        assert name == "hyperparameters" or re.search(rf"\b{name}\b", explained), name

@@ -44,12 +44,12 @@ def case(request):
 def test_wake_follows_the_gradient_of_the_vlb_in_theta_and_beta(case):
     machine, sizes = case
     x = np.array([1, 0, 1])
-    found = expected(
+    average = expected(
         lambda rng: wake(machine, x[None].astype(float), rng), machine, x, sizes,
         lambda layers: up_probability(machine, x, layers),
     )  # fmt: skip
     exact = refvlm.grad_vlb(machine.model, machine.posterior, x[None])
-    assert np.allclose(found, flat(exact, "model."), rtol=1e-12, atol=1e-13)
+    assert np.allclose(average, flat(exact, "model."), rtol=1e-12, atol=1e-13)
 
 
 def test_sleep_follows_minus_the_gradient_of_the_inclusive_divergence_over_the_models_own_data(case):
@@ -66,15 +66,15 @@ def test_sleep_follows_minus_the_gradient_of_the_inclusive_divergence_over_the_m
                 total += p * math.log(p / p_x / up_probability(machine, x, cut(z, sizes)))
         return total
 
-    found = expected(
+    average = expected(
         lambda rng: sleep(machine, 1, rng), machine, None, order,
         lambda layers: down_probability(machine, layers[::-1]),
     )  # fmt: skip
-    assert np.allclose(found, -slope(machine, machine.recognition, divergence), rtol=1e-7, atol=1e-9)
+    assert np.allclose(average, -slope(machine, machine.recognition, divergence), rtol=1e-7, atol=1e-9)
 
 
 def test_sleeps_target_is_not_the_vlbs():
-    """At the optimum of the VLB in phi for the data, sleep still pulls: it follows another divergence."""
+    """At the optimum of the VLB in phi for the data, sleep still moves phi: the bias of wake-sleep."""
     rng = np.random.default_rng(5)
     model = refvlm.BernoulliLVM(refvlm.Bernoulli([0.3, -0.5]), network([2, 4, 3], rng, scale=3.0))
     x = np.array([[1, 0, 1], [0, 1, 1]])
@@ -84,12 +84,12 @@ def test_sleeps_target_is_not_the_vlbs():
     at_rest = np.concatenate(
         [g.ravel() for name, g in refvlm.grad_vlb(model, best, x).items() if name.startswith("posterior.")]
     )
-    pull = expected(
+    direction = expected(
         lambda rng: sleep(machine, 1, rng), machine, None, [2, 3],
         lambda layers: down_probability(machine, layers[::-1]),
     )  # fmt: skip
     assert np.abs(at_rest).max() < 1e-4
-    assert np.abs(pull).max() > 1e-2
+    assert np.abs(direction).max() > 1e-2
 
 
 @pytest.mark.parametrize("samples", [2, 3])
@@ -101,19 +101,19 @@ def test_the_score_function_has_no_bias(samples):
         direction, numbers = score_function(machine, x[None].astype(float), rng, samples)
         return [*direction, numbers["objective"]]
 
-    found = expected(
+    average = expected(
         update, machine, x, sizes,
         lambda draws: math.prod(up_probability(machine, x, [z]) for z in draws),
     )  # fmt: skip
     exact = refvlm.grad_vlb(machine.model, machine.posterior, x[None])
     bound = refvlm.vlb(machine.model, machine.posterior, x[None])
-    assert np.allclose(found, [*flat(exact, ""), *bound], rtol=1e-11, atol=1e-12)
+    assert np.allclose(average, [*flat(exact, ""), *bound], rtol=1e-11, atol=1e-12)
 
 
 def test_the_score_function_has_no_bias_in_a_deep_machine():
     machine, x = deep_machine(7), np.array([1, 1, 0])
 
-    found = expected(
+    average = expected(
         lambda rng: score_function(machine, x[None].astype(float), rng, 2)[0], machine, x,
         [4, 2],  # z1 of both draws, then z2 of both
         lambda drawn: math.prod(
@@ -121,7 +121,7 @@ def test_the_score_function_has_no_bias_in_a_deep_machine():
         ),
     )  # fmt: skip
     exact = refvlm.grad_vlb(machine.model, machine.posterior, x[None])
-    assert np.allclose(found, flat(exact, ""), rtol=1e-11, atol=1e-12)
+    assert np.allclose(average, flat(exact, ""), rtol=1e-11, atol=1e-12)
 
 
 def test_the_reported_variance_is_that_of_the_gradient_in_the_logits_on_average():
@@ -134,7 +134,7 @@ def test_the_reported_variance_is_that_of_the_gradient_in_the_logits_on_average(
     def plain(rng):
         return score_function(machine, x[None].astype(float), rng, 2)[1]["gradient_variance_without_baseline"]
 
-    found = expected(plain, machine, x, [2, 2], weigh)
+    average = expected(plain, machine, x, [2, 2], weigh)
     phi = np.array([sigmoid(a) for a in logits_of(machine.encoders[0], x)])
     q = {z: up_probability(machine, x, [z]) for z in scripts(2)}
     slopes = {
@@ -142,7 +142,7 @@ def test_the_reported_variance_is_that_of_the_gradient_in_the_logits_on_average(
     }
     mean = sum(q[z] * slopes[z] for z in q)
     variance = sum(q[z] * ((slopes[z] - mean) ** 2).sum() for z in q)
-    assert found == pytest.approx(variance / 2, rel=1e-12)
+    assert average == pytest.approx(variance / 2, rel=1e-12)
 
 
 def test_the_baseline_lowers_the_variance_where_the_bound_is_far_from_zero():
@@ -162,7 +162,7 @@ def test_reweighted_wake_follows_the_gradient_of_its_own_bound_in_theta(samples)
     def weigh(draws):
         return math.prod(up_probability(machine, x, [z]) for z in draws)
 
-    found = expected(
+    average = expected(
         lambda rng: reweighted_wake(machine, x[None].astype(float), rng, samples)[0], machine, x, sizes, weigh
     )
     chances = {bits: weigh(cut(bits, sizes)) for bits in scripts(2 * samples)}
@@ -175,7 +175,7 @@ def test_reweighted_wake_follows_the_gradient_of_its_own_bound_in_theta(samples)
             for bits, chance in chances.items()
         )
 
-    assert np.allclose(found, slope(machine, machine.generative, bound), rtol=1e-7, atol=1e-9)
+    assert np.allclose(average, slope(machine, machine.generative, bound), rtol=1e-7, atol=1e-9)
 
 
 def test_reweighted_wake_phi_is_nought_with_one_draw_and_tends_to_the_inclusive_divergence_with_many():
@@ -201,26 +201,26 @@ def test_reweighted_wake_phi_is_nought_with_one_draw_and_tends_to_the_inclusive_
 def test_reweighted_phi_is_a_mixture_of_wake_and_sleep(wake_phi):
     machine, x = shallow_machine(14), binary(5, 3, np.random.default_rng(0))
     rule, batch = ReweightedWakeSleep(samples=4, wake_phi=wake_phi), Batch(x, np.full(5, 0.2))
-    ((found, _),) = rule.directions(machine, batch, np.random.default_rng(1), 1)
+    ((direction, _),) = rule.directions(machine, batch, np.random.default_rng(1), 1)
     rng = np.random.default_rng(1)
     theta, awake = reweighted_wake(machine, x.astype(float), rng, 4)
     asleep = sleep(machine, 5, rng) if wake_phi < 1 else np.zeros_like(awake)
-    assert np.allclose(found, [*theta, *(wake_phi * awake + (1 - wake_phi) * asleep)], rtol=1e-13)
+    assert np.allclose(direction, [*theta, *(wake_phi * awake + (1 - wake_phi) * asleep)], rtol=1e-13)
 
 
 def test_one_sigmoid_layer_learns_by_the_delta_rule():
     """Wake: z_k (x_i - sigmoid(a_i)); sleep: x_i (z_k - phi_k); written out by hand."""
     machine = shallow_machine(10, ())
     x, z = np.array([1, 0, 1]), (0, 1)
-    found = wake(machine, x[None].astype(float), Scripted(z))
+    direction = wake(machine, x[None].astype(float), Scripted(z))
     a = np.array([sigmoid(v) for v in logits_of(machine.decoders[0], z)])
     beta = np.array([sigmoid(v) for v in machine.top])
-    assert np.allclose(found, [*(z - beta), *np.outer(z, x - a).ravel(), *(x - a)], rtol=1e-13)
+    assert np.allclose(direction, [*(z - beta), *np.outer(z, x - a).ravel(), *(x - a)], rtol=1e-13)
     dream = (1, 0, 0, 1, 1)  # z, then x
     phi = np.array([sigmoid(v) for v in logits_of(machine.encoders[0], dream[2:])])
-    found = sleep(machine, 1, Scripted(dream))
+    direction = sleep(machine, 1, Scripted(dream))
     delta = np.array(dream[:2]) - phi
-    assert np.allclose(found, [*np.outer(dream[2:], delta).ravel(), *delta], rtol=1e-13)
+    assert np.allclose(direction, [*np.outer(dream[2:], delta).ravel(), *delta], rtol=1e-13)
 
 
 def test_directions_are_means_over_the_rows():

@@ -125,7 +125,7 @@ class BernoulliLVMEstimator:
         return self
 
     def partial_fit(self, X: object, y: object = None) -> Self:
-        """Go on from the present parameters, at first random ones, for one epoch over X; the optimiser starts anew."""
+        """Go on for one epoch over X, from random parameters if there are none yet; the optimiser starts anew."""
         begun = hasattr(self, "model_")
         rows = self._rows(X, reset=not begun)
         size = None if self.batch_size is None else min(check_count("batch_size", self.batch_size, 1), len(rows))
