@@ -4,8 +4,6 @@ Exact log p(x), posterior, variational lower bound (VLB), KL gap and gradients b
 Quantities are in nats, per row of x; parameters are logits; bit k of a code c is z_k = (c >> k) & 1.
 """
 
-from typing import TYPE_CHECKING
-
 from . import bits
 from .checks import FileFormatError
 from .data import bars, digits, shifter
@@ -20,6 +18,8 @@ from .inference.exact import (
 )
 from .inference.joint import log_joint, log_likelihood, log_prior, log_q
 from .inference.sampled import Estimate, log_marginal_estimate, vlb_estimate
+from .learning.estimator import BernoulliLVMEstimator
+from .learning.fit import Fit, fit
 from .model.bernoulli import Bernoulli
 from .model.files import load, save
 from .model.foreign import from_flax, from_torch
@@ -27,10 +27,6 @@ from .model.latent_variable import BernoulliLVM
 from .model.mlp import MLP
 from .model.recognition import AmortisedPosterior, ChainPosterior, PerDatumPosterior
 from .version import __version__ as __version__
-
-if TYPE_CHECKING:
-    from .learning.estimator import BernoulliLVMEstimator
-    from .learning.fit import Fit, fit
 
 __all__ = [
     "MLP",
@@ -72,16 +68,3 @@ __all__ = [
     "vlb_estimate",
     "vlb_terms",
 ]
-
-
-def __getattr__(name: str) -> object:
-    """Learning on first use: it needs SciPy, which takes a moment to load."""
-    if name in ("BernoulliLVMEstimator", "Fit", "fit"):
-        from .learning import estimator, fit
-
-        return getattr(estimator if name == "BernoulliLVMEstimator" else fit, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

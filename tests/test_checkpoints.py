@@ -359,3 +359,11 @@ def test_a_full_standard_output_is_told_from_a_full_checkpoint(tmp_path):
     assert done.returncode == 73
     assert "standard output cannot be written" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_hyperparameters_that_are_numpy_numbers_are_kept_like_pythons(x, tmp_path):
+    path = tmp_path / "c"
+    options = {"epochs": 2, "samples": np.int64(3), "wake_phi": np.float64(0.25), "learning_rate": np.float64(0.02)}
+    learn(x, "reweighted-wake-sleep", checkpoint=path, **options)
+    plain = {"epochs": 2, "samples": 3, "wake_phi": 0.25, "learning_rate": 0.02}
+    learn(x, "reweighted-wake-sleep", checkpoint=path, resume=True, **plain)

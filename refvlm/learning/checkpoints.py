@@ -118,7 +118,7 @@ def configuration(training: Training) -> dict[str, Any]:
         "data": training.data.digest(),
         "validation": None if training.validation is None else training.validation.digest(), "start": training.start,
     }  # fmt: skip
-    compared: dict[str, Any] = json.loads(json.dumps(whole))
+    compared: dict[str, Any] = json.loads(json.dumps(whole, default=lambda number: number.item()))  # of NumPy
     return compared
 
 

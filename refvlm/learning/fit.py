@@ -4,8 +4,8 @@ x: (N, L) zeros and ones; equal rows are merged where a rule is exact. weights: 
 latents: K, or (K1, K2, ...) from x upwards for a deep model. hidden: widths of the hidden layers of every decoder,
 z first; () for none. encoder_hidden: of every encoder, x first; by default those of `hidden` reversed. activation: a
 name in `refvlm.activations.ACTIVATIONS`, for all networks.
-method: the name of a rule in `refvlm.learning.rules.RULES`, whose hyperparameters are then arguments too
-(gradient, samples, wake_phi), or the rule itself.
+method: the name of a rule in `refvlm.learning.rules.RULES`, whose hyperparameters are then arguments too: the fields
+of the rule, such as `samples` of `refvlm.learning.rules.Vimco`; or the rule itself.
 posterior: "amortised" (an encoder); "per-datum" (one phi for each row), where the rule fits q after the model, or
 takes all rows at once and is exact; or "none", where the rule needs no q.
 start: (model, posterior or None) to go on from, instead of random parameters; latents, hidden and activation are

@@ -1,4 +1,4 @@
-"""The learning rules, one file each, and the only table of them."""
+"""The learning rules, one file each. A rule is known by its import here, and nowhere else."""
 
 from __future__ import annotations
 
@@ -8,31 +8,20 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ...checks import check_choice, describe
-from .expectation_maximisation import ExpectationMaximisation
-from .maximum_likelihood import MaximumLikelihood
-from .reweighted_wake_sleep import ReweightedWakeSleep
-from .rule import Rule
-from .variational import Variational
-from .vimco import Vimco
-from .wake_sleep import WakeSleep
-
-__all__ = [
-    "RULES", "Rule", "hyperparameters", "hyperparameters_of", "methods", "rule_of",
-    "ExpectationMaximisation", "MaximumLikelihood", "ReweightedWakeSleep", "Variational", "Vimco", "WakeSleep",
-]  # fmt: skip
+from .expectation_maximisation import ExpectationMaximisation as ExpectationMaximisation
+from .maximum_likelihood import MaximumLikelihood as MaximumLikelihood
+from .reweighted_wake_sleep import ReweightedWakeSleep as ReweightedWakeSleep
+from .rule import Rule as Rule
+from .variational import Variational as Variational
+from .vimco import Vimco as Vimco
+from .wake_sleep import WakeSleep as WakeSleep
 
 RULES: dict[str, type[Rule]] = {
     rule.name: rule
-    for rule in (
-        MaximumLikelihood,
-        ExpectationMaximisation,
-        Variational,
-        WakeSleep,
-        ReweightedWakeSleep,
-        Vimco,
-    )
+    for rule in list(globals().values())
+    if isinstance(rule, type) and issubclass(rule, Rule) and rule is not Rule
 }
-"""By the name that `fit(method=...)` takes."""
+"""The rules imported here, by the name that `fit(method=...)` takes."""
 
 
 class Hyperparameter(NamedTuple):
