@@ -11,7 +11,7 @@ from oracle import ACTIVATIONS as ORACLE
 
 from refvlm.activations import ACTIVATIONS, LEAK
 from refvlm.enumeration.kernels import activations as kernel
-from refvlm.enumeration.kernels import lanes
+from refvlm.enumeration.kernels import constants, lanes
 
 U = 2.0**-53
 every = pytest.mark.parametrize("name", ACTIVATIONS)
@@ -34,9 +34,13 @@ def slopes(a, h, code):
 
 @numba.njit(error_model="numpy")
 def from_exponentials(a, code):
-    out = np.empty_like(a)
+    """Of one unit, whose lanes have exp(c a), while its row of the page, block 3, has exp(0) = 1."""
+    out, low = np.empty_like(a), np.empty_like(a)
     for i in range(len(a)):
-        out[i] = kernel.from_exponential(1.0 + math.exp(kernel.exponent_factor(code) * a[i]), code)
+        low[i] = math.exp(kernel.exponent_factor(code) * a[i])
+    rows = np.zeros(constants.ROWS)
+    rows[3] = 1.0
+    kernel.from_exponentials(out, low, rows, 3, 1, code)
     return out
 
 
@@ -157,7 +161,7 @@ def test_codes_are_one_each_and_an_unknown_one_is_refused_everywhere():
 
 
 def test_rational_functions_of_an_exponential_equal_the_activation():
-    a = np.linspace(-4, 4, 9)
+    a = np.linspace(-4, 4, lanes.BLOCK)
     for name, f in ACTIVATIONS.items():
         factor = {"tanh": 2.0, "sigmoid": -1.0}.get(name, 0.0)
         assert exponent_factor(f.code) == factor

@@ -2,9 +2,9 @@
 
 Errors of `value`, with u = 2**-53, from those of `elementary.py`; |a| and |f| are those of the argument and the value:
 
-    tanh         4 u, and 6 u by `from_exponential` (`network.py` says why)
+    tanh         4 u, and 6 u by `from_exponentials` (`network.py` says why)
     relu         exact
-    sigmoid      5 u, and 4 u by `from_exponential`
+    sigmoid      5 u, and 4 u by `from_exponentials`
     leaky_relu   one product: LEAK u |a|
     elu          2 u of exp and 1 u of the difference where a <= 0, exact elsewhere: 3 u
     softplus     log1p of an exp, (2 + 3) u times at most log 2, and the sum: (3.5 + 0.7) u + u |a|
@@ -19,7 +19,7 @@ from __future__ import annotations
 from ...activations import ACTIVATIONS, LEAK
 from ...types import Floats
 from .compiling import inline, part
-from .constants import BLOCK
+from .constants import BLOCK, ROWS
 from .double_double import add, choose, divide, multiply
 from .double_double import exp as precise_exp
 from .double_double import log1p as precise_log1p
@@ -85,13 +85,18 @@ def exponent_factor(activation: int) -> float:
 
 
 @inline
-def from_exponential(above: Number, activation: int) -> Number:
-    """f(a) from 1 + E."""
+def from_exponentials(units: Floats, low: Floats, rows: Floats, block: int, width: int, activation: int) -> None:
+    """f(a) of `width` units, E = low * row, where low has a unit's lanes and rows its `block` of the page."""
     if activation == TANH:
-        return 1.0 - 2.0 / above
-    if activation == SIGMOID:
-        return 1.0 / above
-    raise ValueError(UNKNOWN)
+        for q in range(width):
+            above = fma(load_block(low, q * BLOCK), rows[q * ROWS + block], 1.0)
+            store(units, q * BLOCK, 1.0 - 2.0 / above)
+    elif activation == SIGMOID:
+        for q in range(width):
+            above = fma(load_block(low, q * BLOCK), rows[q * ROWS + block], 1.0)
+            store(units, q * BLOCK, 1.0 / above)
+    else:
+        raise ValueError(UNKNOWN)
 
 
 @inline

@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 from ...types import Floats
 from ..problem import Decoder
-from .activations import activate, exponent_factor, from_exponential, keeps_arguments
+from .activations import activate, exponent_factor, from_exponentials, keeps_arguments
 from .compiling import inline
 from .constants import BLOCK, LOW_BITS, MIDDLE_BITS, PAGE, ROWS, RUN
 from .double_double import add, two_sum
@@ -136,9 +136,7 @@ def first_layer(net: Network, code: int) -> None:
     width, activation = net.decoder.sizes[1], net.decoder.activation
     block = (code >> LOW_BITS) & (ROWS - 1)
     if net.scale != 0.0:
-        for q in range(width):
-            above = fma(load_block(net.low, q * BLOCK), net.rows[q * ROWS + block], 1.0)
-            store(net.units, q * BLOCK, from_exponential(above, activation))
+        from_exponentials(net.units, net.low, net.rows, block, width, activation)
         return
     for q in range(width):
         s, e = two_sum(net.rows[q * ROWS + block], load_block(net.low, q * BLOCK))
