@@ -23,7 +23,7 @@ from .constants import BLOCK, ROWS
 from .double_double import add, choose, divide, multiply
 from .double_double import exp as precise_exp
 from .double_double import log1p as precise_log1p
-from .elementary import Number, exp, larger, log1p, sigmoid, sigmoids, tanh
+from .elementary import Number, exp, larger, log1p, sigmoids
 from .lanes import absolute, fma, load_block, store, where_less
 
 TANH, RELU, SIGMOID = (ACTIVATIONS[name].code for name in ("tanh", "relu", "sigmoid"))
@@ -33,21 +33,25 @@ UNKNOWN = "activation: got a code that kernels do not know"
 
 @inline
 def value(a: Number, activation: int) -> Number:
-    """f(a)."""
-    if activation == TANH:
-        return tanh(a)
+    """f(a), with one exp for all that need one: a copy for each would be compiled into every kernel."""
     if activation == RELU:
         return larger(a, 0.0)
-    if activation == SIGMOID:
-        return sigmoid(a)
     if activation == LEAKY_RELU:
         return where_less(0.0, a, a, LEAK * a)
+    e = exp((-2.0 if activation == TANH else -1.0) * absolute(a))
+    if activation == TANH:
+        t = (1.0 - e) / (1.0 + e)
+        return where_less(a, 0.0, -t, t)
     if activation == ELU:
-        return where_less(0.0, a, a, exp(where_less(0.0, a, 0.0, a)) - 1.0)
+        return where_less(0.0, a, a, e - 1.0)
     if activation == SOFTPLUS:
-        return larger(a, 0.0) + log1p(exp(-absolute(a)))
+        return larger(a, 0.0) + log1p(e)
+    likely = 1.0 / (1.0 + e)
+    s = where_less(a, 0.0, e * likely, likely)
+    if activation == SIGMOID:
+        return s
     if activation == SILU:
-        return a * sigmoid(a)
+        return a * s
     raise ValueError(UNKNOWN)
 
 
@@ -64,10 +68,10 @@ def times_slope(d: Number, a: Number, h: Number, activation: int) -> Number:
         return where_less(0.0, h, d, LEAK * d)
     if activation == ELU:
         return d * where_less(0.0, h, 1.0, h + 1.0)
+    on, off = sigmoids(a)
     if activation == SOFTPLUS:
-        return d * sigmoid(a)
+        return d * on
     if activation == SILU:
-        on, off = sigmoids(a)
         return d * (on * fma(a, off, 1.0))
     raise ValueError(UNKNOWN)
 

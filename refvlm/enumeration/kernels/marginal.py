@@ -30,7 +30,7 @@ from .compiling import inline, kernel
 from .constants import BLOCK, FEW_TERMS, LOW_BITS, MIDDLE_BITS, PAGE
 from .elementary import LOWEST, Number, exp_parts, exp_unbounded, larger, log, power_of_two
 from .lanes import absolute, exponent, fma, load_block, mantissa, power_of_magic, splat_block, store, total, vectors
-from .network import Network, decode, network, turn_page
+from .network import Network, enter, network
 from .observation import log_prior, prior_of, turn_prior
 
 NO_POWER = -np.inf
@@ -132,11 +132,10 @@ def marginal(
     power, sums = np.full(rows, NO_POWER), np.zeros(rows)
     moment, page_moment = np.zeros((rows, latents if moments else 0)), np.zeros(latents if moments else 0)
     for page in range(first, first + count, PAGE):
-        turn_page(net, page)
-        turn_prior(log_p, page)
         for b in range(blocks):
             code = page + b * BLOCK
-            decode(net, code)
+            if enter(net, code, page):
+                turn_prior(log_p, code)
             inverse, inverse_power = normaliser(net)
             lanes = log_prior(log_p, code)
             for n in range(rows):

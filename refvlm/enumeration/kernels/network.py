@@ -193,38 +193,24 @@ def add_run(flat: Floats, biases: int, start: int, run: Number, units: Floats, o
 
 
 @inline
-def walk(net: Network, code: int) -> None:
-    """The network's own units and logits."""
-    decoder = net.decoder
-    sizes, units = decoder.sizes, net.units
-    first_layer(net, code)
-    offset, inputs = (sizes[0] + 1) * sizes[1], 0
-    for layer in range(1, len(sizes) - 1):
-        fan_in, fan_out = sizes[layer], sizes[layer + 1]
-        outputs = inputs + fan_in
-        if layer > 1:
-            activate(units, net.arguments, inputs, fan_in, decoder.activation)
-        dense(decoder.flat, offset, offset + fan_in * fan_out, fan_out, 1, fan_in, fan_out, units, inputs, outputs)
-        offset, inputs = offset + (fan_in + 1) * fan_out, outputs
-
-
-@inline
-def decode(net: Network, code: int) -> None:
-    """Fill net.units for the block of codes from `code`, whose page is the one in hand."""
-    if len(net.decoder.flat) > 0:
-        walk(net, code)
-    logits = net.decoder.logits
-    for j in range(BLOCK if len(logits) > 0 else 0):
-        row = min(code - net.decoder.logits_from + j, len(logits) - 1)
-        for i in range(logits.shape[1]):
-            net.units[(net.logits + i) * BLOCK + j] = logits[row, i]
-
-
-@inline
 def enter(net: Network, code: int, first: int) -> bool:
-    """Decode the block from `code` of a piece from `first`, on a new page if one begins there; whether one does."""
-    begins = code % PAGE == 0 or code == first
+    """Fill net.units for the block from `code` of a piece from `first`; whether a new page was begun with it."""
+    decoder, units, logits = net.decoder, net.units, net.decoder.logits
+    sizes, begins = decoder.sizes, code % PAGE == 0 or code == first
     if begins:
         turn_page(net, code)
-    decode(net, code)
+    if len(decoder.flat) > 0:
+        first_layer(net, code)
+        offset, inputs = (sizes[0] + 1) * sizes[1], 0
+        for layer in range(1, len(sizes) - 1):
+            fan_in, fan_out = sizes[layer], sizes[layer + 1]
+            outputs = inputs + fan_in
+            if layer > 1:
+                activate(units, net.arguments, inputs, fan_in, decoder.activation)
+            dense(decoder.flat, offset, offset + fan_in * fan_out, fan_out, 1, fan_in, fan_out, units, inputs, outputs)
+            offset, inputs = offset + (fan_in + 1) * fan_out, outputs
+    for j in range(BLOCK if len(logits) > 0 else 0):
+        row = min(code - decoder.logits_from + j, len(logits) - 1)
+        for i in range(logits.shape[1]):
+            units[(net.logits + i) * BLOCK + j] = logits[row, i]
     return begins
