@@ -32,9 +32,7 @@ X = np.array([1, 0, 1])
 
 def codes(sizes):
     """All latent layers of these sizes from x upwards, as a list for each code."""
-    return [
-        list(layers) for layers in itertools.product(*(itertools.product((0, 1), repeat=size) for size in sizes))
-    ]
+    return [list(layers) for layers in itertools.product(*(itertools.product((0, 1), repeat=size) for size in sizes))]
 
 
 def bound_of(machine, sizes, samples):

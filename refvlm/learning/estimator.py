@@ -142,9 +142,7 @@ class BernoulliLVMEstimator:
         others = {"method", "binarize", "random_state", *hyperparameters()}
         parameters = {name: value for name, value in self.get_params().items() if name not in others}
         kind = "amortised" if rule.learns_posterior else "none"
-        self.model_, self.posterior_, self.history_ = fit(
-            rows, method=rule, posterior=kind, **(parameters | options)
-        )
+        self.model_, self.posterior_, self.history_ = fit(rows, method=rule, posterior=kind, **(parameters | options))
 
     def score_samples(self, X: object) -> Floats:
         """Exact log p(x) of every row, (N,) nats."""

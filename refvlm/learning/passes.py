@@ -83,9 +83,7 @@ def down(machine: Machine, layers: list[Floats]) -> Pass:
     return passed
 
 
-def weighted_draws(
-    machine: Machine, x: Floats, rng: np.random.Generator, samples: int
-) -> tuple[Pass, Pass, Floats]:
+def weighted_draws(machine: Machine, x: Floats, rng: np.random.Generator, samples: int) -> tuple[Pass, Pass, Floats]:
     """`samples` draws of all latent layers from q for each of N rows: how p and q see them, and log(p/q), (N, samples).
 
     The draws of a row follow one another in the passes.

@@ -172,9 +172,7 @@ class FreeVectors(_Tests):
             )
             probabilities = np.concatenate([np.full(count, 1.0 / count), [1e-9, 1e-9]])
             exactly, within, each = float(mean[i]), float(slack[i]), alpha / len(mean)
-            self.plans.append(
-                plan_test(values, probabilities, mean=exactly, tolerance=within, delta=delta, alpha=each)
-            )
+            self.plans.append(plan_test(values, probabilities, mean=exactly, tolerance=within, delta=delta, alpha=each))
             labels.append(flat_names[i])
         self._begin(labels)
 

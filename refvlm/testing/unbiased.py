@@ -154,9 +154,7 @@ def _scalar_plan(row: OneRow, quantity: str, samples: int, precision: str, delta
     else:
         log_px = float(log_marginal(row.model, row.x)[0])
         if log_px < _SMALLEST:
-            raise ValueError(
-                f"x: got a row with log p(x) = {log_px:.6g}: p(x) itself underflows; test quantity='vlb'"
-            )
+            raise ValueError(f"x: got a row with log p(x) = {log_px:.6g}: p(x) itself underflows; test quantity='vlb'")
         values, mean = np.exp(row.signal - log_px), 1.0
         tolerance *= float(values[row.probabilities > 0].max())
     if not np.isfinite(mean):

@@ -146,9 +146,7 @@ def activate(units: Floats, arguments: Floats, start: int, count: int, activatio
 
 
 @part
-def backpropagate(
-    units: Floats, arguments: Floats, slopes: Floats, start: int, count: int, activation: int
-) -> None:
+def backpropagate(units: Floats, arguments: Floats, slopes: Floats, start: int, count: int, activation: int) -> None:
     """Multiply the derivatives by f(a) of `count` units by f'(a): derivatives by a."""
     for i in range(start * BLOCK, (start + count) * BLOCK, BLOCK):
         a = load_block(arguments if len(arguments) > 0 else units, i)

@@ -33,9 +33,7 @@ def weighted(probability: Number, log_probability: Number, value: Number) -> Num
 
 
 @kernel
-def moments(
-    decoder: Decoder, first: int, count: int, prior: Prior, q: Recognition, x: Bits
-) -> tuple[Floats, Floats]:
+def moments(decoder: Decoder, first: int, count: int, prior: Prior, q: Recognition, x: Bits) -> tuple[Floats, Floats]:
     """The sums over `count` codes from `first`: with z_k as factor (N, K), and without (N,)."""
     rows = len(x)
     net, log_p, low_q = network(decoder), prior_of(prior), recognition_of(q)
