@@ -33,6 +33,11 @@ def describe(value: object) -> str:
     return f"{type(value).__name__} {' '.join(text.split())}"
 
 
+def one_line(error: BaseException) -> str:
+    """What an exception says, or at least its kind, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def as_array(name: str, value: object) -> NDArray[Any]:
     """`value` as a real numeric array, or a TypeError that names the argument."""
     try:
@@ -40,9 +45,9 @@ def as_array(name: str, value: object) -> NDArray[Any]:
     except ValueError as error:
         raise ValueError(f"{name}: got {describe(value)}, wanted a rectangular array ({error})") from None
     except (TypeError, RuntimeError) as error:  # a tensor that tracks gradients, or of a kind that NumPy has not
-        reason = " ".join(str(error).split())
         raise TypeError(
-            f"{name}: got {describe(value)}, wanted an array ({reason}); of a tensor pass tensor.detach().cpu().numpy()"
+            f"{name}: got {describe(value)}, wanted an array ({one_line(error)}); "
+            "of a tensor pass tensor.detach().cpu().numpy()"
         ) from None
     if array.dtype.kind not in "buif":
         raise TypeError(f"{name}: got dtype {array.dtype}, wanted real numbers (bool, integer or float)")
@@ -144,8 +149,8 @@ def human_size(size: int) -> str:
     return f"{amount:.3g} EiB"
 
 
-def check_fits(what: str, size: int, remedy: str) -> None:
-    """Refuse, before any work, a table of `size` bytes that will not fit into memory."""
+def check_fits(what: str, size: int, remedy: str, kind: type[ValueError] = ValueError) -> None:
+    """Refuse, before any work and with an error of this kind, a table of `size` bytes that will not fit into memory."""
     have = available_memory()
     if size > have:
-        raise ValueError(f"{what} would need {human_size(size)}, and {human_size(have)} are available; {remedy}")
+        raise kind(f"{what} would need {human_size(size)}, and {human_size(have)} are available; {remedy}")

@@ -1,14 +1,19 @@
-"""The header of an array in .npy format, from a stream that is hostile until validated."""
+"""Arrays in .npy format and archives of them, hostile until validated: their headers, and what is wrong with them."""
 
 from __future__ import annotations
 
 import io
+import struct
 import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from .checks import FileFormatError
+from .checks import FileFormatError, one_line
 
 MAGIC = b"\x93NUMPY"
 _LONGEST = 1 << 14
@@ -43,12 +48,23 @@ def read_header(name: str, stream: IO[bytes], start: bytes = b"") -> NpyHeader:
             warnings.simplefilter("ignore")
             shape, fortran, dtype = read(header)
     except Exception as error:  # a hostile header surfaces as whatever the tokenizer or the parser met
-        raise FileFormatError(f"{name}: an .npy header that cannot be read ({one_line(error)})") from None
+        raise FileFormatError(f"{name}: an .npy header that cannot be read ({one_line(error)[:200]})") from None
     if dtype.hasobject:
         raise FileFormatError(f"{name}: holds pickled Python objects, which are never loaded; wanted plain numbers")
     return NpyHeader(shape, fortran, dtype, 8 + width + length)
 
 
-def one_line(error: Exception) -> str:
-    """What an exception says, or at least its kind, on one short line."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+_DAMAGE = (  # a wrong offset in it is an OSError or an OverflowError, a wrong flag a RuntimeError
+    zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, OSError, OverflowError, struct.error
+)  # fmt: skip
+
+
+@contextmanager
+def damage_named(name: str) -> Iterator[None]:
+    """Make whatever a damaged .npz archive surfaces as in the block a FileFormatError about the file."""
+    try:
+        yield
+    except FileFormatError:
+        raise
+    except _DAMAGE as error:
+        raise FileFormatError(f"{name}: a truncated or damaged .npz archive ({one_line(error)[:200]})") from None

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import io
 import os
-import struct
 import sys
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from itertools import chain
 from types import TracebackType
 from typing import IO, Any, Literal, NamedTuple, Self
@@ -22,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .checks import FileFormatError, check_count, check_fits, describe
-from .npy import MAGIC, one_line, read_header
+from .npy import MAGIC, damage_named, read_header
 from .types import Bits
 
 _ZIP, _PICKLE, _BOM = b"PK", b"\x80", b"\xef\xbb\xbf"
@@ -210,10 +208,8 @@ def _stream(name: str, stream: IO[bytes], layout: _Layout, chunk: int) -> Iterat
 
 
 def _check_fits(name: str, size: int) -> None:
-    try:
-        check_fits(f"{name}: a chunk of its rows", size, "read fewer rows at a time, or use a row-major .npy file")
-    except ValueError as error:
-        raise FileFormatError(str(error)) from None
+    remedy = "read fewer rows at a time, or use a row-major .npy file"
+    check_fits(f"{name}: a chunk of its rows", size, remedy, FileFormatError)
 
 
 def _binary(name: str, rows: NDArray[Any], number: int) -> Bits:
@@ -231,7 +227,7 @@ def _open_npz(name: str, file: IO[bytes], held: ExitStack, columns: int | None) 
     """The stream of the archive's array, its header read."""
     if not file.seekable():
         raise FileFormatError(f"{name}: got a .npz archive, which cannot be read from a pipe; give its file name")
-    with _damage_named(name):
+    with damage_named(name):
         archive = held.enter_context(zipfile.ZipFile(file))
         member = _member(name, archive.infolist())
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -254,25 +250,9 @@ def _member(name: str, members: list[zipfile.ZipInfo]) -> zipfile.ZipInfo:
     raise FileFormatError(f"{name}: holds {what}, wanted a single one, or one named x{hint}")
 
 
-_DAMAGE = (  # a wrong offset in it is an OSError or an OverflowError, a wrong flag a RuntimeError
-    zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, OSError, OverflowError, struct.error
-)  # fmt: skip
-
-
-@contextmanager
-def _damage_named(name: str) -> Iterator[None]:
-    """Whatever a damaged archive surfaces as, as an error about the file."""
-    try:
-        yield
-    except FileFormatError:
-        raise
-    except _DAMAGE as error:
-        raise FileFormatError(f"{name}: a truncated or damaged .npz archive ({one_line(error)})") from None
-
-
 def _named_damage(name: str, chunks: Iterator[Bits]) -> Iterator[Bits]:
     while True:
-        with _damage_named(name):
+        with damage_named(name):
             rows = next(chunks, None)
         if rows is None:
             return

@@ -166,6 +166,11 @@ def test_a_small_archive_that_claims_to_be_huge_is_refused_before_memory_is_take
     assert_refused(saved, "cut short")
 
 
+def test_a_file_that_does_not_fit_into_memory_is_refused_as_such(saved, monkeypatch):
+    monkeypatch.setattr("refvlm.checks.available_memory", lambda: 20)
+    assert_refused(saved, r"model\.npz: its arrays would need .*, and 20 bytes are available; wanted a smaller file$")
+
+
 @pytest.mark.parametrize(
     "text", ["{'descr': '<f8', 'fortran_order': False, 'shape': (3,), (", "((((", "9" * 5000, "\x00"]
 )

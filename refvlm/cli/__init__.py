@@ -7,9 +7,10 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from ..checks import one_line
 from ..version import __version__
 from . import answer, bench, check, conform, demo, evaluate, fit, sample, smoke, vectors
-from .failure import BAD_INPUT, INTERRUPTED, NO_OUTPUT, OK, Failure, one_line, silence_stdout
+from .failure import BAD_INPUT, INTERRUPTED, NO_OUTPUT, OK, Failure, silence_stdout
 from .messages import say
 
 __all__ = ["main"]

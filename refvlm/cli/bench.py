@@ -12,11 +12,12 @@ from ..bench.measure import Bench
 from ..bench.peers import MAKERS
 from ..bench.results import TOLERANCE
 from ..bench.works import WORKS, Work, named
+from ..checks import one_line
 from ..machine import available_cores
 from ..progress import ProgressBar, duration
 from .arguments import add_json, positive
 from .bench_report import Human, JSONLines
-from .failure import OK, PEER_DISAGREES, one_line
+from .failure import OK, PEER_DISAGREES
 from .messages import say, say_cache_problem, say_if_cold
 
 REPEATS, QUICK_REPEATS = 5, 2

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from ..checks import one_line
+
 OK = 0
 IDENTITY_BROKEN = 1
 PEER_DISAGREES = 1
@@ -63,11 +65,6 @@ def silence_stdout() -> None:
     """Keep the interpreter from complaining, at exit, about what can no longer be written."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def one_line(error: BaseException) -> str:
-    """What an exception says, or at least its kind, on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _about(name: str, what: str, error: OSError) -> str:

@@ -11,14 +11,13 @@ import io
 import json
 import os
 import zipfile
-import zlib
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..checks import FileFormatError, check_fits, describe
-from ..npy import MAGIC, read_header
+from ..npy import MAGIC, damage_named, read_header
 from ..storage import atomic_write
 from .bernoulli import Bernoulli
 from .latent_variable import BernoulliLVM
@@ -114,20 +113,14 @@ def read_arrays(
             kind = "a Python pickle, which is never loaded"
         raise FileFormatError(f"{name}: this is {kind}; wanted {wanted}")
     arrays = {}
-    try:
-        with zipfile.ZipFile(file) as archive:
-            members = archive.infolist()
-            check_fits(
-                f"{name}: its arrays", sum(member.file_size for member in members), "wanted a smaller model file"
-            )
-            for member in members:
-                key = member.filename.removesuffix(".npy")
-                with archive.open(member) as stream:
-                    arrays[key] = _read_array(f"array {key[:60]!r}", stream, member.file_size)
-    except FileFormatError as error:
-        raise FileFormatError(f"{name}: {error}") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError, OSError) as error:
-        raise FileFormatError(f"{name}: a truncated or damaged .npz archive ({error})") from None
+    with damage_named(name), zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        size = sum(member.file_size for member in members)
+        check_fits(f"{name}: its arrays", size, "wanted a smaller file", FileFormatError)
+        for member in members:
+            key = member.filename.removesuffix(".npy")
+            with archive.open(member) as stream:
+                arrays[key] = _read_array(f"{name}: array {key[:60]!r}", stream, member.file_size)
     return arrays
 
 
