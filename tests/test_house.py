@@ -1,6 +1,7 @@
 """The house: imports point down, numba lives in one folder, and importing refvlm is light."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,21 @@ def test_numba_is_imported_in_the_kernels_folder_alone():
         if path.parent != ROOT / "enumeration" / "kernels":
             for line, module in imports(path):
                 assert module.split(".")[0] not in ("numba", "llvmlite"), f"{path}:{line}"
+
+
+def test_parts_of_kernels_that_do_not_count_references_return_no_arrays():
+    """An array that came back from one of them would be freed once too often."""
+    plain = re.compile(r"(None|Number|float|int|bool|tuple\[((Number|float), )+(Number|float|\.\.\.)\])")
+    borrowing = 0
+    for path in sorted((ROOT / "enumeration" / "kernels").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                decorators = {ast.unparse(decorator) for decorator in node.decorator_list}
+                if decorators & {"inline", "part"}:
+                    borrowing += 1
+                    returned = ast.unparse(node.returns)
+                    assert plain.fullmatch(returned), f"{path}:{node.lineno} {node.name} -> {returned}: allocating?"
+    assert borrowing > 50
 
 
 def test_importing_refvlm_loads_neither_numba_nor_scipy():

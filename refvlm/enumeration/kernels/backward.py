@@ -15,7 +15,7 @@ import numpy as np
 from ...types import Floats
 from ..problem import Decoder
 from .activations import backpropagate
-from .compiling import inline
+from .compiling import allocating, inline
 from .constants import BLOCK, LOW_BITS, MIDDLE_BITS, OCTET, ROWS
 from .elementary import Number
 from .lanes import fma, load_block, load_octet, splat_octet, store, total, vectors
@@ -36,7 +36,7 @@ class BitSums(NamedTuple):
     whole: Floats
 
 
-@inline
+@allocating
 def bit_sums(width: int, latents: int) -> BitSums:
     """Nothing yet."""
     return BitSums(
@@ -64,7 +64,7 @@ def end_page(sums: BitSums, code: int) -> None:
         sums.page[q] = 0.0
 
 
-@inline
+@allocating
 def collect(sums: BitSums) -> Floats:
     """The sums over the codes with bit k set, (K, width)."""
     latents, width = sums.by_bit.shape
@@ -95,7 +95,7 @@ class Slopes(NamedTuple):
     inputs: BitSums
 
 
-@inline
+@allocating
 def slopes_of(net: Network) -> Slopes:
     """Zeros for this network; nothing where there are logits alone."""
     decoder = net.decoder
@@ -179,7 +179,7 @@ def backward(net: Network, slopes: Slopes, code: int) -> None:
         add_block(slopes.inputs, q, code, load_block(slopes.units, q * BLOCK))
 
 
-@inline
+@allocating
 def flat_gradient(decoder: Decoder, slopes: Slopes) -> Floats:
     """The gradient as Decoder.flat, once every block has been added."""
     flat = np.zeros(len(decoder.flat))

@@ -15,7 +15,7 @@ from .backward import dense_gradient
 from .compiling import inline, kernel
 from .constants import BLOCK, OCTET
 from .lanes import load_octet, total, vectors
-from .network import dense
+from .network import dense, units_from
 
 
 @inline
@@ -38,10 +38,9 @@ def forward(network: Decoder, x: Bits, start: int, units: Floats, arguments: Flo
 @kernel
 def encode(network: Decoder, x: Bits) -> Floats:
     """The network's outputs for rows of bits x (N, fan_in): (N, fan_out)."""
-    rows, fan_out = len(x), network.sizes[-1]
-    out = np.empty((rows, fan_out))
-    units, nothing = vectors(network.sizes.sum() * BLOCK), vectors(0)
-    logits = network.sizes[:-1].sum()
+    rows, fan_out, total_units = len(x), network.sizes[-1], units_from(network.sizes, 0)
+    out, logits = np.empty((rows, fan_out)), total_units - fan_out
+    units, nothing = vectors(total_units * BLOCK), vectors(0)
     for start in range(0, rows, BLOCK):
         forward(network, x, start, units, nothing)
         for j in range(min(BLOCK, rows - start)):
@@ -53,11 +52,11 @@ def encode(network: Decoder, x: Bits) -> Floats:
 @kernel
 def encoder_gradient(network: Decoder, x: Bits, slopes: Floats) -> Floats:
     """The gradient of sum of slopes * outputs, slopes (N, fan_out), as network.flat."""
-    sizes, rows = network.sizes, len(x)
-    units, down = vectors(sizes.sum() * BLOCK), vectors(sizes.sum() * BLOCK)
+    sizes, rows, total_units = network.sizes, len(x), units_from(network.sizes, 0)
+    units, down = vectors(total_units * BLOCK), vectors(total_units * BLOCK)
     arguments = vectors(len(units) if keeps_arguments(network.activation) else 0)
     strands = vectors(len(network.flat) * OCTET)
-    logits = sizes[:-1].sum()
+    logits = total_units - sizes[-1]
     for start in range(0, rows, BLOCK):
         forward(network, x, start, units, arguments)
         for j in range(BLOCK):

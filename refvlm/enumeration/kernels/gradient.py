@@ -90,7 +90,8 @@ def gradient(
     table, sums = vectors(groups.entry[-1] * OCTET), vectors(groups.entry[-1] * OCTET)
     slopes, bits = slopes_of(net), bit_sums(1, decoder.sizes[0])
     factors, leading = row_weights / total, vectors(groups.tiles * OCTET)
-    leading[:tabled] = factors[:tabled]  # rows that only fill up a tile weigh nothing
+    for n in range(tabled):  # not as slices, for whose error message Numba compiles its strings, in a second
+        leading[n] = factors[n]  # rows that only fill up a tile weigh nothing
     code_mass = np.empty(count if len(prior.table) > 0 else 0)
     logit_slopes = np.empty((count if bare else 0, observed))
     for code in range(first, first + max(count, BLOCK), BLOCK):

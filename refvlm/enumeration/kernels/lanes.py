@@ -24,7 +24,7 @@ from numba.core.typing.templates import ConcreteTemplate, infer_global, signatur
 from numba.extending import intrinsic, register_model
 
 from ...types import Floats
-from .compiling import inline
+from .compiling import allocating
 from .constants import BLOCK, OCTET
 
 _DOUBLE, _WORD, _INDEX = ir.DoubleType(), ir.IntType(64), ir.IntType(32)
@@ -130,7 +130,7 @@ def _call(builder: Any, name: str, kind: Any, *values: Any) -> Any:
     return builder.call(cgutils.get_or_insert_function(builder.module, function, f"{name}.{shape}"), values)
 
 
-@inline
+@allocating
 def vectors(count: int) -> Floats:
     """`count` zeros that start at a cache line: a vector that straddles two costs twice."""
     room = np.zeros(count + 7)

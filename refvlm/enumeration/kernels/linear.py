@@ -34,7 +34,7 @@ import numpy as np
 
 from ...types import Bits, Floats
 from ..problem import Decoder, Prior
-from .compiling import inline, kernel
+from .compiling import allocating, inline, kernel
 from .constants import BLOCK, ROW_BITS, SEGMENT, SPLITS
 from .double_double import add, two_sum
 from .elementary import MAGIC, Number, exp, exp_of_sum, exp_parts, larger, power_of_two
@@ -89,7 +89,7 @@ class Split(NamedTuple):
     centre_rest: Floats
 
 
-@inline
+@allocating
 def sums_of(column: Floats, bit: int, bits: int) -> tuple[Floats, Floats]:
     """The sums of column[bit : bit + bits] over all values of these bits, in double-double."""
     table, rest = vectors(1 << bits), vectors(1 << bits)
@@ -99,7 +99,7 @@ def sums_of(column: Floats, bit: int, bits: int) -> tuple[Floats, Floats]:
     return table, rest
 
 
-@inline
+@allocating
 def logs_of(prior: Prior, bit: int, bits: int) -> Floats:
     """The logarithms of the probabilities of all values of these bits."""
     table = vectors(1 << bits)
@@ -110,7 +110,7 @@ def logs_of(prior: Prior, bit: int, bits: int) -> Floats:
     return table
 
 
-@inline
+@allocating
 def split_of(decoder: Decoder, prior: Prior, row: Bits, low: int) -> Split:
     """Fill the tables for one row of x."""
     latents, observed = decoder.sizes[0], decoder.sizes[1]

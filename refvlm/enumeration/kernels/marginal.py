@@ -26,7 +26,7 @@ import numpy as np
 
 from ...types import Bits, Floats
 from ..problem import Decoder, Prior
-from .compiling import inline, kernel
+from .compiling import allocating, inline, kernel
 from .constants import BLOCK, FEW_TERMS, LOW_BITS, MIDDLE_BITS, PAGE
 from .elementary import LOWEST, Number, exp_parts, exp_unbounded, larger, log, power_of_two
 from .lanes import absolute, exponent, fma, load_block, mantissa, power_of_magic, splat_block, store, total, vectors
@@ -39,7 +39,7 @@ FACTORS = 512
 """Factors of at most 2 that a product can take between two looks at its exponent."""
 
 
-@inline
+@allocating
 def signs(x: Bits) -> Floats:
     """-s_i = 1 - 2 x_i, row by row."""
     rows, observed = x.shape

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...types import Bits, Floats
 from ..problem import Prior, Recognition
-from .compiling import inline
+from .compiling import allocating, inline
 from .constants import BLOCK, FEW_TERMS, LOW_BITS, MIDDLE_BITS, ROWS
 from .elementary import Number, log_sigmoids
 from .lanes import load_block, splat_block, store, vectors
@@ -40,7 +40,7 @@ def fill_sums(table: Floats, bits: Floats, bit: int, count: int) -> None:
         filled *= 2
 
 
-@inline
+@allocating
 def prior_of(prior: Prior) -> LogPrior:
     """The prior with its low table filled."""
     low = vectors(BLOCK)
@@ -103,7 +103,7 @@ class LowRecognition(NamedTuple):
     log_probability: Floats
 
 
-@inline
+@allocating
 def recognition_of(q: Recognition) -> LowRecognition:
     """q with its low tables filled."""
     rows = q.probability.shape[0]
