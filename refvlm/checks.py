@@ -15,9 +15,6 @@ from numpy.typing import NDArray
 from .machine import available_memory
 from .types import Bits, Floats
 
-MAX_LATENTS = 62
-"""Codes are int64 masks; beyond 62 bits they, and anyone's patience, end."""
-
 
 class FileFormatError(ValueError):
     """A file that is not what it should be: truncated, foreign, pickled, or from a later version."""

@@ -131,8 +131,7 @@ def test_joint_is_likelihood_plus_prior_and_bayes_holds():
     ("make", "message"),
     [
         (lambda: refvlm.Bernoulli([[0.0]]), r"logits: got shape \(1, 1\), wanted 1 axis"),
-        (lambda: refvlm.Bernoulli([]), "logits: got 0 of them, wanted 1 to 62"),
-        (lambda: refvlm.Bernoulli(np.zeros(63)), "logits: got 63 of them"),
+        (lambda: refvlm.Bernoulli([]), "logits: got none, wanted at least one"),
         (lambda: refvlm.Bernoulli([0.0, np.nan]), "logits: got nan at index"),
         (lambda: refvlm.Bernoulli([1e19]), r"logits: got 1e\+19 at index \(0,\), wanted \|logit\| <= 1e18"),
         (lambda: refvlm.Bernoulli.from_probabilities([0.5, 1.5]), "beta: got 1.5 at index 1, wanted probabilities"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from contextlib import suppress
 
@@ -14,6 +15,8 @@ from ..types import Bits
 
 _NEVER_LONG = 1 << 27
 """Multiplications that take no noticeable time."""
+_HOUR = 3600.0
+"""Seconds."""
 
 
 def say(message: str) -> None:
@@ -47,3 +50,9 @@ def say_prediction(
     if seconds >= PATIENCE:
         what = f"every {count} rows" if rows is None else "1 row" if rows == 1 else f"{rows} rows"
         say(f"about {duration(seconds)} for {what} of 2**{model.latents} latents each")
+        if seconds >= _HOUR:
+            hours_from = model.latents - int(math.log2(seconds / _HOUR))
+            say(
+                f"on this machine such a sum takes hours from {hours_from} latent bits on; from Python "
+                "refvlm.log_marginal_estimate and vlb_estimate take any number"
+            )

@@ -50,8 +50,9 @@ def predict_seconds(
 
     x: (N, L), a part of the rows. gradient: of `log_marginal_and_grad` instead. This takes a fraction of a second
     itself, and runs every kernel involved once before, so that compiling is not counted. A decoder that is no MLP
-    cannot be shortened: then the whole model is timed on one row.
+    cannot be shortened: then the whole model is timed on one row. Refused where codes cannot hold so many bits.
     """
+    bits.check_codes(model.latents)
     sample = x[:_SAMPLE]
     if len(sample) == 0 or rows == 0:
         return 0.0

@@ -142,6 +142,7 @@ def posterior(
     """
     arrays.check_model(model)
     rows = as_binary("x", x, model.observed)
+    bits.check_codes(model.latents)
     check_fits(
         f"posterior: the table of {len(rows)} rows by 2**{model.latents} codes",
         8 * len(rows) << model.latents,
@@ -209,6 +210,7 @@ def sample_posterior(
     check_count("n", n, 0)
     check_generator("rng", rng)
     engine = Engine(workers, executor, progress)
+    bits.check_codes(model.latents)
     codes = np.zeros((len(rows), n), dtype=np.int64)
     if codes.size == 0:
         return np.zeros((len(rows), n, model.latents), dtype=np.uint8)
@@ -243,6 +245,7 @@ def _invert(weights: Floats, uniforms: Floats) -> NDArray[np.int64]:
 
 def log_joint_table(model: BernoulliLVM, x: Bits, engine: Engine) -> Floats:
     """log p(x, z) of every code, (N, 2**K); refused where the table will not fit."""
+    bits.check_codes(model.latents)
     check_fits(
         f"the table of log p(x, z) of {len(x)} rows by 2**{model.latents} codes",
         8 * len(x) << model.latents,

@@ -38,7 +38,9 @@ class Layer(NamedTuple):
 
 
 def prepare(model: BernoulliLVM, x: Bits, q: Posterior | None = None) -> Sequence[Layer]:
-    """The layers from x upwards; refused where a table of the codes that a layer explains will not fit."""
+    """The layers from x upwards; refused where there are too many codes, or a table of them will not fit."""
+    for part in model.layers:
+        bits.check_codes(part.latents)
     stages = () if q is None else q.stages
     layers = []
     for depth, part in enumerate(model.layers):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..activations import sigmoid
-from ..checks import MAX_LATENTS, as_logits, as_parameters, check_count, check_generator
+from ..checks import as_logits, as_parameters, check_count, check_generator
 from ..types import Bits, Floats
 
 
@@ -16,7 +16,7 @@ from ..types import Bits, Floats
 class Bernoulli:
     """p(z) = prod_k beta_k**z_k (1 - beta_k)**(1 - z_k), eq. (1), with beta_k = sigmoid(logits_k).
 
-    logits: (K,), K from 1 to 62; -inf and +inf are legal and make a bit that is always 0 or always 1.
+    logits: (K,), K >= 1; -inf and +inf are legal and make a bit that is always 0 or always 1.
     Raises ValueError or TypeError for anything else.
     """
 
@@ -24,8 +24,8 @@ class Bernoulli:
 
     def __init__(self, logits: ArrayLike) -> None:
         checked = as_logits("logits", logits, 1)
-        if not 1 <= len(checked) <= MAX_LATENTS:
-            raise ValueError(f"logits: got {len(checked)} of them, wanted 1 to {MAX_LATENTS}")
+        if len(checked) == 0:
+            raise ValueError("logits: got none, wanted at least one")
         object.__setattr__(self, "logits", checked)
 
     @classmethod

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..checks import MAX_LATENTS, check_count, check_generator, describe
+from ..checks import check_count, check_generator, describe
 from ..types import Bits
 from .bernoulli import Bernoulli, draw
 from .mlp import Network
@@ -41,8 +41,6 @@ class BernoulliLVM:
         bits = self.prior.latents if isinstance(self.prior, Bernoulli) else self.prior.observed
         if self.decoder.fan_in != bits:
             raise ValueError(f"decoder: got fan_in {self.decoder.fan_in}, wanted {bits}, the bits of the prior")
-        if self.latents > MAX_LATENTS:
-            raise ValueError(f"decoder: got {self.latents} latent bits, wanted at most {MAX_LATENTS}")
 
     @property
     def latents(self) -> int:
