@@ -39,6 +39,9 @@ class _Cut(NamedTuple):
 
 _CUTS = {Route.STREAMED: _Cut(12, 16, 32), Route.TABLED: _Cut(8, 14, 4096), Route.LINEAR: _Cut(12, 22, 8)}
 
+_OCTETS = 4
+"""Eights of outputs in a piece, where there is no sum over codes."""
+
 T = TypeVar("T")
 
 
@@ -53,6 +56,11 @@ def row_pieces(rows: int, route: Route = Route.STREAMED) -> list[slice]:
     """Consecutive slices of a bounded number of rows."""
     most = _CUTS[route].rows
     return [slice(start, min(start + most, rows)) for start in range(0, rows, most)]
+
+
+def output_pieces(observed: int) -> range:
+    """The first octets of the consecutive pieces of the outputs; the range's step is the number of octets in each."""
+    return range(0, (observed + constants.OCTET - 1) // constants.OCTET, _OCTETS)
 
 
 def depth(latents: int, route: Route, *, moments: bool = False) -> int:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..types import Bits, Floats
 from . import kernels
-from .blocks import MANY_ROWS, Route, Tree, code_pieces, row_pieces
+from .blocks import MANY_ROWS, Route, Tree, code_pieces, output_pieces, row_pieces
 from .engine import Engine, Piece, Task, task
 from .problem import Decoder, Precise, Prior, Recognition
 
@@ -87,6 +87,23 @@ def per_row(
     for code_piece, row_piece, result in _run(source, slices, task_of, engine, route):
         trees[row_piece].add(code_piece, result if isinstance(result, tuple) else (result,))
     return [np.concatenate(column) for column in zip(*(tree.result for tree in trees), strict=True)]
+
+
+def by_characteristic(decoder: Decoder, q: Recognition, x: Bits, engine: Engine) -> Floats:
+    """E_q[log p(x_n | z)], (N,), of a linear decoder, without a sum over codes: `kernels/characteristic.py`."""
+    slices, octets = row_pieces(len(x)), output_pieces(x.shape[1])
+    tasks = [task(kernels.characteristic.reconstruction, q.of(rows), x[rows]) for rows in slices]
+    trees: list[Tree[Floats]] = [Tree(len(octets), np.add) for _ in slices]
+    last = (x.shape[1] + kernels.constants.OCTET - 1) // kernels.constants.OCTET
+
+    def pieces() -> Iterator[Piece[Floats]]:
+        for first in octets:
+            for each in tasks:
+                yield each, decoder, first, min(octets.step, last - first)
+
+    for index, result in engine.run(pieces(), len(octets) * len(slices)):
+        trees[index % len(slices)].add(index // len(slices), result)
+    return np.concatenate([tree.result for tree in trees])
 
 
 class LogSum(NamedTuple):

@@ -18,17 +18,26 @@ from typing import Literal, NamedTuple, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .. import bits
 from ..checks import as_binary, as_weights
 from ..enumeration import kernels, sums
 from ..enumeration.engine import Engine, Progress, Task, task
+from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
+from ..model.mlp import MLP
 from ..model.parameters import Parameters, prefixed
 from ..model.recognition import ChainPosterior, Posterior
 from ..types import Floats
 from . import arrays
-from .bound_certificate import expectation_error, kl_error, vlb_error
+from .bound_certificate import characteristic_error, expectation_error, kl_error, largest_logits, vlb_error
 from .exact import Marginal, marginal_pass, prior_gradient, prior_pass, table_prior
 from .layers import Layer, prepare
+
+SUMMED_LATENTS = 20
+"""Up to so many latents the VLB is a sum over codes, whatever the decoder."""
+
+LARGEST_LOGIT = 1e4
+"""Where a linear decoder's logits can be larger, characteristic functions take longer than anybody wants."""
 
 
 class VLBTerms(NamedTuple):
@@ -83,9 +92,9 @@ def vlb(
     -inf where q puts mass on a z of zero prior probability. With a single q on a deep model the collapsed bound,
     log p(z1) exact; with a `ChainPosterior` that of all its layers jointly, and exact above them. with_error=True: also
     (N,) bounds on the rounding error (proof in `refvlm.inference.bound_certificate`). x and the rest as in
-    `log_marginal`.
+    `log_marginal`. Above 20 latents a linear decoder with a Bernoulli prior needs no sum over codes, so K is any number.
     """
-    result = _bound_pass(_checked(model, q, x), Engine(workers, executor, progress))
+    result = _bound_pass(_bound_layers(model, q, x), Engine(workers, executor, progress))
     return (result.value, result.error) if with_error else result.value
 
 
@@ -99,13 +108,18 @@ def vlb_terms(
     progress: Progress | None = None,
 ) -> VLBTerms:
     """The three terms of the VLB, eq. (10): .prior, .reconstruction, .entropy, (N,) nats each. See `vlb`."""
-    return _bound_pass(_checked(model, q, x), Engine(workers, executor, progress)).terms
+    return _bound_pass(_bound_layers(model, q, x), Engine(workers, executor, progress)).terms
 
 
-def _checked(model: BernoulliLVM, q: Posterior, x: ArrayLike) -> Sequence[Layer]:
-    """The layers, once model, q and x are what they should be."""
+def _checked(model: BernoulliLVM, q: Posterior, x: ArrayLike, *, summed: bool = True) -> Sequence[Layer]:
+    """The layers, once model, q and x are what they should be. summed: a sum over all codes is to come."""
     arrays.check_posterior(arrays.check_model(model), q)
-    return prepare(model, as_binary("x", x, model.observed), q)
+    return prepare(model, as_binary("x", x, model.observed), q, summed=summed)
+
+
+def _bound_layers(model: BernoulliLVM, q: Posterior, x: ArrayLike) -> Sequence[Layer]:
+    """The layers for the VLB, which takes any number of latents where the decoder is linear."""
+    return _checked(model, q, x, summed=_summed(arrays.check_model(model)))
 
 
 class _Bound(NamedTuple):
@@ -127,9 +141,7 @@ def _bound_pass(layers: Sequence[Layer], engine: Engine) -> _Bound:
         return _Bound(VLBTerms(np.zeros(0), np.zeros(0), np.zeros(0)), np.zeros(0))
     model, q, stage = layer.model, layer.q, layer.stage
     assert stage is not None
-    (reconstruction,) = sums.per_row(
-        layer.source, len(layer.x), lambda rows: task(kernels.bound.reconstruction, q.of(rows), layer.x[rows]), engine
-    )
+    reconstruction, reconstruction_error = _reconstruction_pass(layer, engine)
     closed = arrays.log_probabilities(model.top).bits if not upper else np.zeros((2, model.latents))
     prior, entropy = kernels.bernoulli.prior_and_entropy(q, closed)
     table_error, entropy_above = 0.0, None
@@ -141,10 +153,44 @@ def _bound_pass(layers: Sequence[Layer], engine: Engine) -> _Bound:
     elif upper:
         table, table_error, _ = prior_pass(layers, engine)
         prior = kernels.bound.expectation(q, table.table[None])[:, 0]
-    error = vlb_error(model, stage, prior, reconstruction, entropy, table_error)
+    error = vlb_error(
+        model, stage, prior, reconstruction, entropy, table=table_error, reconstruction_error=reconstruction_error
+    )
     if entropy_above is not None:
         error = error + expectation_error(model.latents, entropy_above)
     return _Bound(VLBTerms(prior, reconstruction, entropy), error)
+
+
+def _reconstruction_pass(layer: Layer, engine: Engine) -> tuple[Floats, Floats | None]:
+    """E_q[log p(x | z)], (N,), and a bound on its error where it is no sum over codes."""
+    if _summed(layer.model):
+
+        def task_of(rows: slice) -> Task[Floats]:
+            return task(kernels.bound.reconstruction, layer.q.of(rows), layer.x[rows])
+
+        return sums.per_row(layer.source, len(layer.x), task_of, engine)[0], None
+    decoder, prior, stage = layer.model.decoder, layer.model.prior, layer.stage
+    assert isinstance(decoder, MLP)
+    assert isinstance(prior, Bernoulli)
+    assert stage is not None
+    value = sums.by_characteristic(arrays.flat_network(decoder), layer.q, layer.x, engine)
+    return value, characteristic_error(prior, decoder, stage, layer.q, layer.x)
+
+
+def _summed(model: BernoulliLVM) -> bool:
+    """Whether E_q[log p(x | z)] is a sum over codes; else the decoder is linear, and no sum is needed at any K."""
+    decoder = model.decoder
+    linear = isinstance(decoder, MLP) and len(decoder.weights) == 1 and isinstance(model.prior, Bernoulli)
+    if not linear or model.latents <= SUMMED_LATENTS:
+        return True
+    assert isinstance(decoder, MLP)
+    largest = float(largest_logits(decoder).max())
+    if largest > LARGEST_LOGIT and model.latents > bits.CODE_BITS:
+        raise ValueError(
+            f"decoder: got logits of up to {largest:.3g}, wanted at most {LARGEST_LOGIT:g} for the exact VLB of "
+            f"{model.latents} latents, which takes time in proportion; vlb_estimate takes any"
+        )
+    return largest > LARGEST_LOGIT
 
 
 @overload

@@ -12,6 +12,7 @@ from scipy.special import expit, log_expit, logsumexp, xlogy
 from .. import bits
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
+from ..model.mlp import MLP
 from ..model.parameters import Parameters, prefixed
 from ..model.recognition import FactorisedPosterior
 from ..types import Bits, Floats
@@ -87,4 +88,26 @@ def kl(model: BernoulliLVM, q: FactorisedPosterior, x: Bits) -> Floats:
     with np.errstate(invalid="ignore"):
         inside = np.where(q_z > 0, q_z * log_posterior, 0.0)
     value: Floats = xlogy(q_z, q_z).sum(axis=1) - inside.sum(axis=1)
+    return value
+
+
+def linear_reconstruction(decoder: MLP, q: Floats, x: Bits) -> Floats:
+    """E_q[log p(x_n | z)] of a linear decoder at any K, (N,); q: the probabilities of z_k = 1, (N, K).
+
+    Each logit m is a sum of independent bits, with characteristic function phi(w) = e^(i w b) prod_k (1 + q_k (e^(i w
+    W_k) - 1)), and E softplus(m) = E[m] / 2 + log 2 + integral over w > 0 of (1 - Re phi(w)) / (w sinh(pi w)): a
+    trapezoidal sum, whose first term is E[m**2] / (2 pi).
+    """
+    weights, biases = decoder.weights[0], decoder.biases[0]
+    step = 2 * np.pi / (40.0 + np.abs(biases).max() + np.abs(weights).sum(axis=0).max())
+    nodes = step * np.arange(1, int(13.0 / step) + 1)
+    value = np.zeros(len(x))
+    for n, (bits_of_q, row) in enumerate(zip(q, x, strict=True)):
+        mean = biases + bits_of_q @ weights
+        square = mean**2 + (bits_of_q * (1 - bits_of_q)) @ weights**2
+        integral = step / 2 * square / (2 * np.pi)
+        for w in nodes:
+            phi = np.exp(1j * w * biases) * (1 + bits_of_q[:, None] * np.expm1(1j * w * weights)).prod(axis=0)
+            integral = integral + step * (1 - phi.real) / (w * np.sinh(np.pi * w))
+        value[n] = (row * mean - (mean / 2 + np.log(2.0) + integral)).sum()
     return value

@@ -37,9 +37,9 @@ class Layer(NamedTuple):
     q: Recognition
 
 
-def prepare(model: BernoulliLVM, x: Bits, q: Posterior | None = None) -> Sequence[Layer]:
-    """The layers from x upwards; refused where there are too many codes, or a table of them will not fit."""
-    for part in model.layers:
+def prepare(model: BernoulliLVM, x: Bits, q: Posterior | None = None, *, summed: bool = True) -> Sequence[Layer]:
+    """The layers from x upwards; refused where there are too many codes to sum, or a table of them will not fit."""
+    for part in model.layers if summed else ():
         bits.check_codes(part.latents)
     stages = () if q is None else q.stages
     layers = []

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from . import (
         bernoulli,
         bound,
+        characteristic,
         compiling,
         encoder,
         gradient,
@@ -41,6 +42,6 @@ else:
 
 
 __all__ = [
-    "bernoulli", "bound", "compiling", "constants", "encoder", "gradient", "groups", "joint", "linear", "marginal",
-    "moments", "precise", "roofline", "tables",
+    "bernoulli", "bound", "characteristic", "compiling", "constants", "encoder", "gradient", "groups", "joint",
+    "linear", "marginal", "moments", "precise", "roofline", "tables",
 ]  # fmt: skip

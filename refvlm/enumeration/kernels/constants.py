@@ -49,3 +49,8 @@ SEGMENT = 16
 """Factors of a product in `linear.py` between two scalings."""
 SPLITS = ((10, 4), (9, 4), (8, 4), (10, 2), (9, 2), (8, 2), (7, 4), (7, 2), (10, 1), (7, 1), (5, 1))
 """(low bits, rows to a division) that `linear.py` may choose, the fastest first."""
+
+MARGIN = 42.0
+"""How far the period of the nodes in `characteristic.py` lies above the largest |logit|."""
+CUTOFF = 12.5
+"""The nodes in `characteristic.py` end where w exceeds this."""
