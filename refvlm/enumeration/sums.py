@@ -89,21 +89,44 @@ def per_row(
     return [np.concatenate(column) for column in zip(*(tree.result for tree in trees), strict=True)]
 
 
-def by_characteristic(decoder: Decoder, q: Recognition, x: Bits, engine: Engine) -> Floats:
-    """E_q[log p(x_n | z)], (N,), of a linear decoder, without a sum over codes: `kernels/characteristic.py`."""
-    slices, octets = row_pieces(len(x)), output_pieces(x.shape[1])
-    tasks = [task(kernels.characteristic.reconstruction, q.of(rows), x[rows]) for rows in slices]
-    trees: list[Tree[Floats]] = [Tree(len(octets), np.add) for _ in slices]
-    last = (x.shape[1] + kernels.constants.OCTET - 1) // kernels.constants.OCTET
+def _over_outputs(decoder: Decoder, tasks: list[Task[R]], engine: Engine) -> Iterator[tuple[int, int, R]]:
+    """(piece of the outputs, number of the task, result) of every task over all outputs of a linear decoder."""
+    octets = output_pieces(int(decoder.sizes[-1]))
 
-    def pieces() -> Iterator[Piece[Floats]]:
+    def pieces() -> Iterator[Piece[R]]:
         for first in octets:
             for each in tasks:
-                yield each, decoder, first, min(octets.step, last - first)
+                yield each, decoder, first, min(octets.step, octets.stop - first)
 
-    for index, result in engine.run(pieces(), len(octets) * len(slices)):
-        trees[index % len(slices)].add(index // len(slices), result)
+    for index, result in engine.run(pieces(), len(octets) * len(tasks)):
+        yield index // len(tasks), index % len(tasks), result
+
+
+def by_characteristic(decoder: Decoder, q: Recognition, x: Bits, engine: Engine) -> Floats:
+    """E_q[log p(x_n | z)], (N,), of a linear decoder, without a sum over codes: `kernels/characteristic.py`."""
+    slices, count = row_pieces(len(x)), len(output_pieces(x.shape[1]))
+    tasks = [task(kernels.characteristic.reconstruction, q.of(rows), x[rows]) for rows in slices]
+    trees: list[Tree[Floats]] = [Tree(count, np.add) for _ in slices]
+    for outputs, rows, result in _over_outputs(decoder, tasks, engine):
+        trees[rows].add(outputs, result)
     return np.concatenate([tree.result for tree in trees])
+
+
+def gradient_by_characteristic(
+    decoder: Decoder, q: Recognition, x: Bits, row_weights: Floats, engine: Engine
+) -> tuple[Floats, Floats]:
+    """The flat gradient of sum_n w_n E_q[log p(x_n | z)], and each row's derivatives by q(z_k = 1), (N, K)."""
+    slices, count = row_pieces(len(x)), len(output_pieces(x.shape[1]))
+    kernel = kernels.characteristic.gradient
+    tasks = [task(kernel, q.of(rows), x[rows], row_weights[rows]) for rows in slices]
+    by_outputs: list[Tree[Floats]] = [Tree(len(slices), np.add) for _ in range(count)]
+    by_rows: list[Tree[Floats]] = [Tree(count, np.add) for _ in slices]
+    for outputs, rows, (flat, by_probability) in _over_outputs(decoder, tasks, engine):
+        by_outputs[outputs].add(rows, flat)
+        by_rows[rows].add(outputs, by_probability)
+    latents, observed = decoder.sizes
+    padded = np.concatenate([tree.result for tree in by_outputs], axis=1).reshape(latents + 1, -1)
+    return padded[:, :observed].ravel(), np.concatenate([tree.result for tree in by_rows])
 
 
 class LogSum(NamedTuple):

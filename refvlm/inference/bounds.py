@@ -92,7 +92,7 @@ def vlb(
     -inf where q puts mass on a z of zero prior probability. With a single q on a deep model the collapsed bound,
     log p(z1) exact; with a `ChainPosterior` that of all its layers jointly, and exact above them. with_error=True: also
     (N,) bounds on the rounding error (proof in `refvlm.inference.bound_certificate`). x and the rest as in
-    `log_marginal`. Above 20 latents a linear decoder with a Bernoulli prior needs no sum over codes, so K is any number.
+    `log_marginal`. Above 20 latents a linear decoder with a Bernoulli prior needs no sum over codes: any K will do.
     """
     result = _bound_pass(_bound_layers(model, q, x), Engine(workers, executor, progress))
     return (result.value, result.error) if with_error else result.value
@@ -118,8 +118,15 @@ def _checked(model: BernoulliLVM, q: Posterior, x: ArrayLike, *, summed: bool = 
 
 
 def _bound_layers(model: BernoulliLVM, q: Posterior, x: ArrayLike) -> Sequence[Layer]:
-    """The layers for the VLB, which takes any number of latents where the decoder is linear."""
-    return _checked(model, q, x, summed=_summed(arrays.check_model(model)))
+    """The layers for the VLB."""
+    summed = needs_sum(arrays.check_model(model))
+    decoder = model.decoder
+    if summed and model.latents > bits.CODE_BITS and isinstance(decoder, MLP) and len(decoder.weights) == 1:
+        raise ValueError(
+            f"decoder: got logits of up to {largest_logits(decoder).max():.3g}, wanted at most {LARGEST_LOGIT:g} for "
+            f"the exact VLB of {model.latents} latents, which takes time in proportion; vlb_estimate takes any"
+        )
+    return _checked(model, q, x, summed=summed)
 
 
 class _Bound(NamedTuple):
@@ -163,7 +170,7 @@ def _bound_pass(layers: Sequence[Layer], engine: Engine) -> _Bound:
 
 def _reconstruction_pass(layer: Layer, engine: Engine) -> tuple[Floats, Floats | None]:
     """E_q[log p(x | z)], (N,), and a bound on its error where it is no sum over codes."""
-    if _summed(layer.model):
+    if needs_sum(layer.model):
 
         def task_of(rows: slice) -> Task[Floats]:
             return task(kernels.bound.reconstruction, layer.q.of(rows), layer.x[rows])
@@ -177,20 +184,18 @@ def _reconstruction_pass(layer: Layer, engine: Engine) -> tuple[Floats, Floats |
     return value, characteristic_error(prior, decoder, stage, layer.q, layer.x)
 
 
-def _summed(model: BernoulliLVM) -> bool:
-    """Whether E_q[log p(x | z)] is a sum over codes; else the decoder is linear, and no sum is needed at any K."""
+def needs_sum(model: BernoulliLVM) -> bool:
+    """Whether the VLB takes a sum over all codes.
+
+    It does not where the decoder is linear, its prior a Bernoulli, K above `SUMMED_LATENTS` and no logit can exceed
+    `LARGEST_LOGIT`; then K is any number.
+    """
     decoder = model.decoder
-    linear = isinstance(decoder, MLP) and len(decoder.weights) == 1 and isinstance(model.prior, Bernoulli)
-    if not linear or model.latents <= SUMMED_LATENTS:
+    linear = isinstance(decoder, MLP) and len(decoder.weights) == 1
+    if not linear or not isinstance(model.prior, Bernoulli) or model.latents <= SUMMED_LATENTS:
         return True
     assert isinstance(decoder, MLP)
-    largest = float(largest_logits(decoder).max())
-    if largest > LARGEST_LOGIT and model.latents > bits.CODE_BITS:
-        raise ValueError(
-            f"decoder: got logits of up to {largest:.3g}, wanted at most {LARGEST_LOGIT:g} for the exact VLB of "
-            f"{model.latents} latents, which takes time in proportion; vlb_estimate takes any"
-        )
-    return largest > LARGEST_LOGIT
+    return float(largest_logits(decoder).max()) > LARGEST_LOGIT
 
 
 @overload
@@ -280,7 +285,7 @@ def grad_vlb(
     weights: (N,), None for ones. The gradient with respect to an infinite logit is 0. Raises ValueError where the
     VLB is -inf and so has no gradient. Other arguments as in `log_marginal`.
     """
-    layers, engine = _checked(model, q, x), Engine(workers, executor, progress)
+    layers, engine = _bound_layers(model, q, x), Engine(workers, executor, progress)
     names = prefixed("model.", model.parameters()) | prefixed("posterior.", q.parameters())
     if len(layers[0].x) == 0:
         return {name: np.zeros_like(value) for name, value in names.items()}
@@ -295,6 +300,8 @@ def grad_vlb(
 def _gradient_pass(layers: Sequence[Layer], weights: Floats, engine: Engine) -> tuple[Parameters, list[Parameters]]:
     """The gradient in the model's parameters, and in those of each stage of q, from the lowest layer upwards."""
     layer, *upper = layers
+    if not needs_sum(layer.model):
+        return _unsummed_gradient(layer, weights, engine)
     chained = bool(upper) and upper[0].stage is not None
     if chained:  # what stands for log p(z) under q is the VLB of the layers above
         prior, above = table_prior(_bound_pass(upper, engine).value, layer.model.latents), None
@@ -305,12 +312,7 @@ def _gradient_pass(layers: Sequence[Layer], weights: Floats, engine: Engine) -> 
         return task(kernels.moments.moments, prior, layer.q.of(rows), layer.x[rows])
 
     moment, expected = sums.per_row(layer.source, len(layer.x), task_of, engine)
-    infinite = np.isneginf(expected)
-    if infinite.any():
-        raise ValueError(
-            f"posterior: puts mass on a z of zero prior probability for row {int(np.argmax(infinite))} of x, where the "
-            "VLB is -inf; wanted a q that vanishes wherever the prior does"
-        )
+    _check_finite(expected)
     flat, bit_mass, code_mass = sums.gradient(
         layer.source, prior, layer.q, layer.x, weights, sums.no_sum(len(layer.x)), engine
     )
@@ -325,6 +327,32 @@ def _gradient_pass(layers: Sequence[Layer], weights: Floats, engine: Engine) -> 
     else:
         deeper = prior_gradient(layer.model.top, bit_mass, weights.sum())
     return prefixed("prior.", deeper) | prefixed("decoder.", layer.source.named(flat)), stages
+
+
+def _unsummed_gradient(layer: Layer, weights: Floats, engine: Engine) -> tuple[Parameters, list[Parameters]]:
+    """The same where the decoder is linear and the prior a Bernoulli, without a sum over codes."""
+    assert isinstance(layer.model.decoder, MLP)
+    assert layer.stage is not None
+    top, off, on = layer.model.top, layer.q.probability[:, 0], layer.q.probability[:, 1]
+    _check_finite(kernels.bernoulli.prior_and_entropy(layer.q, arrays.log_probabilities(top).bits)[0])
+    decoder = arrays.flat_network(layer.model.decoder)
+    flat, by_probability = sums.gradient_by_characteristic(decoder, layer.q, layer.x, weights, engine)
+    finite = np.isfinite(layer.logits)
+    log_odds = np.where(np.isfinite(top.logits), top.logits, 0.0) - np.where(finite, layer.logits, 0.0)
+    slopes = np.where(finite, on * off * (by_probability + log_odds), 0.0) * weights[:, None]
+    deeper = prior_gradient(top, (on * weights[:, None]).sum(axis=0), weights.sum())
+    stages = [arrays.recognition_gradient(layer.stage, layer.x, slopes)]
+    return prefixed("prior.", deeper) | prefixed("decoder.", layer.source.named(flat)), stages
+
+
+def _check_finite(prior: Floats) -> None:
+    """Refuse a gradient where E_q[log p(z)], (N,), or what contains it, is -inf."""
+    infinite = np.isneginf(prior)
+    if infinite.any():
+        raise ValueError(
+            f"posterior: puts mass on a z of zero prior probability for row {int(np.argmax(infinite))} of x, where the "
+            "VLB is -inf; wanted a q that vanishes wherever the prior does"
+        )
 
 
 def _logit_slopes(layer: Layer, moment: Floats, expected: Floats) -> Floats:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..inference.bounds import kl, vlb
+from ..inference.bounds import kl, needs_sum, vlb
 from ..inference.exact import log_marginal
 from ..inference.sampled import log_marginal_estimate
 from ..model.latent_variable import BernoulliLVM
@@ -62,20 +62,19 @@ def judge(
     model: BernoulliLVM, posterior: Posterior | None, data: Data, name: str, seed: int, workers: int | None
 ) -> dict[str, float | None]:
     """Mean log p(x), VLB and KL of the data, under `name` + "log_px", ...; estimates where they cannot be exact."""
-    if not enumerable(model):
-        if posterior is None or isinstance(posterior, PerDatumPosterior):
-            return {}
-        estimate = log_marginal_estimate(
-            model, posterior, data.x, np.random.default_rng(seed), samples=ESTIMATE_SAMPLES
-        )
-        error = np.sqrt(np.sum((data.weights * estimate.standard_error) ** 2))
-        return {
-            f"{name}log_px_estimate": float(data.weights @ estimate.value),
-            f"{name}log_px_standard_error": float(error),
-        }
     x, weights = data.merged()
-    means: dict[str, float | None] = {f"{name}log_px": float(weights @ log_marginal(model, x, workers=workers))}
-    if posterior is not None and not (isinstance(posterior, PerDatumPosterior) and len(posterior.logits) != len(x)):
+    means: dict[str, float | None] = {}
+    fits = posterior is not None and not (isinstance(posterior, PerDatumPosterior) and len(posterior.logits) != len(x))
+    if enumerable(model):
+        means[f"{name}log_px"] = float(weights @ log_marginal(model, x, workers=workers))
+    elif posterior is not None and not isinstance(posterior, PerDatumPosterior):
+        rng = np.random.default_rng(seed)
+        estimate = log_marginal_estimate(model, posterior, data.x, rng, samples=ESTIMATE_SAMPLES)
+        error = np.sqrt(np.sum((data.weights * estimate.standard_error) ** 2))
+        means[f"{name}log_px_estimate"] = float(data.weights @ estimate.value)
+        means[f"{name}log_px_standard_error"] = float(error)
+    if posterior is not None and fits and (enumerable(model) or not needs_sum(model)):
         means[f"{name}vlb"] = float(weights @ vlb(model, posterior, x, workers=workers))
+    if posterior is not None and fits and enumerable(model):
         means[f"{name}kl"] = float(weights @ kl(model, posterior, x, workers=workers))
     return means

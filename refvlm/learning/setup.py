@@ -158,7 +158,7 @@ def learning_rate_of(rate: float | None, optimiser: str, weight_decay: float, ru
 
 def check_enumerable(rule: Rule, model: BernoulliLVM) -> None:
     """Refuse rules that enumerate where there is too much to enumerate, and say which do not."""
-    if rule.enumerates and not enumerable(model):
+    if not enumerable(model) and rule.sums_codes(model):
         latents = tuple(layer.latents for layer in model.layers)
         raise ValueError(
             f"latents: got {latents}, and method {rule.name!r} enumerates all 2**{max(latents)} "

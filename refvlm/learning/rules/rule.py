@@ -9,6 +9,7 @@ from typing import ClassVar, TypeVar
 
 import numpy as np
 
+from ...model.latent_variable import BernoulliLVM
 from ...types import Floats
 from ..batches import Batch
 from ..machine import Machine
@@ -33,8 +34,12 @@ class Rule(ABC):
 
     @property
     def enumerates(self) -> bool:
-        """Whether a step sums over all 2**K codes. Nothing is drawn then, and equal rows are merged."""
+        """Whether a step is an exact sum. Nothing is drawn then, and equal rows are merged."""
         return False
+
+    def sums_codes(self, model: BernoulliLVM) -> bool:
+        """Whether a step on this model goes through all 2**K codes."""
+        return self.enumerates
 
     @property
     def records(self) -> tuple[str, ...]:

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...checks import check_choice, check_count
-from ...inference.bounds import grad_vlb
+from ...inference.bounds import grad_vlb, needs_sum
+from ...model.latent_variable import BernoulliLVM
 from ...model.parameters import flatten
 from ...types import Floats
 from ..batches import Batch
@@ -45,6 +46,10 @@ class Variational(Rule):
     def enumerates(self) -> bool:
         """With the exact gradient."""
         return self.gradient == "exact"
+
+    def sums_codes(self, model: BernoulliLVM) -> bool:
+        """With the exact gradient, where the VLB is such a sum."""
+        return self.enumerates and needs_sum(model)
 
     @property
     def records(self) -> tuple[str, ...]:
