@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from problems import binary, deep, network, problems, shallow
 
 import refvlm
+from refvlm.inference import bounds
 from refvlm.learning.ascent import climb_posterior
 from refvlm.learning.per_datum import mean_field
 from refvlm.learning.rules import expectation_maximisation as em
@@ -145,3 +146,31 @@ def test_one_phi_per_datum_beats_an_encoder_on_its_own_rows():
     model, x = shallow(4, (6,), 8, rng, scale=2.0), binary(20, 8, rng)
     encoder = climb_posterior(model, refvlm.AmortisedPosterior(network([8, 4], rng)), x, 200)
     assert refvlm.kl(model, mean_field(model, x), x).mean() < refvlm.kl(model, encoder, x).mean()
+
+
+def test_mean_field_without_a_table_is_a_fixed_point_and_never_lowers_any_rows_vlb(monkeypatch):
+    rng = np.random.default_rng(12)
+    model, x = shallow(4, (), 7, rng, scale=3.0), binary(5, 7, rng)
+    monkeypatch.setattr(bounds, "SUMMED_LATENTS", 0)
+    q = mean_field(model, x, sweeps=2000, tolerance=1e-13)
+    for row, logits in zip(x.tolist(), q.logits, strict=True):
+        for k in range(4):
+            assert logits[k] == pytest.approx(brute_mean_field(model, row, k, logits), rel=1e-7, abs=1e-7)
+    values = [refvlm.vlb(model, mean_field(model, x, sweeps=sweeps), x) for sweeps in range(6)]
+    assert all((b >= a).all() for a, b in itertools.pairwise(values))
+    assert (values[-1] > values[0]).all()
+
+
+def test_mean_field_takes_any_number_of_latents():
+    """K = 90: the gradient in q's logits vanishes, bits of a degenerate prior stay, and the prior's bound is beaten."""
+    rng = np.random.default_rng(13)
+    logits = rng.normal(size=90)
+    logits[:2] = [np.inf, -np.inf]
+    model = refvlm.BernoulliLVM(refvlm.Bernoulli(logits), network([90, 31], rng, scale=2.0))
+    x, calls = binary(6, 31, rng), []
+    q = mean_field(model, x, progress=lambda *done: calls.append(done))
+    np.testing.assert_array_equal(q.logits[:, :2], np.tile([np.inf, -np.inf], (6, 1)))
+    assert np.abs(refvlm.grad_vlb(model, q, x)["posterior.logits"]).max() < 1e-7
+    start = refvlm.PerDatumPosterior(np.tile(logits, (6, 1)))
+    assert (refvlm.vlb(model, q, x) > refvlm.vlb(model, start, x) + 0.1).all()
+    assert calls[-1] == (6, 6)

@@ -4,8 +4,10 @@ Coordinate ascent on the VLB (mean field): with the other bits' phi held, the be
 
     logit_k = E_q[log p(x, z) | z_k = 1] - E_q[log p(x, z) | z_k = 0],
 
-so that no step lowers any row's VLB. Rows have nothing to do with each other, and nothing is learnt that a new x could
-use: N * K numbers are stored for N rows, where an encoder's number of weights does not grow with the data.
+so that no step lowers any row's VLB. Above 20 latents and without hidden layers, where no table of codes is needed, all
+bits move together towards these logits, each row as far as its VLB rises. Rows have nothing to do with each other, and
+nothing is learnt that a new x could use: N * K numbers are stored for N rows, where an encoder's number of weights does
+not grow with the data.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from numpy.typing import ArrayLike
 
 from ..checks import as_binary, check_count
 from ..enumeration.engine import Engine
+from ..inference.bounds import grad_vlb, needs_sum, vlb
 from ..inference.exact import log_joint_table, posterior_mean
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
@@ -44,14 +47,16 @@ def mean_field(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> PerDatumPosterior:
-    """The posterior with logits (N, K) that coordinate ascent reaches from the posterior means, row i for x[i].
+    """The posterior with logits (N, K) that ascent reaches from the posterior means, row i for x[i].
 
     x: (N, L). It ends after `sweeps` over all bits, or when no phi of a row moves by more than `tolerance`. A local
-    optimum of each row's VLB: a stationary point of eq. (7). A bit whose prior is degenerate stays so. Raises
-    ValueError where the table of 2**K codes of one row will not fit.
+    optimum of each row's VLB: a stationary point of eq. (7). A bit whose prior is degenerate stays so. Where no table
+    of codes is needed (see `vlb`) it starts from the prior. Raises ValueError where the table of a row will not fit.
     """
     rows = as_binary("x", x, model.observed)
     check_count("sweeps", sweeps, 0)
+    if not needs_sum(model):
+        return _ascend_together(model, rows, sweeps, tolerance, workers, progress)
     engine = Engine(workers)
     logits: Floats = np.empty((len(rows), model.latents))
     part = max(1, _PART >> model.latents)
@@ -85,6 +90,35 @@ def _ascend(model: BernoulliLVM, x: Bits, sweeps: int, tolerance: float, engine:
         if np.abs(phi - before).max(initial=0.0) <= tolerance:
             break
     return logits
+
+
+def _ascend_together(
+    model: BernoulliLVM, x: Bits, sweeps: int, tolerance: float, workers: int | None, progress: Progress | None
+) -> PerDatumPosterior:
+    """All rows by the exact gradient, which is phi (1 - phi) (best logit - logit): each as far as its VLB rises."""
+    prior = model.top.logits
+    logits = np.tile(np.where(np.isinf(prior), prior, np.clip(prior, -LARGEST, LARGEST)), (len(x), 1))
+    reach, moving = np.ones(len(x)), np.arange(len(x))
+    value = vlb(model, PerDatumPosterior(logits), x, workers=workers)
+    for sweep in range(sweeps):
+        some, at = x[moving], logits[moving]
+        phi = sigmoid(at)
+        slopes = grad_vlb(model, PerDatumPosterior(at), some, workers=workers)["posterior.logits"]
+        gap = np.divide(slopes, phi * sigmoid(-at), out=np.zeros_like(at), where=np.isfinite(at))
+        there = np.where(np.isinf(at), at, np.clip(at + reach[moving, None] * gap, -LARGEST, LARGEST))
+        new, moved = (
+            vlb(model, PerDatumPosterior(there), some, workers=workers),
+            np.abs(sigmoid(there) - phi).max(axis=1),
+        )
+        rises = new >= value[moving]
+        logits[moving[rises]], value[moving[rises]] = there[rises], new[rises]
+        reach[moving] = np.where(rises, np.minimum(2.0 * reach[moving], 1.0), 0.5 * reach[moving])
+        moving = moving[moved > tolerance]
+        if progress is not None:
+            progress(len(x) - len(moving) if sweep + 1 < sweeps else len(x), len(x))
+        if len(moving) == 0:
+            break
+    return PerDatumPosterior(logits)
 
 
 def _products(phi: Floats) -> Floats:
