@@ -8,6 +8,7 @@ from . import bits
 from .checks import FileFormatError
 from .data import bars, digits, shifter
 from .inference.bounds import Decomposition, VLBTerms, decompose, grad_vlb, kl, vlb, vlb_terms
+from .inference.brackets import Bracket, bracket
 from .inference.exact import (
     grad_log_marginal,
     log_marginal,
@@ -34,6 +35,7 @@ __all__ = [
     "Bernoulli",
     "BernoulliLVM",
     "BernoulliLVMEstimator",
+    "Bracket",
     "ChainPosterior",
     "Decomposition",
     "Estimate",
@@ -43,6 +45,7 @@ __all__ = [
     "VLBTerms",
     "bars",
     "bits",
+    "bracket",
     "decompose",
     "digits",
     "fit",

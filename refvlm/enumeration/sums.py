@@ -129,6 +129,19 @@ def gradient_by_characteristic(
     return padded[:, :observed].ravel(), np.concatenate([tree.result for tree in by_rows])
 
 
+def tangents(
+    decoder: Decoder, prior: Prior, x: Bits, steps: int, tolerance: float, engine: Engine
+) -> tuple[Floats, Floats, Floats]:
+    """log U of every row, the magnitudes in it, (N,) each, and the tilted logits, (N, K): `kernels/tangent.py`."""
+    kernel = kernels.tangent.tangent
+    pieces = ((task(kernel, prior, x[n : n + 1], steps, tolerance), decoder, 0, 1) for n in range(len(x)))
+    results = dict(engine.run(pieces, len(x)))
+    if not results:
+        return np.zeros(0), np.zeros(0), np.zeros((0, int(decoder.sizes[0])))
+    values, sizes, logits = zip(*(results[n] for n in range(len(x))), strict=True)
+    return np.concatenate(values), np.concatenate(sizes), np.concatenate(logits)
+
+
 class LogSum(NamedTuple):
     """p(x_n) = total * 2**power, eq. (3), (N,) each.
 

@@ -19,8 +19,9 @@ from numpy.typing import ArrayLike
 
 from ..checks import as_binary, check_count
 from ..enumeration.engine import Engine
-from ..inference.bounds import grad_vlb, needs_sum, vlb
+from ..inference.bounds import needs_sum
 from ..inference.exact import log_joint_table, posterior_mean
+from ..inference.mean_field import LARGEST, ascend_together
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import PerDatumPosterior
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 
 _PART = 1 << 22
 """Entries of the table over z that are held at a time."""
-
-LARGEST = 700.0
-"""Logits are kept within it: sigmoid(-700) is the smallest probability that float64 holds with all its digits."""
 
 
 def mean_field(
@@ -56,7 +54,8 @@ def mean_field(
     rows = as_binary("x", x, model.observed)
     check_count("sweeps", sweeps, 0)
     if not needs_sum(model):
-        return _ascend_together(model, rows, sweeps, tolerance, workers, progress)
+        prior = np.tile(model.top.logits, (len(rows), 1))
+        return ascend_together(model, rows, prior, sweeps, tolerance, workers=workers, progress=progress)
     engine = Engine(workers)
     logits: Floats = np.empty((len(rows), model.latents))
     part = max(1, _PART >> model.latents)
@@ -90,35 +89,6 @@ def _ascend(model: BernoulliLVM, x: Bits, sweeps: int, tolerance: float, engine:
         if np.abs(phi - before).max(initial=0.0) <= tolerance:
             break
     return logits
-
-
-def _ascend_together(
-    model: BernoulliLVM, x: Bits, sweeps: int, tolerance: float, workers: int | None, progress: Progress | None
-) -> PerDatumPosterior:
-    """All rows by the exact gradient, which is phi (1 - phi) (best logit - logit): each as far as its VLB rises."""
-    prior = model.top.logits
-    logits = np.tile(np.where(np.isinf(prior), prior, np.clip(prior, -LARGEST, LARGEST)), (len(x), 1))
-    reach, moving = np.ones(len(x)), np.arange(len(x))
-    value = vlb(model, PerDatumPosterior(logits), x, workers=workers)
-    for sweep in range(sweeps):
-        some, at = x[moving], logits[moving]
-        phi = sigmoid(at)
-        slopes = grad_vlb(model, PerDatumPosterior(at), some, workers=workers)["posterior.logits"]
-        gap = np.divide(slopes, phi * sigmoid(-at), out=np.zeros_like(at), where=np.isfinite(at))
-        there = np.where(np.isinf(at), at, np.clip(at + reach[moving, None] * gap, -LARGEST, LARGEST))
-        new, moved = (
-            vlb(model, PerDatumPosterior(there), some, workers=workers),
-            np.abs(sigmoid(there) - phi).max(axis=1),
-        )
-        rises = new >= value[moving]
-        logits[moving[rises]], value[moving[rises]] = there[rises], new[rises]
-        reach[moving] = np.where(rises, np.minimum(2.0 * reach[moving], 1.0), 0.5 * reach[moving])
-        moving = moving[moved > tolerance]
-        if progress is not None:
-            progress(len(x) - len(moving) if sweep + 1 < sweeps else len(x), len(x))
-        if len(moving) == 0:
-            break
-    return PerDatumPosterior(logits)
 
 
 def _products(phi: Floats) -> Floats:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         precise,
         roofline,
         tables,
+        tangent,
     )
 else:
 
@@ -44,4 +45,5 @@ else:
 __all__ = [
     "bernoulli", "bound", "characteristic", "compiling", "constants", "encoder", "gradient", "groups", "joint",
     "linear", "marginal", "moments", "precise", "roofline", "tables",
+    "tangent",
 ]  # fmt: skip
