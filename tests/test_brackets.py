@@ -1,5 +1,6 @@
 """Brackets of log p(x): never broken where the sum is known, and of the right order where it is not."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import mpmath as mp
@@ -8,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from problems import binary, deep, shallow
+from scipy.stats import binom
 
 import refvlm
 from refvlm.enumeration import kernels
-from refvlm.inference import arrays, bounds, brackets
+from refvlm.inference import arrays, bounds, brackets, sampled_bracket
 
 
 def never_exact(patch):
@@ -71,7 +73,7 @@ def test_a_majorant_that_is_too_low_is_caught(fault, monkeypatch):
     x = binary(4, 9, rng)
     never_exact(monkeypatch)
     tangents = brackets._tangents
-    monkeypatch.setattr(brackets, "_tangents", lambda *given: (tangents(*given)[0] + fault, tangents(*given)[1]))
+    monkeypatch.setattr(brackets, "_tangents", lambda *given: (tangents(*given)[0] + fault, *tangents(*given)[1:]))
     low = refvlm.bracket(model, x)
     monkeypatch.undo()
     assert (low.upper < refvlm.log_marginal(model, x)).all()
@@ -169,3 +171,159 @@ def test_rows_that_no_code_explains_have_brackets_too():
     assert (result.lower > -30 * 260.0).all()
     assert (result.upper < -30 * 150.0).all()
     assert (result.upper - result.lower < 1.0).all()
+
+
+def sampled(model, x, rng, **options):
+    """`bracket` by draws at any K."""
+    with pytest.MonkeyPatch.context() as patch:
+        never_exact(patch)
+        return refvlm.bracket(model, x, rng=rng, **options)
+
+
+def tilt_and_decoder(model, x):
+    above, size, tilted = brackets._tangents(model, x, brackets.Engine(1))
+    tilts = [sampled_bracket.tilt_of(model.prior, model.decoder, *row) for row in zip(above, size, tilted, strict=True)]
+    return tilts, arrays.flat_network(model.decoder)
+
+
+@given(linear_problems())
+def test_the_ratios_of_all_codes_add_up_to_the_marginal_and_none_exceeds_one(problem):
+    """E[r] = p(x) / U exactly: uniforms of 0 and just below 1 force every z, whose probability under q is known."""
+    model, x = problem
+    tilts, decoder = tilt_and_decoder(model, x)
+    z = refvlm.bits.table(model.latents)
+    value, error = refvlm.log_marginal(model, x, with_error=True)
+    for n, tilt in enumerate(tilts):
+        possible = (np.where(z == 1, tilt.probabilities, 1.0 - tilt.probabilities) > 0.0).all(axis=1)
+        uniforms = np.where(z[possible] == 1, 0.0, 1.0 - 2.0**-53)
+        log_r = kernels.ratios.log_ratios(decoder, x[n], *tilt[:3], uniforms)
+        log_q = np.log(np.where(z[possible] == 1, tilt.probabilities, 1.0 - tilt.probabilities)).sum(axis=1)
+        total = np.logaddexp.reduce(log_q + log_r) + tilt.log_u
+        assert abs(total - value[n]) <= error[n] + tilt.rounding + 1e-12 * (1.0 + abs(value[n]))
+        pairs = np.repeat(x[n : n + 1], possible.sum(), axis=0)
+        exact = refvlm.log_joint(model, pairs, z[possible]) - log_q - tilt.log_u
+        assert (exact <= tilt.rounding).all()
+        np.testing.assert_allclose(log_r, np.minimum(exact, 0.0), atol=tilt.rounding + 1e-9)
+
+
+def test_a_bit_that_is_rarer_than_the_grid_is_drawn_as_often_as_the_grid_allows():
+    rng = np.random.default_rng(7)
+    model = refvlm.BernoulliLVM(refvlm.Bernoulli([-60.0, 50.0, np.inf, -np.inf, 0.3]), shallow(5, (), 6, rng).decoder)
+    tilts, _ = tilt_and_decoder(model, binary(2, 6, rng))
+    for tilt in tilts:
+        p = tilt.probabilities
+        assert p[0] == 2.0**-53
+        assert p[2:4].tolist() == [1.0, 0.0]
+        assert 1.0 - p[1] >= 2.0**-53
+        assert ((p * 2.0**53) % 1.0 == 0.0).all()
+
+
+@pytest.mark.parametrize("confidence", [1.0 - 1e-9, 0.9, 0.5])
+def test_sampled_brackets_hold_the_exact_value_as_often_as_they_say(confidence):
+    """240 problems of 3 rows; all rows of a call together. At 1 - 1e-9 never broken; else within a binomial bound."""
+    broken, calls = 0, 240
+    for seed in range(calls):
+        rng = np.random.default_rng([8, seed])
+        latents, observed = int(rng.integers(1, 9)), int(rng.integers(9, 20))
+        model = shallow(latents, (), observed, rng, scale=float(rng.choice([0.3, 1.0, 4.0])))
+        x = model.sample(3, rng)[0] if seed % 2 else binary(3, observed, rng)
+        value, error = refvlm.log_marginal(model, x, with_error=True)
+        result = sampled(model, x, rng, samples=300, confidence=confidence)
+        assert result.kind == "sampled"
+        assert result.samples.tolist() == [300] * 3
+        assert result.confidence == confidence
+        outside = (result.lower > value + error) | (result.upper < value - error)
+        broken += outside.any()
+    assert broken <= binom.isf(1e-6, calls, 1.0 - confidence)
+
+
+def test_a_thousandth_less_in_the_majorant_is_caught_by_the_sum_over_all_codes(monkeypatch):
+    """A planted fault: log U too low by 1e-3, so that ratios are cut off at 1."""
+    rng = np.random.default_rng(9)
+    model = shallow(5, (), 8, rng, scale=0.3)
+    x = binary(2, 8, rng)
+    tangents = brackets._tangents
+    monkeypatch.setattr(brackets, "_tangents", lambda *given: (tangents(*given)[0] - 1.0, *tangents(*given)[1:]))
+    tilts, decoder = tilt_and_decoder(model, x)
+    z = refvlm.bits.table(5)
+    uniforms = np.where(z == 1, 0.0, 1.0 - 2.0**-53)
+    log_q = np.log(np.where(z == 1, tilts[0].probabilities, 1.0 - tilts[0].probabilities)).sum(axis=1)
+    total = np.logaddexp.reduce(log_q + kernels.ratios.log_ratios(decoder, x[0], *tilts[0][:3], uniforms))
+    assert total + tilts[0].log_u < refvlm.log_marginal(model, x)[0] - 1e-3
+
+
+def test_draws_are_the_same_for_any_workers_and_can_be_repeated():
+    model, x = shallow(70, (), 19, np.random.default_rng(10)), binary(2, 19, np.random.default_rng(11))
+    first = refvlm.bracket(model, x, samples=9000, rng=np.random.default_rng(1), workers=1)
+    again = refvlm.bracket(model, x, samples=9000, rng=np.random.default_rng(1), workers=3)
+    other = refvlm.bracket(model, x, samples=9000, rng=np.random.default_rng(2))
+    assert first.lower.tobytes() == again.lower.tobytes()
+    assert first.upper.tobytes() == again.upper.tobytes()
+    assert first.lower.tobytes() != other.lower.tobytes()
+    timed = refvlm.bracket(model, x[:1], seconds=0.5, rng=np.random.default_rng(3))
+    repeated = refvlm.bracket(model, x[:1], samples=int(timed.samples[0]), rng=np.random.default_rng(3))
+    assert timed.lower == repeated.lower
+    assert timed.upper == repeated.upper
+
+
+def test_each_way_to_stop_stops():
+    model, x = shallow(64, (), 50, np.random.default_rng(12)), binary(3, 50, np.random.default_rng(13))
+    wide = refvlm.bracket(model, x, width=0.1, rng=np.random.default_rng(0))
+    assert (wide.upper - wide.lower <= 0.1 + 1e-9).all()
+    narrow = refvlm.bracket(model, x, width=0.03, seconds=60.0, rng=np.random.default_rng(0))
+    assert (narrow.upper - narrow.lower <= 0.03 + 1e-9).all()
+    assert (narrow.samples > wide.samples).all()
+    start = time.monotonic()
+    refvlm.bracket(model, x, width=1e-9, seconds=0.5, rng=np.random.default_rng(0))
+    assert time.monotonic() - start < 3.0
+    few = refvlm.bracket(model, x, samples=1, rng=np.random.default_rng(0))
+    assert few.samples.tolist() == [1, 1, 1]
+    deterministic = refvlm.bracket(model, x)
+    for result in (wide, narrow, few):
+        assert (result.lower <= deterministic.upper).all()
+        assert (result.upper >= deterministic.lower).all()
+    assert wide.mean_lower <= wide.mean_upper <= wide.mean_lower + 0.1 + 1e-9
+
+
+def test_a_width_out_of_reach_is_refused_with_what_was_reached():
+    model = shallow(64, (), 150, np.random.default_rng(14), scale=5.0)
+    x = model.sample(1, np.random.default_rng(15))[0]
+    with pytest.raises(ValueError, match=r"^width: got 0.001, which takes about .* draws for row 0 .* seconds"):
+        refvlm.bracket(model, x, width=0.001, rng=np.random.default_rng(0))
+
+
+def test_an_interrupt_ends_the_draws_and_keeps_what_was_reached(monkeypatch):
+    model, x = shallow(64, (), 20, np.random.default_rng(16)), binary(2, 20, np.random.default_rng(17))
+    whole, rounds = sampled_bracket._draw, []
+
+    def interrupted(*given):
+        rounds.append(1)
+        if len(rounds) == 3:
+            raise KeyboardInterrupt
+        whole(*given)
+
+    monkeypatch.setattr(sampled_bracket, "_draw", interrupted)
+    result = refvlm.bracket(model, x, width=1e-6, rng=np.random.default_rng(0))
+    assert (result.samples > 0).all()
+    assert (result.upper - result.lower < 1.0).all()
+    rounds[:] = [1, 1]
+    with pytest.raises(KeyboardInterrupt):
+        refvlm.bracket(model, x, width=1e-6, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"samples": 10}, ValueError, "samples: got 10 without rng"),
+        ({"rng": np.random.default_rng(0)}, ValueError, "rng: got one without width, seconds or samples"),
+        ({"rng": 3, "samples": 10}, TypeError, "rng: got int 3, wanted a numpy.random.Generator"),
+        ({"width": 0.0}, ValueError, "width: got float 0.0, wanted a positive number"),
+        ({"seconds": -1.0}, ValueError, "seconds: got float -1.0, wanted a positive number"),
+        ({"confidence": 1.0}, ValueError, "confidence: got float 1.0, wanted a number above 0 and below 1"),
+        ({"samples": 0, "rng": np.random.default_rng(0)}, ValueError, "samples: got 0, wanted at least 1"),
+    ],
+)
+def test_bad_arguments_are_refused(options, error, message):
+    rng = np.random.default_rng(18)
+    with pytest.raises(error, match=f"^{message}"):
+        refvlm.bracket(shallow(64, (), 6, rng), binary(2, 6, rng), **options)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         marginal,
         moments,
         precise,
+        ratios,
         roofline,
         tables,
         tangent,
@@ -44,6 +45,6 @@ else:
 
 __all__ = [
     "bernoulli", "bound", "characteristic", "compiling", "constants", "encoder", "gradient", "groups", "joint",
-    "linear", "marginal", "moments", "precise", "roofline", "tables",
+    "linear", "marginal", "moments", "precise", "ratios", "roofline", "tables",
     "tangent",
 ]  # fmt: skip

@@ -1,0 +1,103 @@
+"""A confidence sequence for the mean of draws in [0, 1], by betting: right at every moment at once.
+
+Somebody who holds that the mean is above m starts with a capital of 1 and bets c / m of it on every draw X, 0 <= c < 1:
+it becomes prod of (1 + c (X / m - 1)). If the mean is at most m that is a non-negative supermartingale, so by Ville's
+inequality it ever reaches 1 / delta with probability delta at most; the same holds for a mixture of bets, and for bets
+downwards, 1 - c (X - m) / (1 - m). The means that neither side has refuted at delta / 2 are a confidence sequence of
+level delta (Waudby-Smith & Ramdas 2024, Estimating means of bounded random variables by betting).
+
+Draws are kept as a histogram over a geometric grid: the mass of a draw is shared between the two edges around it so
+that its mean stays. log(1 + bet) is concave, so its chord lies below it, and the capital that the histogram shows is
+never more than the true one.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..types import Floats
+
+_STEP, _LOWEST = 1.0 / 64.0, -60.0
+_EDGES = np.concatenate([[0.0], np.exp(np.arange(_LOWEST, _STEP / 2, _STEP))])
+_EDGES[-1] = 1.0
+_BETS = 0.999999 * 2.0 ** -np.arange(26.0)
+"""Parts of the boldest bet; a capital is the mean over them."""
+_ROUNDING = 1e-6
+"""More than what rounding can add to the logarithm of a capital, of up to 1e9 draws."""
+
+
+class Capital:
+    """What is known of the mean of the draws so far; their logarithms come in batches."""
+
+    def __init__(self) -> None:
+        self.draws = 0
+        self._mass = np.zeros(len(_EDGES))
+        self._total = self._squares = 0.0
+
+    def add(self, logarithms: Floats) -> None:
+        """More draws, as log X <= 0."""
+        x = np.exp(logarithms)
+        cell = np.clip(np.searchsorted(_EDGES, x, side="right") - 1, 0, len(_EDGES) - 2)
+        upper = np.clip((x - _EDGES[cell]) / (_EDGES[cell + 1] - _EDGES[cell]), 0.0, 1.0)
+        self._mass += np.bincount(cell, 1.0 - upper, len(_EDGES)) + np.bincount(cell + 1, upper, len(_EDGES))
+        self.draws += len(x)
+        self._total += float(x.sum())
+        self._squares += float((x * x).sum())
+
+    @property
+    def mean(self) -> float:
+        """Of the draws."""
+        return self._total / self.draws
+
+    @property
+    def relative_variance(self) -> float:
+        """The draws' variance over the square of their mean."""
+        return max(self._squares * self.draws / self._total**2 - 1.0, 0.0) if self._total > 0.0 else math.inf
+
+    def against(self, mean: float, *, above: bool) -> float:
+        """The logarithm of the capital of bets that the mean is above (or below) `mean`, 0 < mean < 1."""
+        filled = self._mass > 0.0
+        edges, mass = _EDGES[filled], self._mass[filled]
+        gain = edges / mean - 1.0 if above else (mean - edges) / (1.0 - mean)
+        logarithms = np.log1p(_BETS[:, None] * gain) @ mass
+        most = float(logarithms.max())
+        return most + math.log(float(np.exp(logarithms - most).mean())) - _ROUNDING
+
+    def bounds(self, delta: float) -> tuple[float, float]:
+        """(lower, upper) for the mean, of which each is ever wrong with probability delta / 2 at most."""
+        if self.draws == 0 or self._total <= 0.0:
+            return 0.0, 1.0
+        needed, mean = math.log(2.0 / delta), min(self.mean, 1.0 - 1e-12)
+        lower, upper = 0.0, 1.0
+        refuted, standing = mean * 1e-9, mean
+        if self.against(refuted, above=True) >= needed:
+            while standing / refuted > 1.0 + 1e-7:
+                middle = math.sqrt(standing * refuted)
+                refuted, standing = (
+                    (middle, standing) if self.against(middle, above=True) >= needed else (refuted, middle)
+                )
+            lower = refuted
+        refuted, standing = 1.0 - 1e-12, mean
+        if self.against(refuted, above=False) >= needed:
+            while refuted / standing > 1.0 + 1e-7:
+                middle = math.sqrt(standing * refuted)
+                refuted, standing = (
+                    (middle, standing) if self.against(middle, above=False) >= needed else (refuted, middle)
+                )
+            upper = refuted
+        return lower, upper
+
+
+def draws_needed(width: float, gap: float, relative_variance: float, delta: float) -> float:
+    """About how many draws make the bounds of log mean `width` apart, where the mean is e^-gap."""
+    level = math.log(2.0 / delta)
+    low, high = 1.0, 1e30
+    for _ in range(100):
+        n = math.sqrt(low * high)
+        reached = 2.0 * math.sqrt(2.0 * level * relative_variance / n) + math.log1p(
+            level * math.exp(min(gap, 60.0)) / n
+        )
+        low, high = (low, n) if reached <= width else (n, high)
+    return 1.15 * high
