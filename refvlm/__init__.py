@@ -8,7 +8,7 @@ from . import bits
 from .checks import FileFormatError
 from .data import bars, digits, shifter
 from .inference.bounds import Decomposition, VLBTerms, decompose, grad_vlb, kl, vlb, vlb_terms
-from .inference.brackets import Bracket, bracket
+from .inference.brackets import Bracket, DecompositionBracket, bracket, decompose_bracket, kl_bracket
 from .inference.exact import (
     grad_log_marginal,
     log_marginal,
@@ -38,6 +38,7 @@ __all__ = [
     "Bracket",
     "ChainPosterior",
     "Decomposition",
+    "DecompositionBracket",
     "Estimate",
     "FileFormatError",
     "Fit",
@@ -47,6 +48,7 @@ __all__ = [
     "bits",
     "bracket",
     "decompose",
+    "decompose_bracket",
     "digits",
     "fit",
     "from_flax",
@@ -54,6 +56,7 @@ __all__ = [
     "grad_log_marginal",
     "grad_vlb",
     "kl",
+    "kl_bracket",
     "load",
     "log_joint",
     "log_likelihood",

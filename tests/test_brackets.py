@@ -14,6 +14,7 @@ from scipy.stats import binom
 import refvlm
 from refvlm.enumeration import kernels
 from refvlm.inference import arrays, bounds, brackets, sampled_bracket
+from refvlm.learning.per_datum import mean_field
 
 
 def never_exact(patch):
@@ -309,6 +310,50 @@ def test_an_interrupt_ends_the_draws_and_keeps_what_was_reached(monkeypatch):
     rounds[:] = [1, 1]
     with pytest.raises(KeyboardInterrupt):
         refvlm.bracket(model, x, width=1e-6, rng=np.random.default_rng(0))
+
+
+def test_kl_lies_between_its_bounds_and_the_identity_holds():
+    """K = 6, where kl is exact; q off the posterior, and one that puts mass on an impossible z."""
+    rng = np.random.default_rng(19)
+    model, x = shallow(6, (), 9, rng, scale=2.0), binary(4, 9, rng)
+    q = refvlm.PerDatumPosterior(rng.normal(size=(4, 6)) * 2.0)
+    exact = refvlm.decompose(model, q, x)
+    for options in ({}, {"samples": 5000, "rng": np.random.default_rng(0)}):
+        with pytest.MonkeyPatch.context() as patch:
+            never_exact(patch)
+            result = refvlm.decompose_bracket(model, q, x, **options)
+            lower, upper = refvlm.kl_bracket(model, q, x, **options)
+        assert (result.kl_lower <= exact.kl + exact.kl_error).all()
+        assert (result.kl_upper >= exact.kl - exact.kl_error).all()
+        assert (np.abs(result.vlb - exact.vlb) <= result.vlb_error + exact.vlb_error).all()
+        assert result.log_px.kind == ("sampled" if options else "deterministic")
+        width = result.log_px.upper - result.log_px.lower
+        assert (result.kl_upper - result.kl_lower <= width + 3 * result.vlb_error).all()
+        if not options:
+            assert lower.tobytes() == result.kl_lower.tobytes()
+            assert upper.tobytes() == result.kl_upper.tobytes()
+    summed = refvlm.decompose_bracket(model, q, x)
+    assert summed.log_px.kind == "exact"
+    np.testing.assert_allclose(summed.kl_upper, exact.kl, atol=1e-12)
+    degenerate = refvlm.BernoulliLVM(refvlm.Bernoulli([-np.inf, *model.prior.logits[1:]]), model.decoder)
+    lower, upper = refvlm.kl_bracket(degenerate, q, x)
+    assert np.isposinf(lower).all()
+    assert np.isposinf(upper).all()
+
+
+def test_many_latents_have_a_decomposition_and_its_gap_closes_at_the_best_q():
+    rng = np.random.default_rng(20)
+    model = shallow(80, (), 30, rng, scale=0.5)
+    x = model.sample(3, rng)[0]
+    encoder = refvlm.AmortisedPosterior(refvlm.MLP.random([30, 80], rng))
+    best = mean_field(model, x)
+    options = {"width": 0.01, "seconds": 20.0}
+    off = refvlm.decompose_bracket(model, encoder, x, rng=np.random.default_rng(0), **options)
+    lower, upper = refvlm.kl_bracket(model, best, x, rng=np.random.default_rng(0), **options)
+    assert (upper - lower < 0.0101).all()
+    assert (upper < off.kl_lower).all()
+    with pytest.raises(ValueError, match=r"kl_bracket, decompose_bracket$"):
+        refvlm.kl(model, encoder, x)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """More latents than a code has bits: what does not enumerate takes any K, what does says so."""
 
+import contextlib
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from problems import binary, network, shallow
 
 import refvlm
 from refvlm.bits import CODE_BITS, check_codes
-from refvlm.cli import main
+from refvlm.cli import between, main
 from refvlm.learning.rules import methods
 
 SHAPES = [(64, 70), (65, 40), (200, 50), (2000, 30)]
@@ -147,3 +149,86 @@ def test_the_command_line_fits_samples_and_says_what_it_cannot_sum(tmp_path, cap
     message = capsys.readouterr().err
     assert "latents: got 65" in message
     assert "Traceback" not in message
+
+
+def linear_file(tmp_path, posterior=True):
+    rng = np.random.default_rng(8)
+    model = shallow(66, (), 12, rng)
+    q = encoder(model, rng) if posterior else None
+    refvlm.save(tmp_path / "linear.npz", model, q)
+    x = model.sample(19, rng)[0]
+    np.save(tmp_path / "x.npy", x)
+    np.savetxt(tmp_path / "x.csv", x, fmt="%d", delimiter=",")
+    return model, q, x, str(tmp_path / "linear.npz")
+
+
+def lines_of(capsys):
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.mark.parametrize("data", ["x.npy", "x.csv"])
+def test_evaluate_brackets_many_latents(tmp_path, capsys, data):
+    model, q, x, path = linear_file(tmp_path)
+    arguments = ["evaluate", path, str(tmp_path / data), "--json", "--width", "0.05", "--confidence", "0.999"]
+    assert main(arguments) == 0
+    *rows, last = lines_of(capsys)
+    between = refvlm.bracket(model, x, width=0.05, rng=np.random.default_rng(1))
+    vlb = refvlm.vlb(model, q, x)
+    assert [row["row"] for row in rows] == list(range(19))
+    for n, row in enumerate(rows):
+        assert row["kind"] == "sampled"
+        assert row["samples"] > 0
+        assert row["lower"] <= between.upper[n]
+        assert row["upper"] >= between.lower[n]
+        assert row["upper"] - row["lower"] < 0.0501
+        assert row["vlb"] == vlb[n]
+        assert row["kl_lower"] == pytest.approx(row["lower"] - row["vlb"], abs=1e-9)
+        assert row["kl_upper"] == pytest.approx(row["upper"] - row["vlb"], abs=1e-9)
+    summary = last["summary"]
+    assert summary["rows"] == 19
+    assert summary["confidence"] == 0.999
+    assert summary["mean_lower"] == pytest.approx(np.mean([row["lower"] for row in rows]), rel=1e-12)
+    assert summary["widest"] == max(row["upper"] - row["lower"] for row in rows)
+    assert main([*arguments, "--rows", "2:4"]) == 0
+    assert [row["row"] for row in lines_of(capsys)[:-1]] == [2, 3]
+
+
+def test_people_see_the_bounds_what_they_mean_and_how_many_rows_are_left_out(tmp_path, capsys):
+    _, _, _, path = linear_file(tmp_path, posterior=False)
+    assert main(["evaluate", path, str(tmp_path / "x.npy"), "--width", "0.1", "--rows", "2"]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert "with confidence 1 - 1e-09" in lines[1]
+    assert "no posterior" in lines[2]
+    assert lines[4].split() == ["row", "log", "p(x)", ">=", "<=", "width"]
+    assert [len(line.split()) for line in lines[5:7]] == [4, 4]
+    assert "17 more rows" in lines[7]
+    assert lines[8].split()[0] == "mean"
+    assert "the widest bracket" in lines[-1]
+    assert "at most about" in err
+
+
+def test_an_interrupt_ends_evaluation_with_what_was_reached(tmp_path, capsys, monkeypatch):
+    _, _, _, path = linear_file(tmp_path)
+    real, calls = between.decompose_bracket, []
+
+    def interrupted(*given, **options):
+        result = real(*given, **options)
+        calls.append(1)
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return result
+
+    monkeypatch.setattr(between, "decompose_bracket", interrupted)
+    assert main(["evaluate", path, str(tmp_path / "x.npy"), "--json", "--width", "0.1"]) == 130
+    assert len(calls) == 1
+    assert lines_of(capsys)[-1]["summary"]["rows"] == between.GROUP
+
+
+def test_what_has_no_bracket_is_one_line_before_anything_is_printed(tmp_path, capsys):
+    path = str(tmp_path / "hidden.npz")
+    refvlm.save(path, shallow(66, (5,), 16, np.random.default_rng(9)))
+    assert main(["evaluate", path, "bars", "--width", "0.1"]) == 65
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "latents: got 66" in err

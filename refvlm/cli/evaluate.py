@@ -10,13 +10,14 @@ from ..inference.bounds import decompose
 from ..inference.exact import log_marginal
 from ..inference.worked import MOST_LATENTS, work_out
 from ..model.latent_variable import BernoulliLVM
-from ..model.recognition import ChainPosterior, PerDatumPosterior, Posterior
+from ..model.recognition import PerDatumPosterior, Posterior
 from ..progress import ProgressBar
 from ..rows import RowReader
 from ..types import Bits
+from . import between
 from .arguments import Rows, add_json, add_workers, positive, row_range
-from .failure import BAD_INPUT, IDENTITY_BROKEN, OK, Failure
-from .inputs import DATA_HELP, chunks_of, open_data, open_model
+from .failure import BAD_INPUT, IDENTITY_BROKEN, INTERRUPTED, OK, Failure
+from .inputs import DATA_HELP, chunks_of, open_data, open_model, rows_of_posterior
 from .messages import say, say_cache_problem, say_if_cold, say_prediction
 from .report import Human, JSONLines, Reporter, Summary, rows_of
 
@@ -39,6 +40,7 @@ with --json, one object a line, keys as here:
   {{"row": 0, "sums": {{"prior": 1.0, "log_joint": log p(x), "posterior": 1.0, "q": 1.0 or null,
                        "vlb": ... or null, "kl": ... or null}}}}   vlb and kl as the columns give them
 
+{between.EPILOG}
 --table wants a model of at most {MOST_LATENTS} latent bits. In a deep model z is the layer next to x.
 Exit codes as in `refvlm --help`: 1 if the identity does not hold for some row.
 """
@@ -73,6 +75,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--chunk", type=positive, default=4096, metavar="ROWS", help="rows in memory at a time (default: %(default)s)"
     )
+    between.add_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -90,6 +93,9 @@ def run(arguments: argparse.Namespace) -> int:
     shown = _shown(arguments)
     say_if_cold()
     with open_data(arguments.data, model.observed, arguments.chunk) as reader:
+        if between.wanted(arguments, model):
+            _check_rows(posterior, reader.rows, False)
+            return INTERRUPTED if between.evaluate(arguments, model, posterior, reader, shown) else OK
         summary = evaluate(
             arguments.model,
             model,
@@ -135,7 +141,7 @@ def evaluate(
             if not summary.rows:
                 say_prediction(model, posterior, x, len(x) if tables else reader.rows, workers)
             bar.label = f"row {number}" if len(x) == 1 else f"rows {number} to {number + len(x) - 1}"
-            q = None if posterior is None else _of_rows(posterior, number, len(x))
+            q = None if posterior is None else rows_of_posterior(posterior, number, len(x))
             if q is None:
                 rows = rows_of(number, log_marginal(model, x, with_error=True, workers=workers, progress=bar))
             else:
@@ -146,7 +152,7 @@ def evaluate(
                     bar.wipe()
                     if tables:
                         n = row.row - number
-                        part = None if q is None else _of_rows(q, n, 1)
+                        part = None if q is None else rows_of_posterior(q, n, 1)
                         reporter.worked(row.row, work_out(model, part, x[n : n + 1], workers))
                     reporter.row(row)
                     printed += 1
@@ -166,15 +172,6 @@ def _selected(reader: RowReader, wanted: Rows) -> Iterator[tuple[int, Bits]]:
         start, stop = max(wanted.start - number, 0), min(wanted.stop - number, len(x))
         if start < stop:
             yield number + start, x[start:stop]
-
-
-def _of_rows(posterior: Posterior, start: int, count: int) -> Posterior:
-    """The posterior of `count` rows from row `start`."""
-    if isinstance(posterior, PerDatumPosterior):
-        return posterior.take(slice(start, start + count))
-    if isinstance(posterior, ChainPosterior) and isinstance(posterior.stages[0], PerDatumPosterior):
-        return ChainPosterior([posterior.stages[0].take(slice(start, start + count)), *posterior.stages[1:]])
-    return posterior
 
 
 def _check_rows(posterior: Posterior | None, rows: int | None, part: bool, *, at_least: int = 0) -> None:

@@ -184,7 +184,8 @@ class _Watcher:
     def watch(self, record: Record) -> None:
         """Print an evaluation: as JSON every one, as text those of epochs 1, 2, 5, 10, 20, 50, ... and the last."""
         shown = [f"log p {_say(record.log_px, record.log_px_estimate, 3)}"]
-        shown += [f"VLB {record.vlb:.3f} KL {record.kl:.3f}"] if record.vlb is not None else []
+        shown += [f"VLB {record.vlb:.3f}"] if record.vlb is not None else []
+        shown += [f"KL {record.kl:.3f}"] if record.kl is not None else []
         held_out = _say(record.validation_log_px, record.validation_log_px_estimate, 3)
         shown += [f"held-out {held_out}"] if held_out else []
         self._bar.label = " ".join(shown)

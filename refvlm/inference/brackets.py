@@ -25,7 +25,7 @@ from ..enumeration.engine import Engine, Progress
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
-from ..model.recognition import PerDatumPosterior
+from ..model.recognition import PerDatumPosterior, Posterior
 from ..types import Bits, Floats
 from . import arrays
 from .bounds import needs_sum, vlb
@@ -113,6 +113,71 @@ def bracket(
     lower, upper, drawn = by_draws(model, rows, tilts, stop, confidence, seed, engine)
     result = _bracket("sampled", np.maximum(lower, value - error), np.minimum(upper, above), 1)
     return result._replace(confidence=confidence, samples=np.array(drawn, np.int64))
+
+
+class DecompositionBracket(NamedTuple):
+    """Eq. (8) where log p(x) is known between bounds, (N,) nats each.
+
+    log_px: a `Bracket`. vlb: exact, with vlb_error, a bound on its rounding error. kl_lower, kl_upper: bounds on
+    KL(q || p(z | x)) = log p(x) - VLB, which hold where those of log p(x) do; +inf both where the VLB is -inf.
+    """
+
+    log_px: Bracket
+    vlb: Floats
+    vlb_error: Floats
+    kl_lower: Floats
+    kl_upper: Floats
+
+
+def decompose_bracket(
+    model: BernoulliLVM,
+    q: Posterior,
+    x: ArrayLike,
+    *,
+    width: float | None = None,
+    seconds: float | None = None,
+    samples: int | None = None,
+    confidence: float = 1.0 - 1e-9,
+    rng: np.random.Generator | None = None,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> DecompositionBracket:
+    """log p(x) = VLB + KL, eq. (8), at any K: log p(x) and KL between bounds, the VLB exact. See `bracket` and `vlb`.
+
+    Where the sum over all codes is short, `decompose` gives all three exactly.
+    """
+    value, error = vlb(model, q, x, with_error=True, workers=workers, executor=executor)
+    between = bracket(
+        model, x, width=width, seconds=seconds, samples=samples, confidence=confidence, rng=rng, workers=workers,
+        executor=executor, progress=progress,
+    )  # fmt: skip
+    lower = np.maximum(np.nextafter(between.lower - value - error, -np.inf), 0.0)
+    lower = np.where(np.isneginf(value), np.inf, lower)
+    upper = np.maximum(np.nextafter(between.upper - value + error, np.inf), 0.0)
+    return DecompositionBracket(between, value, error, lower, upper)
+
+
+def kl_bracket(
+    model: BernoulliLVM,
+    q: Posterior,
+    x: ArrayLike,
+    *,
+    width: float | None = None,
+    seconds: float | None = None,
+    samples: int | None = None,
+    confidence: float = 1.0 - 1e-9,
+    rng: np.random.Generator | None = None,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> tuple[Floats, Floats]:
+    """Lower and upper bounds on KL(q || p(z | x)), eq. (7), (N,) nats each, at any K: see `decompose_bracket`."""
+    result = decompose_bracket(
+        model, q, x, width=width, seconds=seconds, samples=samples, confidence=confidence, rng=rng, workers=workers,
+        executor=executor, progress=progress,
+    )  # fmt: skip
+    return result.kl_lower, result.kl_upper
 
 
 def _stop(

@@ -1,0 +1,211 @@
+"""`refvlm evaluate` where the sum over all z is too long: log p(x) and KL between bounds, row by row."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NamedTuple
+
+import numpy as np
+
+from ..bits import CODE_BITS
+from ..inference.brackets import Bracket, bracket, decompose_bracket
+from ..model.latent_variable import BernoulliLVM
+from ..model.recognition import Posterior
+from ..progress import PATIENCE, ProgressBar, duration
+from ..rows import RowReader
+from ..types import Bits
+from .arguments import Rows, count, number
+from .inputs import chunks_of, rows_of_posterior
+from .messages import say
+from .report import print_json
+
+GROUP = 16
+"""Rows that are drawn for together: what comes out between two looks at the terminal."""
+
+EPILOG = f"""\
+Where there are more than {CODE_BITS} latent bits, or with --width or --seconds, log p(x) is bracketed, not summed: for
+a decoder without hidden layers, certified at --confidence for all rows together. With --json then:
+  {{"row": 0, "lower": ..., "upper": ..., "kind": "sampled", "samples": ..., "vlb": ..., "vlb_error": ...,
+   "kl_lower": ..., "kl_upper": ...}}   for every row; kind: exact, deterministic or sampled
+  {{"summary": {{"rows": ..., "confidence": ..., "mean_lower": ..., "mean_upper": ..., "mean_vlb": ...,
+               "mean_kl_lower": ..., "mean_kl_upper": ..., "widest": ...}}}}   of all rows; vlb and kl null without q
+"""
+
+
+class Between(NamedTuple):
+    """What is known about one row, in nats; vlb and what follows are None without a posterior."""
+
+    row: int
+    lower: float
+    upper: float
+    kind: str
+    samples: int
+    vlb: float | None = None
+    vlb_error: float | None = None
+    kl_lower: float | None = None
+    kl_upper: float | None = None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of brackets."""
+    add = parser.add_argument
+    add("--width", type=number, metavar="NATS", help="bracket log p(x), and draw until it is so narrow (default: 0.01)")
+    add("--seconds", type=number, metavar="S", help="bracket log p(x), and draw so long for a row at most (default: 1)")
+    add(
+        "--confidence", type=number, default=1 - 1e-9, metavar="C",
+        help="of all brackets together (default: 1 - 1e-9)",
+    )  # fmt: skip
+    add("--seed", type=count, default=0, metavar="N", help="of the draws (default: %(default)s)")
+
+
+def wanted(arguments: argparse.Namespace, model: BernoulliLVM) -> bool:
+    """Whether to bracket instead of to sum."""
+    asked = arguments.width is not None or arguments.seconds is not None
+    return asked or any(layer.latents > CODE_BITS for layer in model.layers)
+
+
+def evaluate(
+    arguments: argparse.Namespace, model: BernoulliLVM, posterior: Posterior | None, reader: RowReader, shown: Rows
+) -> bool:
+    """Report every row that is to be shown, and the summary; whether an interrupt ended it before all rows."""
+    rng, rows = np.random.default_rng(arguments.seed), list[Between]()
+    bracket(model, np.zeros((0, model.observed)))  # refuses what has none, before anything is printed
+    if reader.rows is not None and _seconds(arguments) * reader.rows >= PATIENCE:
+        say(
+            f"at most about {duration(_seconds(arguments) * reader.rows)} for {reader.rows} rows; Ctrl-C ends it earlier"
+        )
+    if not arguments.json:
+        _print_heads(arguments, model, posterior is not None)
+    with _interrupts() as interrupted, ProgressBar() as bar:
+        for start, x in _groups(reader):
+            bar.label = f"rows {start} to {start + len(x) - 1}"
+            share = _share(1.0 - arguments.confidence, start, len(x), reader.rows)
+            for row in _bracket(arguments, model, posterior, start, x, 1.0 - share, rng, bar):
+                rows.append(row)
+                if shown is None or row.row in shown:
+                    bar.wipe()
+                    print_json(row._asdict()) if arguments.json else print(_line(row))
+            if interrupted:
+                break
+    _summarise(arguments, rows, len(rows) if shown is None else sum(row.row in shown for row in rows))
+    return bool(interrupted)
+
+
+def _seconds(arguments: argparse.Namespace) -> float:
+    """For a row, at most."""
+    return 1.0 if arguments.seconds is None else float(arguments.seconds)
+
+
+def _groups(reader: RowReader) -> Iterator[tuple[int, Bits]]:
+    for number_of_first, x in chunks_of(reader):
+        for start in range(0, len(x), GROUP):
+            yield number_of_first + start, x[start : start + GROUP]
+
+
+def _share(delta: float, start: int, size: int, rows: int | None) -> float:
+    """The part of delta for a group of rows; of a stream of unknown length the g-th gets delta / (g (g + 1))."""
+    if rows is not None:
+        return delta * size / rows
+    group = start // GROUP + 1
+    return delta / (group * (group + 1))
+
+
+def _bracket(
+    arguments: argparse.Namespace, model: BernoulliLVM, posterior: Posterior | None, start: int, x: Bits,
+    confidence: float, rng: np.random.Generator, bar: ProgressBar,
+) -> list[Between]:  # fmt: skip
+    """The rows of a group."""
+    width = arguments.width if arguments.width is not None else 0.01
+    seconds = _seconds(arguments) * len(x)
+    if posterior is None:
+        between = bracket(
+            model, x, width=width, seconds=seconds, confidence=confidence, rng=rng, workers=arguments.workers,
+            progress=bar,
+        )  # fmt: skip
+        return [Between(*row) for row in zip(*_columns(start, between), strict=True)]
+    q = rows_of_posterior(posterior, start, len(x))
+    result = decompose_bracket(
+        model, q, x, width=width, seconds=seconds, confidence=confidence, rng=rng, workers=arguments.workers,
+        progress=bar,
+    )  # fmt: skip
+    columns = [*_columns(start, result.log_px), *(column.tolist() for column in result[1:])]
+    return [Between(*row) for row in zip(*columns, strict=True)]
+
+
+def _columns(start: int, between: Bracket) -> list[list[object]]:
+    size = len(between.lower)
+    return [
+        list(range(start, start + size)), between.lower.tolist(), between.upper.tolist(), [between.kind] * size,
+        between.samples.tolist(),
+    ]  # fmt: skip
+
+
+def _print_heads(arguments: argparse.Namespace, model: BernoulliLVM, bounded: bool) -> None:
+    print(f"{arguments.model}: K = {model.latents} latent bits, L = {model.observed} observed bits; numbers in nats")
+    print(f"log p(x) lies between its bounds, for all rows together, with confidence {_confidence(arguments)}")
+    if not bounded:
+        print("no posterior in this file, so no VLB and no KL")
+    heads = ("row", "log p(x) >=", "<=", "width") + (("VLB", "KL >=", "<=") if bounded else ())
+    print("\n" + f"{heads[0]:>8}" + "".join(f" {head:>15}" for head in heads[1:]))
+
+
+def _confidence(arguments: argparse.Namespace) -> str:
+    return f"1 - {1.0 - arguments.confidence:.2g}" if arguments.confidence > 0.99 else f"{arguments.confidence:g}"
+
+
+def _line(row: Between, label: str | None = None) -> str:
+    values = [row.lower, row.upper, row.upper - row.lower]
+    if row.vlb is not None and row.kl_lower is not None and row.kl_upper is not None:
+        values += [row.vlb, row.kl_lower, row.kl_upper]
+    return f"{label or row.row!s:>8}" + "".join(f" {value:>15.6f}" for value in values)
+
+
+def _summarise(arguments: argparse.Namespace, rows: list[Between], shown: int) -> None:
+    """Means of the rows' numbers; the widest bracket."""
+
+    def mean(name: str) -> float | None:
+        values = [getattr(row, name) for row in rows]
+        return None if not rows or values[0] is None else math.fsum(values) / len(rows)
+
+    names = ("lower", "upper", "vlb", "kl_lower", "kl_upper")
+    means = {name: mean(name) for name in names}
+    widest = max((row.upper - row.lower for row in rows), default=None)
+    if arguments.json:
+        facts = {"rows": len(rows), "confidence": arguments.confidence}
+        print_json({"summary": facts | {f"mean_{name}": means[name] for name in names} | {"widest": widest}})
+    elif not rows:
+        print("no rows")
+    else:
+        lower, upper = means["lower"], means["upper"]
+        assert lower is not None
+        assert upper is not None
+        if len(rows) > shown:
+            print(f"     ...  {len(rows) - shown} more rows (--rows all shows them)")
+        whole = Between(0, lower, upper, "", 0, means["vlb"], 0.0, means["kl_lower"], means["kl_upper"])
+        print(_line(whole, "mean"))
+        print(f"\nmeans over {len(rows)} row{'' if len(rows) == 1 else 's'}; the widest bracket has {widest:.6f} nats")
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Take note of Ctrl-C, which ends the draws of a group, and has to end the groups too."""
+    noted: list[int] = []
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        noted.append(signum)
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGINT, note)
+    except ValueError:  # not the main thread, which alone may set signals
+        yield noted
+        return
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
