@@ -76,9 +76,8 @@ def evaluate(
     rng, rows = np.random.default_rng(arguments.seed), list[Between]()
     bracket(model, np.zeros((0, model.observed)))  # refuses what has none, before anything is printed
     if reader.rows is not None and _seconds(arguments) * reader.rows >= PATIENCE:
-        say(
-            f"at most about {duration(_seconds(arguments) * reader.rows)} for {reader.rows} rows; Ctrl-C ends it earlier"
-        )
+        most = duration(_seconds(arguments) * reader.rows)
+        say(f"at most about {most} for {reader.rows} rows; Ctrl-C ends it earlier")
     if not arguments.json:
         _print_heads(arguments, model, posterior is not None)
     with _interrupts() as interrupted, ProgressBar() as bar:
