@@ -277,6 +277,12 @@ def test_each_way_to_stop_stops():
     start = time.monotonic()
     refvlm.bracket(model, x, width=1e-9, seconds=0.5, rng=np.random.default_rng(0))
     assert time.monotonic() - start < 3.0
+    many = binary(400, 50, np.random.default_rng(14))
+    start = time.monotonic()
+    cut = refvlm.bracket(model, many, width=1e-9, seconds=0.7, rng=np.random.default_rng(0))
+    assert time.monotonic() - start < 4.0
+    assert (cut.samples == 0).any()
+    assert np.isfinite(cut.lower).all()
     few = refvlm.bracket(model, x, samples=1, rng=np.random.default_rng(0))
     assert few.samples.tolist() == [1, 1, 1]
     deterministic = refvlm.bracket(model, x)
@@ -308,8 +314,11 @@ def test_an_interrupt_ends_the_draws_and_keeps_what_was_reached(monkeypatch):
     assert (result.samples > 0).all()
     assert (result.upper - result.lower < 1.0).all()
     rounds[:] = [1, 1]
-    with pytest.raises(KeyboardInterrupt):
-        refvlm.bracket(model, x, width=1e-6, rng=np.random.default_rng(0))
+    early = refvlm.bracket(model, x, width=1e-6, rng=np.random.default_rng(0))
+    deterministic = refvlm.bracket(model, x)
+    assert early.samples.tolist() == [0, 0]
+    assert (early.lower <= deterministic.lower + 1e-9).all()
+    np.testing.assert_allclose(early.upper, deterministic.upper, rtol=1e-12)
 
 
 def test_kl_lies_between_its_bounds_and_the_identity_holds():

@@ -70,24 +70,32 @@ class Capital:
         if self.draws == 0 or self._total <= 0.0:
             return 0.0, 1.0
         needed, mean = math.log(2.0 / delta), min(self.mean, 1.0 - 1e-12)
-        lower, upper = 0.0, 1.0
-        refuted, standing = mean * 1e-9, mean
-        if self.against(refuted, above=True) >= needed:
-            while standing / refuted > 1.0 + 1e-7:
-                middle = math.sqrt(standing * refuted)
-                refuted, standing = (
-                    (middle, standing) if self.against(middle, above=True) >= needed else (refuted, middle)
-                )
-            lower = refuted
-        refuted, standing = 1.0 - 1e-12, mean
-        if self.against(refuted, above=False) >= needed:
-            while refuted / standing > 1.0 + 1e-7:
-                middle = math.sqrt(standing * refuted)
-                refuted, standing = (
-                    (middle, standing) if self.against(middle, above=False) >= needed else (refuted, middle)
-                )
-            upper = refuted
-        return lower, upper
+        guess = math.sqrt(2.0 * needed * self.relative_variance / self.draws) + needed / (self.draws * mean)
+        lower = self._refuted(mean, -guess, 1e-9 * mean, needed)
+        upper = self._refuted(mean, guess, 1.0 - 1e-12, needed)
+        return lower or 0.0, upper or 1.0
+
+    def _refuted(self, mean: float, guess: float, last: float, needed: float) -> float | None:
+        """The value nearest to `mean`, below it where guess < 0, else above, that is refuted; none beyond `last` is."""
+        above = guess < 0.0
+        standing, distance = 0.0, guess
+        while True:
+            value = mean * math.exp(max(min(distance, 700.0), -700.0))
+            value = max(value, last) if above else min(value, last)
+            if self.against(value, above=above) >= needed:
+                break
+            if value == last:
+                return None
+            standing, distance = distance, 2.0 * distance
+        distance = math.log(value / mean)
+        while abs(distance - standing) > 1e-3 * abs(distance):
+            middle = 0.5 * (distance + standing)
+            nearer = mean * math.exp(middle)
+            if self.against(nearer, above=above) >= needed:
+                distance, value = middle, nearer
+            else:
+                standing = middle
+        return value
 
 
 def draws_needed(width: float, gap: float, relative_variance: float, delta: float) -> float:

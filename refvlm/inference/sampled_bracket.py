@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +31,8 @@ _GRID = 2.0**53
 _PILOT = 2 * draws.PIECE
 _ROUND = 1 << 22
 """Draws in a round, of all rows together: they are held until it ends."""
+_LOOK = 64 * draws.PIECE
+"""Draws between two looks at the clock."""
 _TOO_MANY = 1e12
 """Draws for one row that nobody waits for."""
 
@@ -82,7 +85,7 @@ def by_draws(
 ) -> tuple[Floats, Floats, list[int]]:
     """Lower and upper bounds on log p(x_n), (N,) each, right together with this confidence, and the draws of each row.
 
-    An interrupt ends it as the clock does, once every row has had some draws.
+    An interrupt ends it as the clock does. A row that had no draws until then has the bounds -inf and log U.
     """
     assert isinstance(model.decoder, MLP)
     decoder = arrays.flat_network(model.decoder)
@@ -93,17 +96,20 @@ def by_draws(
     while waiting:
         start = time.monotonic()
         planned = _plan(waiting, capitals, wanted, stop, cost)
+        drawn = 0
         try:
-            _draw(decoder, x, tilts, planned, capitals, seed, engine)
+            for part in _parts(planned):
+                _draw(decoder, x, tilts, part, capitals, seed, engine)
+                drawn += sum(count for _, count in part.values())
+                for n in part:
+                    low, high = capitals[n].bounds(delta)
+                    lower[n] = tilts[n].log_u + math.log(low) - tilts[n].rounding if low > 0.0 else -math.inf
+                    upper[n] = tilts[n].log_u + math.log(high) + tilts[n].rounding
+                if stop.left <= 0.0:
+                    break
         except KeyboardInterrupt:
-            if any(capital.draws == 0 for capital in capitals):
-                raise
             break
-        cost = (time.monotonic() - start) / sum(count for _, count in planned.values())
-        for n in planned:
-            low, high = capitals[n].bounds(delta)
-            lower[n] = tilts[n].log_u + math.log(low) - tilts[n].rounding if low > 0.0 else -math.inf
-            upper[n] = tilts[n].log_u + math.log(high) + tilts[n].rounding
+        cost = (time.monotonic() - start) / drawn
         if stop.left <= 0.0:
             break
         waiting = [n for n in waiting if _goes_on(n, capitals[n], upper[n] - lower[n], stop, delta, wanted)]
@@ -143,6 +149,18 @@ def _plan(
         count = math.ceil(min(wanted[n] - done, allowed) / draws.PIECE) * draws.PIECE
         planned[n] = done, count if stop.samples is None else min(count, stop.samples - done)
     return planned
+
+
+def _parts(planned: dict[int, tuple[int, int]]) -> Iterator[dict[int, tuple[int, int]]]:
+    """The rows of a round, so many together that a look at the clock between costs nothing."""
+    part: dict[int, tuple[int, int]] = {}
+    for n, (first, count) in planned.items():
+        part[n] = first, count
+        if sum(size for _, size in part.values()) >= _LOOK:
+            yield part
+            part = {}
+    if part:
+        yield part
 
 
 def _draw(
