@@ -219,6 +219,20 @@ def test_a_bit_that_is_rarer_than_the_grid_is_drawn_as_often_as_the_grid_allows(
         assert ((p * 2.0**53) % 1.0 == 0.0).all()
 
 
+def test_a_bit_that_the_grid_makes_even_counts_as_its_value_one():
+    """Tilts of -2.2e-16: the rarer value has half a grid step less than 1/2, and is rounded up to it."""
+    model = shallow(4, (), 7, np.random.default_rng(21))
+    x = binary(1, 7, np.random.default_rng(22))
+    tilt = sampled_bracket.tilt_of(model.prior, model.decoder, 40.0, 100.0, np.full(4, -2.2e-16))
+    assert tilt.probabilities.tolist() == [0.5] * 4
+    z = refvlm.bits.table(4)
+    log_r = kernels.ratios.log_ratios(
+        arrays.flat_network(model.decoder), x[0], *tilt[:3], np.where(z == 1, 0.0, 1.0 - 2.0**-53)
+    )
+    total = np.logaddexp.reduce(4 * np.log(0.5) + log_r) + tilt.log_u
+    assert abs(total - refvlm.log_marginal(model, x)[0]) < 1e-11
+
+
 @pytest.mark.parametrize("confidence", [1.0 - 1e-9, 0.9, 0.5])
 def test_sampled_brackets_hold_the_exact_value_as_often_as_they_say(confidence):
     """240 problems of 3 rows; all rows of a call together. At 1 - 1e-9 never broken; else within a binomial bound."""

@@ -75,16 +75,19 @@ def evaluate(
     """Report every row that is to be shown, and the summary; whether an interrupt ended it before all rows."""
     rng, rows = np.random.default_rng(arguments.seed), list[Between]()
     bracket(model, np.zeros((0, model.observed)))  # refuses what has none, before anything is printed
-    if reader.rows is not None and _seconds(arguments) * reader.rows >= PATIENCE:
-        most = duration(_seconds(arguments) * reader.rows)
-        say(f"at most about {most} for {reader.rows} rows; Ctrl-C ends it earlier")
+    chunks = [x for _, x in chunks_of(reader)]  # all of them, because they share the error rate
+    data = np.concatenate(chunks) if chunks else np.zeros((0, model.observed), np.uint8)
+    if _seconds(arguments) * len(data) >= PATIENCE:
+        most = duration(_seconds(arguments) * len(data))
+        say(f"at most about {most} for {len(data)} rows; Ctrl-C ends it earlier")
     if not arguments.json:
         _print_heads(arguments, model, posterior is not None)
     with _interrupts() as interrupted, ProgressBar() as bar:
-        for start, x in _groups(reader):
+        for start in range(0, len(data), GROUP):
+            x = data[start : start + GROUP]
             bar.label = f"rows {start} to {start + len(x) - 1}"
-            share = _share(1.0 - arguments.confidence, start, len(x), reader.rows)
-            for row in _bracket(arguments, model, posterior, start, x, 1.0 - share, rng, bar):
+            confidence = math.nextafter(1.0 - (1.0 - arguments.confidence) * len(x) / len(data), 1.0)
+            for row in _bracket(arguments, model, posterior, start, x, confidence, rng, bar):
                 rows.append(row)
                 if shown is None or row.row in shown:
                     bar.wipe()
@@ -98,20 +101,6 @@ def evaluate(
 def _seconds(arguments: argparse.Namespace) -> float:
     """For a row, at most."""
     return 1.0 if arguments.seconds is None else float(arguments.seconds)
-
-
-def _groups(reader: RowReader) -> Iterator[tuple[int, Bits]]:
-    for number_of_first, x in chunks_of(reader):
-        for start in range(0, len(x), GROUP):
-            yield number_of_first + start, x[start : start + GROUP]
-
-
-def _share(delta: float, start: int, size: int, rows: int | None) -> float:
-    """The part of delta for a group of rows; of a stream of unknown length the g-th gets delta / (g (g + 1))."""
-    if rows is not None:
-        return delta * size / rows
-    group = start // GROUP + 1
-    return delta / (group * (group + 1))
 
 
 def _bracket(

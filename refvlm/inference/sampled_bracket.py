@@ -65,9 +65,10 @@ def tilt_of(prior: Bernoulli, decoder: MLP, log_u: float, size: float, logits: F
     """The sampler, from log U with its magnitudes and the tilted logits, (K,), as `kernels/tangent.py` returns them."""
     latents, observed = decoder.fan_in, decoder.fan_out
     off, on = kernels.bernoulli.bernoulli(logits[None])[0][0]
-    possible, likelier = np.isfinite(prior.logits), on >= off
+    possible = np.isfinite(prior.logits)
     rare = np.clip(np.ceil(np.minimum(on, off) * _GRID) / _GRID, 1.0 / _GRID, 0.5)
     rare = np.where(possible, rare, 0.0)
+    likelier = (on >= off) | (rare == 0.5)  # 1 where both values are, as in the kernel
     log_p = arrays.log_probabilities(prior).bits
     log_u = log_u + SLACK * U * (3 * observed + 11 * latents + 30) * size
     with np.errstate(divide="ignore", invalid="ignore"):
