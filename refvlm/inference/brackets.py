@@ -82,14 +82,12 @@ def bracket(
 
     x: (N, L) zeros and ones. Where the sum over all codes takes seconds, or is the only way, because the decoder has
     hidden layers or the prior is a model, the bounds are log p(x) and its rounding error. Else, without rng, a tangent
-    above and the VLB of the best factorised q below, apart by 1 to 25 nats, the more so the larger the weights. With
-    rng, draws bring both sides together until all rows' brackets are `width` nats wide, until `seconds` of the whole
-    call have passed, or for `samples` draws of each row: at least one of the three. They end in what was reached, and
-    Ctrl-C ends them too. The same rng and draws give the same bits for any workers, and `samples` at the number that a
-    call for one row reports repeats it. Other arguments as in `log_marginal`.
-
-    Raises ValueError where there is no bracket, with more than 62 latents below a hidden layer; where a width without
-    other limits would take more than 1e12 draws; for samples without rng. TypeError for an rng that is no Generator.
+    above and the VLB of the best factorised q below, 1 to 25 nats apart. With rng, draws bring the sides together until
+    all brackets are `width` nats wide, until `seconds` of the whole call have passed, or for `samples` draws of each
+    row: at least one of the three. Ctrl-C ends them too, with what was reached. The same rng and draws give the same
+    bits for any workers, and `samples` at the number that a call for one row reports repeats it. Other arguments as in
+    `log_marginal`. Raises ValueError where there is no bracket, with more than 62 latents below a hidden layer; where a
+    width without other limits would take 1e12 draws; for samples without rng.
     """
     since = time.monotonic()
     arrays.check_model(model)
