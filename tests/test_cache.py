@@ -90,9 +90,21 @@ upper = refvlm.BernoulliLVM(refvlm.Bernoulli(np.zeros(2)), refvlm.MLP.random([2,
 deep = refvlm.BernoulliLVM(upper, refvlm.MLP.random([4, 5], rng))
 stages = [refvlm.AmortisedPosterior(refvlm.MLP.random(s, rng)) for s in ([5, 4], [4, 3, 2])]
 go(deep, refvlm.ChainPosterior(stages), (rng.random((6, 5)) < 0.5))
+for latents, observed in ((70, 9), (65, 11)):
+    many = refvlm.BernoulliLVM(refvlm.Bernoulli(np.zeros(latents)), refvlm.MLP.random([latents, observed], rng))
+    x = (rng.random((3, observed)) < 0.5).astype(np.uint8)
+    fixed = x.copy()
+    fixed.setflags(write=False)
+    encoder = refvlm.AmortisedPosterior(refvlm.MLP.random([observed, latents], rng))
+    free = refvlm.PerDatumPosterior(rng.normal(size=(3, latents)))
+    for data, q in ((x, encoder), (fixed, free), (x[::-1].astype(float), encoder)):
+        refvlm.grad_vlb(many, q, data)
+        refvlm.decompose_bracket(many, q, data, samples=10, rng=rng)
+        refvlm.decompose_bracket(many, q, data)
 homes = [getattr(kernels, name) for name in kernels.__all__ if name != "roofline"]
 own = [part for home in homes for part in vars(home).values() if getattr(part, "__module__", None) == home.__name__]
-print({part.__name__: len(part.compiled.signatures) for part in own if hasattr(part, "compiled")})
+compiled = [part for part in own if hasattr(part, "compiled")]
+print({part.__module__ + "." + part.__name__: len(part.compiled.signatures) for part in compiled})
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
