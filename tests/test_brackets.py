@@ -127,7 +127,7 @@ def test_many_latents_have_brackets_that_hold_the_estimate(latents, observed, wi
 
 def test_a_short_sum_or_a_decoder_without_bounds_is_summed():
     rng = np.random.default_rng(4)
-    for model in (shallow(22, (), 5, rng), shallow(4, (3,), 6, rng), deep(2, 4, 6, rng)):
+    for model in (shallow(22, (), 5, rng), shallow(27, (), 40, rng), shallow(4, (3,), 6, rng), deep(2, 4, 6, rng)):
         x = binary(3, model.observed, rng)
         value, error = refvlm.log_marginal(model, x, with_error=True)
         result = refvlm.bracket(model, x)

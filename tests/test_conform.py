@@ -328,7 +328,7 @@ def test_refvlm_conforms_to_itself_in_conversation(tmp_path, capsys):
 
 def test_answer_refuses_what_is_no_request(capsys, monkeypatch):
     class Input:
-        buffer = [b'{"op":"evaluate","seq":1}\n']  # noqa: RUF012
+        buffer = [b'{"op":"evaluate","seq":1}\n']  # noqa: RUF012  # a stand-in, made once
 
     monkeypatch.setattr(sys, "stdin", Input)
     assert main(["answer"]) == 2

@@ -10,7 +10,7 @@ from problems import binary, network, shallow
 
 import refvlm
 from refvlm.bits import CODE_BITS, check_codes
-from refvlm.cli import between, main
+from refvlm.cli import between, main, messages
 from refvlm.learning.rules import methods
 
 SHAPES = [(64, 70), (65, 40), (200, 50), (2000, 30)]
@@ -232,3 +232,14 @@ def test_what_has_no_bracket_is_one_line_before_anything_is_printed(tmp_path, ca
     out, err = capsys.readouterr()
     assert out == ""
     assert "latents: got 66" in err
+
+
+@pytest.mark.parametrize(("seconds", "bits"), [(7200.0, 39), (3600.0 * 8, 37), (3000.0, None)])
+def test_a_sum_of_hours_is_said_to_be_one_from_so_many_latents_on(seconds, bits, capsys, monkeypatch):
+    """K = 40: twice the time for each bit, so an hour takes one bit less for each doubling."""
+    monkeypatch.setattr(messages, "predict_seconds", lambda *given, **options: seconds)
+    rng = np.random.default_rng(10)
+    messages.say_prediction(shallow(40, (), 6, rng), None, binary(1, 6, rng), 1, None)
+    message = capsys.readouterr().err
+    assert "2**40" in message
+    assert (f"hours from {bits} latent bits on" in message) == (bits is not None)

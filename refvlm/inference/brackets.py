@@ -30,13 +30,12 @@ from ..types import Bits, Floats
 from . import arrays
 from .bounds import needs_sum, vlb
 from .certificate import SLACK, U
-from .cost import multiplications
 from .exact import log_marginal
 from .mean_field import ascend_together
 from .sampled_bracket import Stop, by_draws, tilt_of
 
 SHORT_SUM = 1 << 36
-"""Multiplications of a sum over codes that is short enough to be preferred to bounds: seconds."""
+"""Multiplications, N L 2**K for a linear decoder, of a sum that is short enough to be preferred to bounds: seconds."""
 
 SWEEPS = 30
 """Steps of the ascent to the q of the lower bound."""
@@ -94,7 +93,7 @@ def bracket(
     rows = as_binary("x", x, model.observed)
     engine = Engine(workers, executor, progress)
     stop = _stop(width, seconds, samples, confidence, rng, since)
-    if needs_sum(model) or multiplications(model, len(rows)) <= SHORT_SUM:
+    if needs_sum(model) or max(len(rows), 1) * model.observed << model.latents <= SHORT_SUM:
         value, error = log_marginal(model, rows, with_error=True, workers=workers, executor=executor, progress=progress)
         return _bracket("exact", value - error, value + error, 0)
     above, sizes, tilted = _tangents(model, rows, engine)

@@ -25,7 +25,7 @@ _EDGES[-1] = 1.0
 _BETS = 0.999999 * 2.0 ** -np.arange(26.0)
 """Parts of the boldest bet; a capital is the mean over them."""
 _ROUNDING = 1e-6
-"""More than what rounding can add to the logarithm of a capital, of up to 1e9 draws."""
+"""More than what rounding can add to the logarithm of a capital, of up to 1e12 draws."""
 
 
 class Capital:

@@ -39,7 +39,7 @@ class Lanes(types.Type):  # type: ignore[misc]  # numba has no types
 
 
 @register_model(Lanes)
-class _LanesModel(PrimitiveModel):  # type: ignore[misc]
+class _LanesModel(PrimitiveModel):  # type: ignore[misc]  # numba has no types
     """In LLVM: <width x double>."""
 
     def __init__(self, manager: Any, lanes: Lanes) -> None:
@@ -83,9 +83,9 @@ def _operator(function: Any, emit: Any) -> None:
     """Teach Numba a binary operator on vectors."""
     pairs = [pair for k in _KINDS for pair in ((k, k), (k, types.float64), (types.float64, k))]
 
-    class Template(ConcreteTemplate):  # type: ignore[misc]
+    class Template(ConcreteTemplate):  # type: ignore[misc]  # numba has no types
         key = function
-        cases = [signature(_common(pair), *pair) for pair in pairs]  # noqa: RUF012
+        cases = [signature(_common(pair), *pair) for pair in pairs]  # noqa: RUF012  # numba reads it so
 
     infer_global(function)(Template)
     for pair in pairs:
@@ -102,9 +102,9 @@ _operator(operator.truediv, lambda builder, x, y: builder.fdiv(x, y))
 
 
 @infer_global(operator.neg)
-class _Negative(ConcreteTemplate):  # type: ignore[misc]
+class _Negative(ConcreteTemplate):  # type: ignore[misc]  # numba has no types
     key = operator.neg
-    cases = [signature(k, k) for k in _KINDS]  # noqa: RUF012
+    cases = [signature(k, k) for k in _KINDS]  # noqa: RUF012  # numba reads it so
 
 
 for _kind in _KINDS:
