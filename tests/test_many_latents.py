@@ -127,6 +127,9 @@ def test_a_layer_of_too_many_latents_is_refused_wherever_it_is():
     low = refvlm.BernoulliLVM(shallow(63, (), 4, rng), network([4, 9], rng))
     with pytest.raises(ValueError, match=r"^latents: got 63"):
         refvlm.log_marginal(low, binary(N, 9, rng))
+    high = refvlm.BernoulliLVM(shallow(5, (), 64, rng), network([64, 9], rng))
+    with pytest.raises(ValueError, match=r"^latents: got 64"):
+        refvlm.vlb(high, encoder(high, rng), binary(N, 9, rng))
 
 
 def test_the_estimator_learns_many_latents_and_says_what_it_cannot():

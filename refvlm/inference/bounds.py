@@ -121,7 +121,8 @@ def _bound_layers(model: BernoulliLVM, q: Posterior, x: ArrayLike) -> Sequence[L
     """The layers for the VLB."""
     summed = needs_sum(arrays.check_model(model))
     decoder = model.decoder
-    if summed and model.latents > bits.CODE_BITS and isinstance(decoder, MLP) and len(decoder.weights) == 1:
+    linear = isinstance(model.prior, Bernoulli) and isinstance(decoder, MLP) and len(decoder.weights) == 1
+    if summed and linear and isinstance(decoder, MLP) and model.latents > bits.CODE_BITS:
         raise ValueError(
             f"decoder: got logits of up to {largest_logits(decoder).max():.3g}, wanted at most {LARGEST_LOGIT:g} for "
             f"the exact VLB of {model.latents} latents, which takes time in proportion; vlb_estimate takes any"
