@@ -7,16 +7,15 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from refvlm.inference.capital import _BETS, Capital, draws_needed
+from refvlm.enumeration.draws import histogram, nothing
+from refvlm.inference.capital import BETS, Capital, draws_needed
 
 SUPPORTS = [((0.0, 1.0), (0.7, 0.3)), ((0.0, 0.11, 0.93), (0.5, 0.3, 0.2)), ((1e-9, 0.017, 1.0), (0.9, 0.09, 0.01))]
 
 
 def capital_of(values):
-    capital = Capital()
     with np.errstate(divide="ignore"):
-        capital.add(np.log(np.asarray(values, dtype=np.float64)))
-    return capital
+        return Capital(histogram(np.log(np.asarray(values, dtype=np.float64))))
 
 
 @pytest.mark.parametrize(("support", "masses"), SUPPORTS)
@@ -39,7 +38,7 @@ def test_the_histograms_capital_is_never_more_than_the_draws_own(above):
     capital = capital_of(values)
     for mean in (0.001, 0.05, 0.3, 0.9):
         gain = values / mean - 1.0 if above else (mean - values) / (1.0 - mean)
-        own = np.log1p(_BETS[:, None] * gain).sum(axis=1)
+        own = np.log1p(BETS[:, None] * gain).sum(axis=1)
         own = own.max() + math.log(np.exp(own - own.max()).mean())
         got = capital.against(mean, above=above)
         assert got <= own
@@ -53,12 +52,10 @@ def test_no_side_is_ever_wrong_more_often_than_it_says(delta):
     wrong = np.zeros(2)
     for run in range(runs):
         mean = (0.3, 0.02)[run % 2]
-        capital, missed = Capital(), np.zeros(2, bool)
+        values, missed = np.zeros(0, bool), np.zeros(2, bool)
         for count in (3, 5, 10, 20, 40, 80, 160, 320):
-            values = rng.random(count) < mean
-            with np.errstate(divide="ignore"):
-                capital.add(np.log(values.astype(np.float64)))
-            lower, upper = capital.bounds(delta)
+            values = np.append(values, rng.random(count) < mean)
+            lower, upper = capital_of(values).bounds(delta)
             missed |= [lower > mean, upper < mean]
         wrong += missed
     assert (wrong <= allowed).all()
@@ -68,9 +65,10 @@ def test_no_side_is_ever_wrong_more_often_than_it_says(delta):
 def test_bounds_close_in_on_the_mean_at_the_pace_that_is_forecast():
     rng = np.random.default_rng(2)
     values = rng.beta(2.0, 18.0, 400_000)
-    capital, delta = Capital(), 1e-9
+    seen, delta = nothing(), 1e-9
     for part in np.split(values, 40):
-        capital.add(np.log(part))
+        seen = seen.plus(histogram(np.log(part)))
+    capital = Capital(seen)
     lower, upper = capital.bounds(delta)
     assert lower < 0.1 < upper
     width = math.log(upper / lower)
@@ -80,7 +78,7 @@ def test_bounds_close_in_on_the_mean_at_the_pace_that_is_forecast():
 
 
 def test_nothing_is_known_before_the_first_draw_or_where_all_are_zero():
-    assert Capital().bounds(0.1) == (0.0, 1.0)
+    assert Capital(nothing()).bounds(0.1) == (0.0, 1.0)
     lower, upper = capital_of(np.zeros(1000)).bounds(0.1)
     assert lower == 0.0
     assert upper <= 1.0

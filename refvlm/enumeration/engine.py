@@ -19,7 +19,7 @@ import numpy as np
 from ..checks import check_count, describe
 from ..machine import available_cores
 from . import kernels
-from .problem import Decoder, Precise
+from .problem import Decoder, Mixture, Precise
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,7 +37,7 @@ class Task(Generic[R]):
     kernel: Callable[..., R]
     arguments: tuple[Any, ...]
 
-    def run(self, decoder: Decoder | Precise, code: int, count: int) -> R:
+    def run(self, decoder: Decoder | Precise | Mixture, code: int, count: int) -> R:
         """The kernel's result for `count` codes from `code`. A precise decoder's logits are computed here."""
         if isinstance(decoder, Precise):
             network = decoder.decoder
@@ -48,14 +48,14 @@ class Task(Generic[R]):
         return self.kernel(decoder, code, count, *self.arguments)
 
 
-def task(kernel: Callable[Concatenate[Decoder, int, int, P], R], *arguments: P.args, **none: P.kwargs) -> Task[R]:
+def task(kernel: Callable[Concatenate[Any, int, int, P], R], *arguments: P.args, **none: P.kwargs) -> Task[R]:
     """The task of a kernel with these arguments, all by position."""
     assert not none
     return Task(kernel, arguments)
 
 
-Piece = tuple[Task[R], Decoder | Precise, int, int]
-"""A task, and what it runs on: a decoder, the first code and the number of codes."""
+Piece = tuple[Task[R], Decoder | Precise | Mixture, int, int]
+"""A task, and what it runs on: a decoder, the first code and the number of codes; or a mixture and draws from it."""
 
 
 def _run(piece: Piece[R]) -> R:

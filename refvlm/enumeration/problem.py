@@ -70,3 +70,20 @@ class Recognition(NamedTuple):
     def of(self, rows: slice) -> Recognition:
         """q for some of the rows; the empty one stays what it is."""
         return self if len(self.probability) == 0 else Recognition(self.probability[rows], self.log_probability[rows])
+
+
+class Mixture(NamedTuple):
+    """What a row's draws come from: factorised distributions on the boxes of a partition of {0,1}^K, with s = 2 x - 1.
+
+    signed: s_i W_ki, then s_i b_i, (K + 1) times L in whole octets. starts: s_i a_i at each box's likeliest z, B times
+    as many. probabilities: of z_k = 1, (B, K), multiples of 2**-53. With h(z) = log U + log(pi_j q_j(z)) - log p(z):
+    at_mode, (B,), is h at the likeliest z, departures, (B, K), what each bit's other value adds to it. upto: (B,), the
+    probabilities pi_j added up, multiples of 2**-53, the last 1.
+    """
+
+    signed: Floats
+    starts: Floats
+    probabilities: Floats
+    departures: Floats
+    at_mode: Floats
+    upto: Floats

@@ -19,6 +19,8 @@ from .engine import Engine, Piece, Task, task
 from .problem import Decoder, Precise, Prior, Recognition
 
 Columns = tuple[Floats, ...]
+BOXES = 16
+"""Boxes in a piece, where each takes one Newton step."""
 R = TypeVar("R")
 
 
@@ -129,17 +131,46 @@ def gradient_by_characteristic(
     return padded[:, :observed].ravel(), np.concatenate([tree.result for tree in by_rows])
 
 
+class Boxes(NamedTuple):
+    """Boxes with a tangent each, of any rows, in order: see `kernels/tangent.py` for the meanings.
+
+    rows: (B,). fixed: (B, K). log_u, size: (B,). logits, points, curvatures: (B, K).
+    """
+
+    rows: NDArray[np.int64]
+    fixed: NDArray[np.int8]
+    log_u: Floats
+    size: Floats
+    logits: Floats
+    points: Floats
+    curvatures: Floats
+
+    def take(self, which: slice | NDArray[np.int64]) -> Boxes:
+        """Some of them, in this order."""
+        return Boxes(*(column[which] for column in self))  # type: ignore[arg-type]  # column by column
+
+    def and_those(self, others: Boxes) -> Boxes:
+        """These, then the others."""
+        pairs = zip(self, others, strict=True)
+        return Boxes(*(np.concatenate(pair) for pair in pairs))  # type: ignore[arg-type]  # column by column
+
+
 def tangents(
-    decoder: Decoder, prior: Prior, x: Bits, steps: int, tolerance: float, engine: Engine
-) -> tuple[Floats, Floats, Floats]:
-    """log U of every row, the magnitudes in it, (N,) each, and the tilted logits, (N, K): `kernels/tangent.py`."""
-    kernel = kernels.tangent.tangent
-    pieces = ((task(kernel, prior, x[n : n + 1], steps, tolerance), decoder, 0, 1) for n in range(len(x)))
-    results = dict(engine.run(pieces, len(x)))
+    decoder: Decoder, prior: Prior, x: Bits, rows: NDArray[np.int64], fixed: NDArray[np.int8], points: Floats,
+    steps: int, tolerance: float, engine: Engine,
+) -> Boxes:  # fmt: skip
+    """The tangents of boxes (B, K) of the rows (B,), from points (B, K), by at most so many Newton steps."""
+    work = task(kernels.tangent.tangent, prior, x, rows, fixed, points, steps, tolerance)
+    size = BOXES if steps == 1 else 1
+    firsts = range(0, len(rows), size)
+    pieces = ((work, decoder, first, min(size, len(rows) - first)) for first in firsts)
+    results = dict(engine.run(pieces, len(firsts)))
     if not results:
-        return np.zeros(0), np.zeros(0), np.zeros((0, int(decoder.sizes[0])))
-    values, sizes, logits = zip(*(results[n] for n in range(len(x))), strict=True)
-    return np.concatenate(values), np.concatenate(sizes), np.concatenate(logits)
+        nothing = np.zeros((0, fixed.shape[1]))
+        return Boxes(rows, fixed, np.zeros(0), np.zeros(0), nothing, nothing, nothing)
+    columns = zip(*(results[n] for n in range(len(firsts))), strict=True)
+    log_u, sizes, logits, found, curvatures = (np.concatenate(column) for column in columns)
+    return Boxes(rows, fixed, log_u, sizes, logits, found, curvatures)
 
 
 class LogSum(NamedTuple):

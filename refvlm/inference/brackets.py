@@ -8,6 +8,8 @@ For a decoder without hidden layers and a Bernoulli prior, at any K:
   term by no more than its own error; logarithms and entropies are good to 8 u (1 + their size); L + K terms are added.
 - below, the VLB of eq. (10) at a factorised q, exact at any K, less its own error bound. The q is where coordinate-wise
   ascent leads from the distribution that U sums, the tilted one.
+
+{0,1}^K in boxes (`partition.py`) has a bound of either kind in each: their sums are closer to p(x).
 """
 
 from __future__ import annotations
@@ -19,20 +21,20 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..checks import as_binary, check_count, check_generator, describe
-from ..enumeration import sums
+from ..checks import as_binary, as_counts, check_generator, describe
 from ..enumeration.engine import Engine, Progress
-from ..model.bernoulli import Bernoulli
+from ..enumeration.sums import Boxes
 from ..model.latent_variable import BernoulliLVM
-from ..model.mlp import MLP
 from ..model.recognition import PerDatumPosterior, Posterior
 from ..types import Bits, Floats
 from . import arrays
 from .bounds import needs_sum, vlb
-from .certificate import SLACK, U
+from .certificate import U
 from .exact import log_marginal
+from .mean_bracket import sum_bounds
 from .mean_field import ascend_together
-from .sampled_bracket import Stop, by_draws, tilt_of
+from .partition import log_sums, next_number, refined, upper_bounds, whole
+from .sampled_bracket import BOUNDING, MOST_NUMBERS, Stop, by_draws
 
 SHORT_SUM = 1 << 36
 """Multiplications, N L 2**K for a linear decoder, of a sum that is short enough to be preferred to bounds: seconds."""
@@ -40,8 +42,8 @@ SHORT_SUM = 1 << 36
 SWEEPS = 30
 """Steps of the ascent to the q of the lower bound."""
 
-NEWTON_STEPS, TOLERANCE = 40, 1e-9
-"""Of the descent to the upper bound: the most steps, and nats beyond which another one is worth while."""
+Counts = int | ArrayLike | None
+"""One number for all rows, or (N,)."""
 
 
 class Bracket(NamedTuple):
@@ -50,8 +52,9 @@ class Bracket(NamedTuple):
     kind: "exact", the sum with its rounding bound, or "deterministic", proven bounds of any width; both hold with
     certainty, and confidence is 1. Or "sampled": all rows' bounds hold together with this confidence, however long it
     was drawn and whenever it ended. samples: (N,), the draws of each row. boxes: (N,), the parts of {0,1}^K with a
-    majorant each, 0 for a sum. mean_lower, mean_upper: bounds on the mean over the rows, which hold where the rows' do;
-    None without rows.
+    majorant each, 0 for a sum. mean_lower, mean_upper: bounds on the mean over the rows; None without rows. Where
+    they are sampled they hold with the same confidence, by themselves, and are narrower than the mean of the rows'
+    bounds: errors of rows average out.
     """
 
     lower: Floats
@@ -70,7 +73,8 @@ def bracket(
     *,
     width: float | None = None,
     seconds: float | None = None,
-    samples: int | None = None,
+    samples: Counts = None,
+    boxes: Counts = None,
     confidence: float = 1.0 - 1e-9,
     rng: np.random.Generator | None = None,
     workers: int | None = None,
@@ -81,35 +85,47 @@ def bracket(
 
     x: (N, L) zeros and ones. Where the sum over all codes takes seconds, or is the only way, because the decoder has
     hidden layers or the prior is a model, the bounds are log p(x) and its rounding error. Else, without rng, a tangent
-    above and the VLB of the best factorised q below, 1 to 25 nats apart. With rng, draws bring the sides together until
-    all brackets are `width` nats wide, until `seconds` of the whole call have passed, or for `samples` draws of each
-    row: at least one of the three. Ctrl-C ends them too, with what was reached. The same rng and draws give the same
-    bits for any workers, and `samples` at the number that a call for one row reports repeats it. Other arguments as in
-    `log_marginal`. Raises ValueError where there is no bracket, with more than 62 latents below a hidden layer; where a
-    width without other limits would take 1e12 draws; for samples without rng.
+    above and the VLB of the best factorised q below, 1 to 25 nats apart; or such a pair for each of `boxes` parts of
+    {0,1}^K, which are doubled until `width` or `seconds` is reached where their number is not given. With rng, draws
+    bring the sides together until all brackets are `width` nats wide, until `seconds` of the whole call have passed, or
+    for `samples` draws of each row: at least one of the three. Ctrl-C ends them too, with what was reached.
+
+    The same rng, samples and boxes give the same bits for any workers: a call that the clock ended is repeated by the
+    samples and boxes that it reports, (N,) each. Other arguments as in `log_marginal`. Raises ValueError where there is
+    no bracket, with more than 62 latents below a hidden layer; where a width without other limits would take 1e12
+    draws; for samples without rng.
     """
     since = time.monotonic()
     arrays.check_model(model)
     rows = as_binary("x", x, model.observed)
     engine = Engine(workers, executor, progress)
-    stop = _stop(width, seconds, samples, confidence, rng, since)
+    stop = _stop(len(rows), width, seconds, samples, boxes, confidence, rng, since)
     if needs_sum(model) or max(len(rows), 1) * model.observed << model.latents <= SHORT_SUM:
         value, error = log_marginal(model, rows, with_error=True, workers=workers, executor=executor, progress=progress)
-        return _bracket("exact", value - error, value + error, 0)
-    above, sizes, tilted = _tangents(model, rows, engine)
+        return _certain("exact", value - error, value + error, np.zeros(len(rows), np.int64))
+    root = whole(model, rows, engine)
     if rng is None:
-        q = ascend_together(model, rows, tilted, SWEEPS, 1e-3, workers=workers, executor=executor, progress=progress)
-    else:
-        q = PerDatumPosterior(tilted)
-    value, error = vlb(model, q, rows, with_error=True, workers=workers, executor=executor)
-    if rng is None:
-        return _bracket("deterministic", value - error, above, 1)
-    assert isinstance(model.decoder, MLP)
-    seed, numbers = int(rng.integers(1 << 63)), zip(above.tolist(), sizes.tolist(), tilted, strict=True)
-    tilts = [tilt_of(model.top, model.decoder, *row) for row in numbers]
-    lower, upper, drawn = by_draws(model, rows, tilts, stop, confidence, seed, engine)
-    result = _bracket("sampled", np.maximum(lower, value - error), np.minimum(upper, above), 1)
-    return result._replace(confidence=confidence, samples=np.array(drawn, np.int64))
+        return _by_boxes(model, rows, root, stop, engine)
+    below = _below(model, root, PerDatumPosterior(root.logits), rows, engine)
+    above = upper_bounds(model, root, len(rows))
+    delta = (1.0 - confidence) / max(len(rows), 1)
+    seen = by_draws(model, rows, root, stop, delta, int(rng.integers(1 << 63)), engine)
+    bounds = np.array([each.bounds(delta) for each in seen]).reshape(-1, 2)
+    certain = _certain("deterministic", below, above, np.array([each.boxes for each in seen], np.int64))
+    lower = np.maximum(np.nextafter(bounds[:, 0], -np.inf), certain.lower)
+    upper = np.minimum(np.nextafter(bounds[:, 1], np.inf), certain.upper)
+    count = len(rows)
+    mean_lower, mean_upper = (lower[0].item(), upper[0].item()) if count == 1 else (None, None)
+    if count > 1:
+        offsets = np.array([each.log_u for each in seen])
+        rough = np.array([each.bounds(0.5 * delta) for each in seen]) - offsets[:, None]
+        low, high = np.maximum(rough[:, 0], certain.lower - offsets), np.minimum(rough[:, 1], 0.0)
+        total = sum_bounds([e.first for e in seen], [e.rest for e in seen], low, high, 1.0 - confidence)
+        slack = sum(each.rounding for each in seen) + 4 * count * U * np.abs(offsets).sum()
+        mean_lower = (float(offsets.sum()) + total[0] - slack) / count
+        mean_upper = min((float(offsets.sum()) + total[1] + slack) / count, 0.0)
+    samples_drawn = np.array([each.draws for each in seen], np.int64)
+    return Bracket(lower, upper, "sampled", confidence, samples_drawn, certain.boxes, mean_lower, mean_upper)
 
 
 class DecompositionBracket(NamedTuple):
@@ -133,7 +149,8 @@ def decompose_bracket(
     *,
     width: float | None = None,
     seconds: float | None = None,
-    samples: int | None = None,
+    samples: Counts = None,
+    boxes: Counts = None,
     confidence: float = 1.0 - 1e-9,
     rng: np.random.Generator | None = None,
     workers: int | None = None,
@@ -146,8 +163,8 @@ def decompose_bracket(
     """
     value, error = vlb(model, q, x, with_error=True, workers=workers, executor=executor)
     between = bracket(
-        model, x, width=width, seconds=seconds, samples=samples, confidence=confidence, rng=rng, workers=workers,
-        executor=executor, progress=progress,
+        model, x, width=width, seconds=seconds, samples=samples, boxes=boxes, confidence=confidence, rng=rng,
+        workers=workers, executor=executor, progress=progress,
     )  # fmt: skip
     lower = np.maximum(np.nextafter(between.lower - value - error, -np.inf), 0.0)
     lower = np.where(np.isneginf(value), np.inf, lower)
@@ -162,7 +179,8 @@ def kl_bracket(
     *,
     width: float | None = None,
     seconds: float | None = None,
-    samples: int | None = None,
+    samples: Counts = None,
+    boxes: Counts = None,
     confidence: float = 1.0 - 1e-9,
     rng: np.random.Generator | None = None,
     workers: int | None = None,
@@ -178,9 +196,11 @@ def kl_bracket(
 
 
 def _stop(
+    count: int,
     width: float | None,
     seconds: float | None,
-    samples: int | None,
+    samples: Counts,
+    boxes: Counts,
     confidence: float,
     rng: np.random.Generator | None,
     since: float,
@@ -189,32 +209,68 @@ def _stop(
     for name, value in (("width", width), ("seconds", seconds)):
         if value is not None and not 0.0 < value < np.inf:
             raise ValueError(f"{name}: got {describe(value)}, wanted a positive number")
-    if samples is not None:
-        check_count("samples", samples, 1)
-        if rng is None:
-            raise ValueError(f"samples: got {samples} without rng, from which they are drawn; wanted both, or neither")
+    wanted_samples = None if samples is None else as_counts("samples", samples, count)
+    wanted_boxes = None if boxes is None else as_counts("boxes", boxes, count)
+    if samples is not None and rng is None:
+        raise ValueError(f"samples: got {samples} without rng, from which they are drawn; wanted both, or neither")
     if not 0.0 < confidence < 1.0:
         raise ValueError(f"confidence: got {describe(confidence)}, wanted a number above 0 and below 1")
     if rng is not None:
         check_generator("rng", rng)
         if width is None and seconds is None and samples is None:
             raise ValueError("rng: got one without width, seconds or samples, wanted at least one of them to stop at")
-    return Stop(width, seconds, samples, since)
+    deadline = np.inf if seconds is None else since + max(seconds - BOUNDING * count, 0.8 * seconds)
+    return Stop(width, deadline, wanted_samples, wanted_boxes)
 
 
-def _tangents(model: BernoulliLVM, x: Bits, engine: Engine) -> tuple[Floats, Floats, Floats]:
-    """Upper bounds on log p(x), the magnitudes in them, (N,) each, and the tilted logits, (N, K)."""
-    decoder, prior = model.decoder, model.prior
-    assert isinstance(decoder, MLP)
-    assert isinstance(prior, Bernoulli)
-    value, size, tilted = sums.tangents(
-        arrays.flat_network(decoder), arrays.log_probabilities(prior), x, NEWTON_STEPS, TOLERANCE, engine
+def _by_boxes(model: BernoulliLVM, x: Bits, root: Boxes, stop: Stop, engine: Engine) -> Bracket:
+    """A proven bound in each box, above and below; the boxes doubled until something ends it."""
+    q = ascend_together(
+        model, x, root.logits, SWEEPS, 1e-3, workers=engine.workers, executor=engine.executor, progress=engine.progress
     )
-    above: Floats = value + SLACK * (2 * model.observed + model.latents + 12) * U * size
-    return above, size, np.where(np.isinf(prior.logits), prior.logits, tilted)
+    boxes, most = root, MOST_NUMBERS // (6 * model.latents + model.observed)
+    lower, upper = _below(model, root, q, x, engine), upper_bounds(model, root, len(x))
+    wanted = np.ones(len(x), np.int64) if stop.boxes is None else stop.boxes
+    try:
+        while True:
+            start = time.monotonic()
+            if (wanted > np.bincount(boxes.rows, minlength=len(x))).any():
+                finer = refined(model, x, boxes, wanted, engine)
+                new = _below(model, finer, PerDatumPosterior(finer.logits), x, engine)
+                lower, upper = np.maximum(lower, new), np.minimum(upper, upper_bounds(model, finer, len(x)))
+                grew = len(finer.rows) > len(boxes.rows)
+                boxes = finer
+                if not grew:
+                    break
+            if stop.boxes is not None or (stop.width is None and not np.isfinite(stop.deadline)):
+                break
+            open_rows = np.ones(len(x), bool) if stop.width is None else upper - lower > stop.width
+            if not open_rows.any() or stop.left < 3.0 * (time.monotonic() - start) or 2 * len(boxes.rows) > most:
+                break
+            wanted = np.where(open_rows, [_double(int(n)) for n in wanted], wanted)
+    except KeyboardInterrupt:
+        pass
+    return _certain("deterministic", lower, upper, np.bincount(boxes.rows, minlength=len(x)).astype(np.int64))
 
 
-def _bracket(kind: Literal["exact", "deterministic", "sampled"], lower: Floats, upper: Floats, boxes: int) -> Bracket:
+def _double(count: int) -> int:
+    """The first number of boxes from twice as many that comes about by itself."""
+    more = next_number(count)
+    while more < 2 * count:
+        more = next_number(more)
+    return more
+
+
+def _below(model: BernoulliLVM, boxes: Boxes, q: PerDatumPosterior, x: Bits, engine: Engine) -> Floats:
+    """log of the sum over each row's boxes of e^VLB, (N,), no more than that in exact arithmetic; q: one row a box."""
+    value, error = vlb(model, q, x[boxes.rows], with_error=True, workers=engine.workers, executor=engine.executor)
+    total, rounding = log_sums(value - error, boxes.rows, len(x))
+    return total - rounding
+
+
+def _certain(
+    kind: Literal["exact", "deterministic"], lower: Floats, upper: Floats, boxes: NDArray[np.int64]
+) -> Bracket:  # fmt: skip
     """Rounded outwards, and no log p(x) is above 0."""
     lower, upper = np.nextafter(lower, -np.inf), np.minimum(np.nextafter(upper, np.inf), 0.0)
     count = len(lower)
@@ -223,6 +279,4 @@ def _bracket(kind: Literal["exact", "deterministic", "sampled"], lower: Floats, 
         slack = 2 * count * U
         mean_lower = float(lower.mean() - slack * np.abs(lower).mean())
         mean_upper = min(float(upper.mean() + slack * np.abs(upper).mean()), 0.0)
-    return Bracket(
-        lower, upper, kind, 1.0, np.zeros(count, np.int64), np.full(count, boxes), mean_lower, mean_upper
-    )  # fmt: skip
+    return Bracket(lower, upper, kind, 1.0, np.zeros(count, np.int64), boxes, mean_lower, mean_upper)

@@ -6,71 +6,58 @@ inequality it ever reaches 1 / delta with probability delta at most; the same ho
 downwards, 1 - c (X - m) / (1 - m). The means that neither side has refuted at delta / 2 are a confidence sequence of
 level delta (Waudby-Smith & Ramdas 2024, Estimating means of bounded random variables by betting).
 
-Draws are kept as a histogram over a geometric grid: the mass of a draw is shared between the two edges around it so
-that its mean stays. log(1 + bet) is concave, so its chord lies below it, and the capital that the histogram shows is
-never more than the true one.
+Draws are kept as a histogram over a geometric grid that leaves their mean as it is (`enumeration/draws.py`).
+log(1 + bet) is concave, so its chord lies below it, and the capital that the histogram shows is never more than the
+true one.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
-from ..types import Floats
+from ..enumeration.draws import EDGES, Histogram
 
-_STEP, _LOWEST = 1.0 / 64.0, -60.0
-_EDGES = np.concatenate([[0.0], np.exp(np.arange(_LOWEST, _STEP / 2, _STEP))])
-_EDGES[-1] = 1.0
-_BETS = 0.999999 * 2.0 ** -np.arange(26.0)
+BETS = 0.999999 * 2.0 ** -np.arange(26.0)
 """Parts of the boldest bet; a capital is the mean over them."""
-_ROUNDING = 1e-6
+ROUNDING = 1e-6
 """More than what rounding can add to the logarithm of a capital, of up to 1e12 draws."""
 
 
+@dataclass(frozen=True)
 class Capital:
-    """What is known of the mean of the draws so far; their logarithms come in batches."""
+    """What is known of the mean of the draws that were seen."""
 
-    def __init__(self) -> None:
-        self.draws = 0
-        self._mass = np.zeros(len(_EDGES))
-        self._total = self._squares = 0.0
-
-    def add(self, logarithms: Floats) -> None:
-        """More draws, as log X <= 0."""
-        x = np.exp(logarithms)
-        cell = np.clip(np.searchsorted(_EDGES, x, side="right") - 1, 0, len(_EDGES) - 2)
-        upper = np.clip((x - _EDGES[cell]) / (_EDGES[cell + 1] - _EDGES[cell]), 0.0, 1.0)
-        self._mass += np.bincount(cell, 1.0 - upper, len(_EDGES)) + np.bincount(cell + 1, upper, len(_EDGES))
-        self.draws += len(x)
-        self._total += float(x.sum())
-        self._squares += float((x * x).sum())
+    seen: Histogram
 
     @property
     def mean(self) -> float:
         """Of the draws."""
-        return self._total / self.draws
+        return self.seen.total / max(self.seen.draws, 1)
 
     @property
     def relative_variance(self) -> float:
         """The draws' variance over the square of their mean."""
-        return max(self._squares * self.draws / self._total**2 - 1.0, 0.0) if self._total > 0.0 else math.inf
+        seen = self.seen
+        return max(seen.squares * seen.draws / seen.total**2 - 1.0, 0.0) if seen.total > 0.0 else math.inf
 
     def against(self, mean: float, *, above: bool) -> float:
         """The logarithm of the capital of bets that the mean is above (or below) `mean`, 0 < mean < 1."""
-        filled = self._mass > 0.0
-        edges, mass = _EDGES[filled], self._mass[filled]
+        filled = self.seen.mass > 0.0
+        edges, mass = EDGES[filled], self.seen.mass[filled]
         gain = edges / mean - 1.0 if above else (mean - edges) / (1.0 - mean)
-        logarithms = np.log1p(_BETS[:, None] * gain) @ mass
+        logarithms = np.log1p(BETS[:, None] * gain) @ mass
         most = float(logarithms.max())
-        return most + math.log(float(np.exp(logarithms - most).mean())) - _ROUNDING
+        return most + math.log(float(np.exp(logarithms - most).mean())) - ROUNDING
 
     def bounds(self, delta: float) -> tuple[float, float]:
         """(lower, upper) for the mean, of which each is ever wrong with probability delta / 2 at most."""
-        if self.draws == 0 or self._total <= 0.0:
+        if self.seen.total <= 0.0:
             return 0.0, 1.0
         needed, mean = math.log(2.0 / delta), min(self.mean, 1.0 - 1e-12)
-        guess = math.sqrt(2.0 * needed * self.relative_variance / self.draws) + needed / (self.draws * mean)
+        guess = math.sqrt(2.0 * needed * self.relative_variance / self.seen.draws) + needed / (self.seen.draws * mean)
         lower = self._refuted(mean, -guess, 1e-9 * mean, needed)
         upper = self._refuted(mean, guess, 1.0 - 1e-12, needed)
         return lower or 0.0, upper or 1.0
@@ -98,14 +85,18 @@ class Capital:
         return value
 
 
+def forecast(draws: float, gap: float, relative_variance: float, delta: float) -> float:
+    """About how far apart the bounds of log mean are after so many draws, where the mean is e^-gap."""
+    level = math.log(2.0 / delta)
+    return 2.0 * math.sqrt(2.0 * level * relative_variance / draws) + math.log1p(
+        level * math.exp(min(gap, 600.0)) / draws
+    )
+
+
 def draws_needed(width: float, gap: float, relative_variance: float, delta: float) -> float:
     """About how many draws make the bounds of log mean `width` apart, where the mean is e^-gap."""
-    level = math.log(2.0 / delta)
-    low, high = 1.0, 1e30
+    low, high = 1.0, 1e300
     for _ in range(100):
-        n = math.sqrt(low * high)
-        reached = 2.0 * math.sqrt(2.0 * level * relative_variance / n) + math.log1p(
-            level * math.exp(min(gap, 60.0)) / n
-        )
-        low, high = (low, n) if reached <= width else (n, high)
+        n = math.sqrt(low) * math.sqrt(high)
+        low, high = (low, n) if forecast(n, gap, relative_variance, delta) <= width else (n, high)
     return 1.15 * high

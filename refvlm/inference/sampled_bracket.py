@@ -1,10 +1,10 @@
-"""The bracket of log p(x) from draws: log U + log E[r], with a confidence sequence for E[r].
+"""Brackets of log p(x) from draws: log U + log E[r], with a confidence sequence for E[r].
 
-`kernels/tangent.py` gives U and a factorised distribution close to the posterior; r = p(x, z) / (q~(z) U~) of its draws
-lies in [0, 1] and has the mean p(x) / U~. q~ is what the sampler really draws from: bits are u < p~ with u and p~ on a
-grid of 2**-53, p~ rounded so that the rarer value of a bit becomes no less likely, and U~ is U with as much added as
-makes r <= 1 for every z: (3 L + 11 K + 30) u times the magnitudes in log U. Rounding moves log r by at most
-(3 L + 2 K + 40) u times the magnitudes of what is added up, and the bracket is wider by that on either side.
+Boxes with a tangent each (`partition.py`) give U and distributions close to the posterior (`mixture.py`);
+r = p(x, z) / (pi_j q_j(z) U) of their draws lies in [0, 1] and has the mean p(x) / U. More boxes make U smaller, and
+fewer draws do; they cost time of their own. So a few draws that count for nothing forecast how wide the bracket will
+be, or how many draws it takes, and the boxes are doubled as long as that is worth while. The draws that count begin
+when the boxes are settled, with a capital of 1: draws from different boxes have different means, and are never pooled.
 """
 
 from __future__ import annotations
@@ -12,170 +12,314 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..enumeration import draws, kernels
-from ..enumeration.engine import Engine, Piece, task
-from ..enumeration.problem import Decoder
-from ..model.bernoulli import Bernoulli
+from ..enumeration import draws
+from ..enumeration.draws import Histogram
+from ..enumeration.engine import Engine, Piece, Progress, task
+from ..enumeration.sums import Boxes
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
-from ..types import Bits, Floats
+from ..progress import ProgressBar
+from ..types import Bits
 from . import arrays
-from .capital import Capital, draws_needed
-from .certificate import SLACK, U
+from .capital import Capital, draws_needed, forecast
+from .mixture import Sampler, sampler
+from .partition import next_number, refined
 
-_GRID = 2.0**53
+_GROUP = 16
+"""Rows whose boxes are held at a time."""
 _PILOT = 2 * draws.PIECE
 _ROUND = 1 << 22
-"""Draws in a round, of all rows together: they are held until it ends."""
+"""Draws in a round, of all rows together."""
 _LOOK = 64 * draws.PIECE
 """Draws between two looks at the clock."""
 _TOO_MANY = 1e12
 """Draws for one row that nobody waits for."""
+_PATIENT = 2e7
+"""Draws for one row, for which boxes are made where nothing else limits them."""
+BOUNDING = 5e-3
+"""Seconds for a row's bounds at the end, and for its part in those of the mean."""
+_FEWEST = 16
+"""Boxes that are tried first, beyond one."""
+MOST_NUMBERS = 1 << 26
+"""Floats in all boxes that are held at a time."""
+_SEEN = 9.0
+"""The distance of U from p(x) in nats beyond which a pilot may have missed what its variance consists of."""
 
 
 class Stop(NamedTuple):
-    """When draws end: where a bracket is `width` wide, `seconds` after `since`, after `samples` of a row."""
+    """When draws end: where a bracket is `width` wide, at `deadline`, after `samples` of a row, (N,).
+
+    boxes: (N,) too, where their number is settled.
+    """
 
     width: float | None
-    seconds: float | None
-    samples: int | None
-    since: float
+    deadline: float
+    samples: NDArray[np.int64] | None
+    boxes: NDArray[np.int64] | None
 
     @property
     def left(self) -> float:
         """Seconds."""
-        return math.inf if self.seconds is None else self.since + self.seconds - time.monotonic()
+        return self.deadline - time.monotonic()
+
+    def of(self, rows: slice, count: int) -> Stop:
+        """For some rows, which may take their share of the time that is left for `count` rows."""
+        part = rows.stop - rows.start
+        deadline = time.monotonic() + self.left * part / count if math.isfinite(self.deadline) else math.inf
+        samples = None if self.samples is None else self.samples[rows]
+        return Stop(self.width, deadline, samples, None if self.boxes is None else self.boxes[rows])
 
 
-class Tilt(NamedTuple):
-    """A row's sampler: see `kernels/ratios.py`; log U~, and the bound on the rounding of log r."""
+@dataclass
+class Evidence:
+    """What a row's draws say: p(x) = U E[r], where log r is known up to `rounding`. first: the first piece of them."""
 
-    probabilities: Floats
-    departures: Floats
-    at_mode: float
     log_u: float
     rounding: float
+    boxes: int
+    first: Histogram
+    rest: Histogram
+
+    @property
+    def draws(self) -> int:
+        """How many."""
+        return self.first.draws + self.rest.draws
+
+    def bounds(self, delta: float) -> tuple[float, float]:
+        """Of log p(x), each ever wrong with probability delta / 2 at most; -inf below as long as nothing is known."""
+        low, high = Capital(self.first.plus(self.rest)).bounds(delta)
+        lower = self.log_u + math.log(low) - self.rounding if low > 0.0 else -math.inf
+        return lower, self.log_u + math.log(high) + self.rounding
 
 
-def tilt_of(prior: Bernoulli, decoder: MLP, log_u: float, size: float, logits: Floats) -> Tilt:
-    """The sampler, from log U with its magnitudes and the tilted logits, (K,), as `kernels/tangent.py` returns them."""
-    latents, observed = decoder.fan_in, decoder.fan_out
-    off, on = kernels.bernoulli.bernoulli(logits[None])[0][0]
-    possible = np.isfinite(prior.logits)
-    rare = np.clip(np.ceil(np.minimum(on, off) * _GRID) / _GRID, 1.0 / _GRID, 0.5)
-    rare = np.where(possible, rare, 0.0)
-    likelier = (on >= off) | (rare == 0.5)  # 1 where both values are, as in the kernel
-    log_p = arrays.log_probabilities(prior).bits
-    log_u = log_u + SLACK * U * (3 * observed + 11 * latents + 30) * size
-    with np.errstate(divide="ignore", invalid="ignore"):
-        common = np.log1p(-rare) - np.where(likelier, log_p[1], log_p[0])
-        departures = np.where(possible, np.log(rare) - np.where(likelier, log_p[0], log_p[1]) - common, 0.0)
-    magnitudes = np.abs(decoder.biases[0]).sum() + np.abs(decoder.weights[0]).sum() + abs(log_u) + size
-    magnitudes += np.abs(common).sum() + np.abs(departures).sum()
-    rounding = SLACK * U * (3 * observed + 2 * latents + 40) * float(magnitudes)
-    at_mode = log_u + float(common.sum())
-    return Tilt(np.where(likelier, 1.0 - rare, rare), departures, at_mode, log_u, rounding)
+class _Group:
+    """Rows that are drawn for together: numbers from 0, and the first one's number among all rows."""
+
+    def __init__(self, model: BernoulliLVM, x: Bits, boxes: Boxes, first: int, stop: Stop, delta: float, seed: int,
+                 engine: Engine) -> None:  # fmt: skip
+        assert isinstance(model.decoder, MLP)
+        self.model, self.x, self.boxes, self.first, self.stop = model, x, boxes, first, stop
+        self.delta, self.seed, self.engine = delta, seed, engine
+        self.decoder, self.prior = arrays.flat_network(model.decoder), arrays.log_probabilities(model.top)
+        self.cost = math.inf  # seconds for a draw
+        self.samplers: dict[int, Sampler] = {}
+        self.seen = [(draws.nothing(), draws.nothing()) for _ in x]
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        return np.bincount(self.boxes.rows, minlength=len(self.x))
+
+    def evidence(self) -> list[Evidence]:
+        """As it stands."""
+        rows = range(len(self.x))
+        for n in rows:
+            if n not in self.samplers:
+                self._settle(n)
+        counts = self.counts.tolist()
+        return [Evidence(self.samplers[n].log_u, self.samplers[n].rounding, counts[n], *self.seen[n]) for n in rows]
+
+    def _capital(self, n: int) -> Capital:
+        return Capital(self.seen[n][0].plus(self.seen[n][1]))
+
+    def _settle(self, n: int) -> None:
+        """Make the row's sampler from its boxes."""
+        own = slice(*np.searchsorted(self.boxes.rows, [n, n + 1]))
+        self.samplers[n] = sampler(self.decoder, self.prior, self.x[n], self.boxes.take(own))
+
+    def choose_boxes(self) -> None:
+        """Double them as long as that shortens what is to come."""
+        if self.stop.boxes is not None:
+            self._refine(self.stop.boxes)
+            return
+        most = max(MOST_NUMBERS // (len(self.x) * (6 * self.model.latents + self.model.observed)), 1)
+        before = [(math.inf, False)] * len(self.x)
+        failures, wanted, samples = [0] * len(self.x), self.counts, self.stop.samples
+        active = [n for n in range(len(self.x)) if samples is None or samples[n] > _PILOT]
+        price = _price_of_a_box(self.model.latents, self.model.observed)
+        while active:
+            pilots = self._pilots(active)
+            for n in list(active):
+                count = int(self.counts[n])
+                more = next_number(count)
+                while more < max(2 * count, _FEWEST):
+                    more = next_number(more)
+                value, reachable, worth = self._outlook(n, pilots[n], count * price)
+                good = value < (1.0 if reachable else 0.98) * before[n][0] or reachable > before[n][1]
+                failures[n] = 0 if good or _gap(pilots[n]) > _SEEN else failures[n] + 1
+                before[n] = value, reachable
+                pays = failures[n] < 2 and (more - count) * price < 0.4 * worth and more <= most
+                if pays and count >= wanted[n]:
+                    wanted[n] = more
+                else:
+                    active.remove(n)
+            self._refine(wanted)
+
+    def _refine(self, wanted: NDArray[np.int64]) -> None:
+        before = self.counts
+        self.boxes = refined(self.model, self.x, self.boxes, wanted, self.engine)
+        for n in np.flatnonzero(self.counts != before).tolist():
+            self.samplers.pop(n, None)
+
+    def _pilots(self, rows: list[int]) -> dict[int, Capital]:
+        """Draws that count for nothing, from a stream of their own."""
+        start = time.monotonic()
+        for n in rows:
+            if n not in self.samplers:
+                self._settle(n)
+        seen, counts = dict[int, Histogram](), self.counts.tolist()
+        for n, _, more in self._draw(dict.fromkeys(rows, (0, _PILOT)), counts):
+            seen[n] = seen[n].plus(more) if n in seen else more
+        self.cost = (time.monotonic() - start) / (len(rows) * _PILOT)
+        return {n: Capital(seen[n]) for n in rows}
+
+    def _outlook(self, n: int, pilot: Capital, spent: float) -> tuple[float, bool, float]:
+        """(what is to become small, whether the width is reachable, the draws that there are left to spend)."""
+        budget = math.inf if self.stop.samples is None else float(self.stop.samples[n])
+        if math.isfinite(self.stop.left):
+            budget = min(budget, max(self.stop.left, 0.0) / self.cost / len(self.x))
+        gap, variance = _gap(pilot), min(pilot.relative_variance, 1e30)
+        if self.stop.width is not None:
+            needed = draws_needed(self.stop.width, gap, variance, self.delta)
+            if needed <= min(budget, _TOO_MANY):
+                return needed + spent, True, needed
+        budget = min(budget, _PATIENT)  # nothing limits it, and the width is out of reach as things stand
+        return forecast(max(budget, 1.0), gap, variance, self.delta), False, budget
+
+    def draw(self, progress: Progress | None, first: int, count: int) -> None:
+        """The draws that count. progress, first, count: to be told of `first` rows of `count` done before."""
+        waiting, wanted = list(range(len(self.x))), [_PILOT] * len(self.x)
+        while waiting:
+            begin = time.monotonic()
+            planned = self._plan(waiting, wanted)
+            drawn = 0
+            for part in _parts(planned):
+                for n, at, more in self._draw(part):
+                    opening, rest = self.seen[n]
+                    self.seen[n] = (more, rest) if at == 0 else (opening, rest.plus(more))
+                drawn += sum(size for _, size in part.values())
+                if self.stop.left <= 0.0:
+                    return
+            self.cost = (time.monotonic() - begin) / max(drawn, 1)
+            waiting = [n for n in waiting if self._goes_on(n, wanted)]
+            if progress is not None:
+                self._tell(progress, first + len(self.x) - len(waiting), count, waiting)
+
+    def _tell(self, progress: Progress, done: int, count: int, waiting: list[int]) -> None:
+        """Show how wide the first bracket is that waits."""
+        if waiting and isinstance(progress, ProgressBar):
+            n = waiting[0]
+            seen = self._capital(n)
+            width = forecast(seen.seen.draws, _gap(seen), min(seen.relative_variance, 1e30), self.delta)
+            progress.label = f"row {self.first + n}: about {width:.2g} nats wide;"
+        progress(done, count)
+
+    def _goes_on(self, n: int, wanted: list[int]) -> bool:
+        """Whether the row needs more draws; how many in all then goes into `wanted`. Refused where there is no end."""
+        stop, capital = self.stop, self._capital(n)
+        drawn = capital.seen.draws
+        if stop.samples is not None and drawn >= stop.samples[n]:
+            return False
+        wanted[n] = 2 * drawn
+        if stop.width is not None:
+            own = self.samplers[n]
+            lower, upper = Evidence(own.log_u, own.rounding, 0, *self.seen[n]).bounds(self.delta)
+            if upper - lower <= stop.width:
+                return False
+            needed = draws_needed(stop.width, _gap(capital), min(capital.relative_variance, 1e30), self.delta)
+            unlimited = math.isinf(stop.deadline) and stop.samples is None
+            if unlimited and needed > _TOO_MANY and drawn >= 16 * _PILOT:
+                raise ValueError(
+                    f"width: got {stop.width:g}, which takes about {needed:.0e} draws for row {self.first + n} "
+                    f"(reached {upper - lower:.3g} with {drawn}); wanted a larger width, or seconds or samples to "
+                    "stop at"
+                )
+            wanted[n] = int(min(max(needed, 1.1 * drawn), 4.0 * drawn))
+        return True
+
+    def _plan(self, waiting: list[int], wanted: list[int]) -> dict[int, tuple[int, int]]:
+        """(first draw, number of draws) for each row of the next round, in whole pieces, and as long as time allows."""
+        allowed = float(max(_ROUND // len(waiting), draws.PIECE))
+        if math.isfinite(self.cost) and math.isfinite(self.stop.left):
+            allowed = min(allowed, max(self.stop.left / self.cost / len(waiting), draws.PIECE))
+        planned = {}
+        for n in waiting:
+            done = self.seen[n][0].draws + self.seen[n][1].draws
+            count = math.ceil(min(wanted[n] - done, allowed) / draws.PIECE) * draws.PIECE
+            planned[n] = done, count if self.stop.samples is None else min(count, int(self.stop.samples[n]) - done)
+        return planned
+
+    def _draw(
+        self, planned: dict[int, tuple[int, int]], pilots: list[int] | None = None
+    ) -> Iterator[tuple[int, int, Histogram]]:  # fmt: skip
+        """(row, first draw, what came of it) for all pieces that are planned, row by row in the order of the draws.
+
+        pilots: numbers of boxes, which name the streams of draws that count for nothing.
+        """
+        pieces: list[Piece[Histogram]] = []
+        owners = []
+        for n, (first, count) in planned.items():
+            if n not in self.samplers:
+                self._settle(n)
+            work = task(draws.draw, self.seed, (self.first + n, 0 if pilots is None else pilots[n]))
+            for start in range(first, first + count, draws.PIECE):
+                pieces.append((work, self.samplers[n].mixture, start, min(draws.PIECE, first + count - start)))
+                owners.append((n, start))
+        results = dict(self.engine.run(iter(pieces), len(pieces)))
+        for index, (n, start) in enumerate(owners):
+            yield n, start, results[index]
 
 
 def by_draws(
-    model: BernoulliLVM, x: Bits, tilts: list[Tilt], stop: Stop, confidence: float, seed: int, engine: Engine
-) -> tuple[Floats, Floats, list[int]]:
-    """Lower and upper bounds on log p(x_n), (N,) each, right together with this confidence, and the draws of each row.
+    model: BernoulliLVM, x: Bits, boxes: Boxes, stop: Stop, delta: float, seed: int, engine: Engine
+) -> list[Evidence]:
+    """What the draws say about each row; boxes: one for each. An interrupt ends it as the clock does.
 
-    An interrupt ends it as the clock does. A row that had no draws until then has the bounds -inf and log U.
+    delta: the error rate of a row, for forecasts, and for whether its bracket is as narrow as it has to be.
     """
-    assert isinstance(model.decoder, MLP)
-    decoder = arrays.flat_network(model.decoder)
-    delta = (1.0 - confidence) / max(len(x), 1)
-    capitals = [Capital() for _ in tilts]
-    lower, upper = np.full(len(x), -np.inf), np.array([tilt.log_u for tilt in tilts])
-    waiting, wanted, cost = list(range(len(x))), [_PILOT] * len(x), math.inf
-    while waiting:
-        start = time.monotonic()
-        planned = _plan(waiting, capitals, wanted, stop, cost)
-        drawn = 0
+    quiet, result = replace(engine, progress=None), list[Evidence]()
+    interrupted = False
+    for start in range(0, len(x), _GROUP):
+        rows = slice(start, min(start + _GROUP, len(x)))
+        own = boxes.take(rows)._replace(rows=boxes.rows[rows] - start)
+        group = _Group(model, x[rows], own, start, stop.of(rows, len(x) - start), delta, seed, quiet)
         try:
-            for part in _parts(planned):
-                _draw(decoder, x, tilts, part, capitals, seed, engine)
-                drawn += sum(count for _, count in part.values())
-                for n in part:
-                    low, high = capitals[n].bounds(delta)
-                    lower[n] = tilts[n].log_u + math.log(low) - tilts[n].rounding if low > 0.0 else -math.inf
-                    upper[n] = tilts[n].log_u + math.log(high) + tilts[n].rounding
-                if stop.left <= 0.0:
-                    break
+            if not interrupted and stop.left > 0.0:
+                group.choose_boxes()
+                group.draw(engine.progress, start, len(x))
         except KeyboardInterrupt:
-            break
-        cost = (time.monotonic() - start) / drawn
-        if stop.left <= 0.0:
-            break
-        waiting = [n for n in waiting if _goes_on(n, capitals[n], upper[n] - lower[n], stop, delta, wanted)]
-    return lower, upper, [capital.draws for capital in capitals]
+            interrupted = True
+        result += group.evidence()
+    return result
 
 
-def _goes_on(n: int, capital: Capital, width: float, stop: Stop, delta: float, wanted: list[int]) -> bool:
-    """Whether the row needs more draws; how many in all then goes into `wanted`. Refused where nobody sees the end."""
-    if stop.width is not None and width <= stop.width:
-        return False
-    if stop.samples is not None and capital.draws >= stop.samples:
-        return False
-    wanted[n] = 2 * capital.draws
-    if stop.width is not None:
-        gap = -math.log(max(capital.mean, 1e-300))
-        needed = draws_needed(stop.width, gap, min(capital.relative_variance, 1e30), delta)
-        unlimited = stop.seconds is None and stop.samples is None
-        if unlimited and needed > _TOO_MANY and capital.draws >= 16 * _PILOT:
-            raise ValueError(
-                f"width: got {stop.width:g}, which takes about {needed:.0e} draws for row {n} (reached {width:.3g} "
-                f"with {capital.draws}); wanted a larger width, or seconds or samples to stop at"
-            )
-        wanted[n] = int(min(max(needed, 1.1 * capital.draws), 4.0 * capital.draws))
-    return True
+def _gap(capital: Capital) -> float:
+    """log U - log p(x), as the draws have it."""
+    return -math.log(max(capital.mean, 1e-300))
 
 
-def _plan(
-    waiting: list[int], capitals: list[Capital], wanted: list[int], stop: Stop, cost: float
-) -> dict[int, tuple[int, int]]:
-    """(first draw, number of draws) for each row of the next round, in whole pieces, and as long as time allows."""
-    allowed = float(max(_ROUND // len(waiting), draws.PIECE))
-    if math.isfinite(cost) and math.isfinite(stop.left):
-        allowed = min(allowed, max(0.5 * stop.left / cost / len(waiting), draws.PIECE))
-    planned = {}
-    for n in waiting:
-        done = capitals[n].draws
-        count = math.ceil(min(wanted[n] - done, allowed) / draws.PIECE) * draws.PIECE
-        planned[n] = done, count if stop.samples is None else min(count, stop.samples - done)
-    return planned
+def _price_of_a_box(latents: int, observed: int) -> float:
+    """In draws: operations of a Newton step, over those of a draw."""
+    box = latents**2 * observed / 16 + latents**3 / 6 + latents * observed
+    return box / (4 * latents + latents * observed / 32 + 1.5 * observed)
 
 
 def _parts(planned: dict[int, tuple[int, int]]) -> Iterator[dict[int, tuple[int, int]]]:
     """The rows of a round, so many together that a look at the clock between costs nothing."""
     part: dict[int, tuple[int, int]] = {}
+    size = 0
     for n, (first, count) in planned.items():
-        part[n] = first, count
-        if sum(size for _, size in part.values()) >= _LOOK:
-            yield part
-            part = {}
+        for start in range(first, first + count, _LOOK):
+            more = min(_LOOK, first + count - start)
+            if size + more > _LOOK and part:
+                yield part
+                part, size = {}, 0
+            part[n] = (part[n][0], part[n][1] + more) if n in part else (start, more)
+            size += more
     if part:
         yield part
-
-
-def _draw(
-    decoder: Decoder, x: Bits, tilts: list[Tilt], planned: dict[int, tuple[int, int]], capitals: list[Capital],
-    seed: int, engine: Engine,
-) -> None:  # fmt: skip
-    """Draw what is planned and add it, row by row in the order of the draws."""
-    pieces: list[Piece[Floats]] = []
-    owners = []
-    for n, (first, count) in planned.items():
-        work = task(draws.log_ratios, n, x[n], tilts[n][:3], seed)
-        for start in range(first, first + count, draws.PIECE):
-            pieces.append((work, decoder, start, min(draws.PIECE, first + count - start)))
-            owners.append(n)
-    results = dict(engine.run(iter(pieces), len(pieces)))
-    for index, n in enumerate(owners):
-        capitals[n].add(results[index])
