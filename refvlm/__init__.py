@@ -15,9 +15,9 @@ from .inference.exact import (
     log_marginal_and_grad,
     posterior,
     posterior_mean,
-    sample_posterior,
 )
 from .inference.joint import log_joint, log_likelihood, log_prior, log_q
+from .inference.rejection import MeanBracket, posterior_mean_bracket, sample_posterior
 from .inference.sampled import Estimate, log_marginal_estimate, vlb_estimate
 from .learning.estimator import BernoulliLVMEstimator
 from .learning.fit import Fit, fit
@@ -42,6 +42,7 @@ __all__ = [
     "Estimate",
     "FileFormatError",
     "Fit",
+    "MeanBracket",
     "PerDatumPosterior",
     "VLBTerms",
     "bars",
@@ -67,6 +68,7 @@ __all__ = [
     "log_q",
     "posterior",
     "posterior_mean",
+    "posterior_mean_bracket",
     "sample_posterior",
     "save",
     "shifter",

@@ -212,7 +212,11 @@ def test_enumerability_follows_from_the_shapes_alone():
 
 
 REFUSED = [
-    ({"latents": 29}, ValueError, r"latents: got \(29,\), and method 'maximum-likelihood' enumerates .*'wake-sleep'"),
+    (
+        {"latents": 29, "hidden": (2,)},
+        ValueError,
+        r"latents: got \(29,\), and method 'maximum-likelihood' enumerates .*'wake-sleep'",
+    ),
     ({"latents": 29, "method": "vlb", "hidden": (5,)}, ValueError, "score-function"),
     ({"latents": (21, 2), "method": "em"}, ValueError, "20 below another layer"),
     ({"latents": ()}, ValueError, "latents: got .*, wanted at least 1"),

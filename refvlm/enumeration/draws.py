@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..types import Floats
+from ..types import Bits, Floats
 from . import kernels
 from .problem import Mixture
 
@@ -53,6 +53,25 @@ def histogram(logarithms: Floats) -> Histogram:
     mass += np.bincount(cell, 1.0 - upper, len(EDGES))
     mass += np.bincount(cell + 1, upper, len(EDGES))
     return Histogram(len(x), mass, float(x.sum()), float((x * x).sum()))
+
+
+def accepted(mixture: Mixture, first: int, count: int, seed: int, key: tuple[int, ...]) -> tuple[Bits, float]:
+    """The z of those draws that are accepted with probability r each, (accepted, K), and the sum of all r.
+
+    In the order of the draws, so that the first so many of them are not of one box more than of another. seed, key,
+    first: which stream of random numbers.
+    """
+    stream = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(*key, first))))
+    boxes = np.searchsorted(mixture.upto, stream.random(count), side="right")
+    kept, total = list[Bits](), 0.0
+    for start in range(0, count, _CHUNK):
+        some = boxes[start : start + _CHUNK]
+        uniforms = stream.random((len(some), mixture.probabilities.shape[1]))
+        log_r = kernels.ratios.log_ratios(mixture, some, uniforms)
+        good = stream.standard_exponential(len(some)) >= -log_r
+        kept.append((uniforms[good] < mixture.probabilities[some[good]]).astype(np.uint8))
+        total += float(np.exp(log_r).sum())
+    return np.concatenate(kept), total
 
 
 def draw(mixture: Mixture, first: int, count: int, seed: int, key: tuple[int, ...]) -> Histogram:

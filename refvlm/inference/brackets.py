@@ -33,8 +33,8 @@ from .certificate import U
 from .exact import log_marginal
 from .mean_bracket import sum_bounds
 from .mean_field import ascend_together
-from .partition import log_sums, next_number, refined, upper_bounds, whole
-from .sampled_bracket import BOUNDING, MOST_NUMBERS, Stop, by_draws
+from .partition import MOST_NUMBERS, doubled, log_sums, refined, upper_bounds, whole
+from .sampled_bracket import BOUNDING, Stop, by_draws
 
 SHORT_SUM = 1 << 36
 """Multiplications, N L 2**K for a linear decoder, of a sum that is short enough to be preferred to bounds: seconds."""
@@ -247,18 +247,10 @@ def _by_boxes(model: BernoulliLVM, x: Bits, root: Boxes, stop: Stop, engine: Eng
             open_rows = np.ones(len(x), bool) if stop.width is None else upper - lower > stop.width
             if not open_rows.any() or stop.left < 3.0 * (time.monotonic() - start) or 2 * len(boxes.rows) > most:
                 break
-            wanted = np.where(open_rows, [_double(int(n)) for n in wanted], wanted)
+            wanted = np.where(open_rows, [doubled(int(n)) for n in wanted], wanted)
     except KeyboardInterrupt:
         pass
     return _certain("deterministic", lower, upper, np.bincount(boxes.rows, minlength=len(x)).astype(np.int64))
-
-
-def _double(count: int) -> int:
-    """The first number of boxes from twice as many that comes about by itself."""
-    more = next_number(count)
-    while more < 2 * count:
-        more = next_number(more)
-    return more
 
 
 def _below(model: BernoulliLVM, boxes: Boxes, q: PerDatumPosterior, x: Bits, engine: Engine) -> Floats:

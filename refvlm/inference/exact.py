@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import bits
-from ..checks import as_binary, as_weights, check_count, check_fits, check_generator
+from ..checks import as_binary, as_weights, check_fits
 from ..enumeration import kernels, sums
 from ..enumeration.blocks import code_pieces
 from ..enumeration.engine import Engine, Progress, task
@@ -190,26 +190,13 @@ def posterior_mean(
     return (mean, mean_error(model, mean, log_px, total.route, prior.error)) if with_error else mean
 
 
-def sample_posterior(
-    model: BernoulliLVM,
-    x: ArrayLike,
-    n: int,
-    rng: np.random.Generator,
-    *,
-    workers: int | None = None,
-    executor: Executor | None = None,
-    progress: Progress | None = None,
-) -> Bits:
-    """n independent draws of z from the exact posterior p(z | x) for every row: (N, n, K).
+def invert_posterior(
+    model: BernoulliLVM, rows: Bits, n: int, rng: np.random.Generator, engine: Engine
+) -> Bits:  # fmt: skip
+    """n independent draws from p(z | x) for every row, (N, n, K), by inverting the distribution function.
 
-    By inverting the distribution function: first which piece of {0,1}^K, then which code in it, so no table over
-    all codes is needed. Arguments as in `log_marginal`.
+    First which piece of {0,1}^K, then which code in it, so that no table over all codes is needed.
     """
-    arrays.check_model(model)
-    rows = as_binary("x", x, model.observed)
-    check_count("n", n, 0)
-    check_generator("rng", rng)
-    engine = Engine(workers, executor, progress)
     bits.check_codes(model.latents)
     codes = np.zeros((len(rows), n), dtype=np.int64)
     if codes.size == 0:

@@ -22,6 +22,8 @@ from .certificate import SLACK, U
 
 NEWTON_STEPS, TOLERANCE = 40, 1e-9
 """Of the descent to the first tangent: the most steps, and nats beyond which another one is worth while."""
+MOST_NUMBERS = 1 << 26
+"""Floats in all boxes that are held at a time."""
 
 
 def whole(model: BernoulliLVM, x: Bits, engine: Engine) -> Boxes:
@@ -52,6 +54,20 @@ def refined(model: BernoulliLVM, x: Bits, boxes: Boxes, wanted: NDArray[np.int64
 def next_number(count: int) -> int:
     """How many boxes there are after a fourth of so many has been halved."""
     return count + max(count // 4, 1)
+
+
+def doubled(count: int, fewest: int = 2) -> int:
+    """The first such number that is twice as many, and at least so many."""
+    more = next_number(count)
+    while more < max(2 * count, fewest):
+        more = next_number(more)
+    return more
+
+
+def price_of_a_box(latents: int, observed: int) -> float:
+    """In draws: operations of a Newton step, over those of a draw, as they were measured."""
+    box = latents**2 * observed / 20 + latents**3 / 12 + 2 * latents * observed
+    return box / (4 * latents + latents * observed / 32 + 1.5 * observed)
 
 
 def _to_halve(boxes: Boxes, counts: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:

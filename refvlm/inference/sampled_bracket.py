@@ -29,7 +29,7 @@ from ..types import Bits
 from . import arrays
 from .capital import Capital, draws_needed, forecast
 from .mixture import Sampler, sampler
-from .partition import next_number, refined
+from .partition import MOST_NUMBERS, doubled, price_of_a_box, refined
 
 _GROUP = 16
 """Rows whose boxes are held at a time."""
@@ -46,8 +46,6 @@ BOUNDING = 5e-3
 """Seconds for a row's bounds at the end, and for its part in those of the mean."""
 _FEWEST = 16
 """Boxes that are tried first, beyond one."""
-MOST_NUMBERS = 1 << 26
-"""Floats in all boxes that are held at a time."""
 _SEEN = 9.0
 """The distance of U from p(x) in nats beyond which a pilot may have missed what its variance consists of."""
 
@@ -141,14 +139,12 @@ class _Group:
         before = [(math.inf, False)] * len(self.x)
         failures, wanted, samples = [0] * len(self.x), self.counts, self.stop.samples
         active = [n for n in range(len(self.x)) if samples is None or samples[n] > _PILOT]
-        price = _price_of_a_box(self.model.latents, self.model.observed)
+        price = price_of_a_box(self.model.latents, self.model.observed)
         while active:
             pilots = self._pilots(active)
             for n in list(active):
                 count = int(self.counts[n])
-                more = next_number(count)
-                while more < max(2 * count, _FEWEST):
-                    more = next_number(more)
+                more = doubled(count, _FEWEST)
                 value, reachable, worth = self._outlook(n, pilots[n], count * price)
                 good = value < (1.0 if reachable else 0.98) * before[n][0] or reachable > before[n][1]
                 failures[n] = 0 if good or _gap(pilots[n]) > _SEEN else failures[n] + 1
@@ -301,12 +297,6 @@ def by_draws(
 def _gap(capital: Capital) -> float:
     """log U - log p(x), as the draws have it."""
     return -math.log(max(capital.mean, 1e-300))
-
-
-def _price_of_a_box(latents: int, observed: int) -> float:
-    """In draws: operations of a Newton step, over those of a draw."""
-    box = latents**2 * observed / 16 + latents**3 / 6 + latents * observed
-    return box / (4 * latents + latents * observed / 32 + 1.5 * observed)
 
 
 def _parts(planned: dict[int, tuple[int, int]]) -> Iterator[dict[int, tuple[int, int]]]:

@@ -14,16 +14,22 @@ from numpy.typing import ArrayLike
 
 from .. import bits
 from ..inference.arrays import recognition_gradient, recognition_logits
+from ..inference.bounds import needs_sum
 from ..inference.exact import posterior_mean
+from ..inference.rejection import sample_posterior
 from ..model.latent_variable import BernoulliLVM
 from ..model.parameters import Parameters
 from ..model.recognition import ChainPosterior, Posterior
 from .ascent import ascend, rows_and_weights
+from .history import enumerable
 from .logistic import sigmoid
 from .rules.expectation_maximisation import expect
 
 if TYPE_CHECKING:
     from ..enumeration.engine import Progress
+
+_DRAWS = 100
+"""Of a row's posterior, where there is too much to enumerate."""
 
 
 def cover(
@@ -38,12 +44,17 @@ def cover(
 ) -> Posterior:
     """q after at most `steps` L-BFGS steps on the mean of -KL(p(z | x) || q) over x (N, L), the model held fixed.
 
-    weights: (N,), not negative, of that mean, None for equal ones. The stages of a chain are fitted one by one, each
+    weights: (N,), not negative, of that mean, None for equal ones. Where there is too much to enumerate, and no hidden
+    layer, the posterior means are those of exact draws. The stages of a chain are fitted one by one, each
     to the codes of the layer below with the mass that the posterior gives them.
     """
     rows, fractions = rows_and_weights(model, x, weights)
     lowest = q.stages[0]
-    mean = posterior_mean(model, rows, workers=workers, progress=progress)
+    if enumerable(model) or needs_sum(model):
+        mean = posterior_mean(model, rows, workers=workers, progress=progress)
+    else:
+        drawn = sample_posterior(model, rows, _DRAWS, np.random.default_rng(0), workers=workers, progress=progress)
+        mean = drawn.mean(axis=1)
 
     def objective(parameters: Parameters) -> tuple[float, Parameters]:
         moved = lowest.with_parameters(parameters)

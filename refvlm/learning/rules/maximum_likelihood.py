@@ -1,4 +1,9 @@
-"""Exact maximum likelihood, eq. (5): uphill on the weighted mean of log p(x_n), with its gradient by enumeration."""
+"""Maximum likelihood, eq. (5): uphill on the weighted mean of log p(x_n).
+
+With its exact gradient by enumeration; and where there is too much to enumerate, for decoders without hidden layers,
+with a gradient from exact draws of the posterior, which has no bias at all: grad log p(x) is the mean of
+grad log p(x, z) under p(z | x) (Fisher's identity).
+"""
 
 from __future__ import annotations
 
@@ -6,17 +11,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...enumeration.engine import Engine
+from ...inference.bounds import needs_sum
 from ...inference.exact import log_marginal_and_grad
+from ...inference.rejection import reject
+from ...model.latent_variable import BernoulliLVM
 from ...model.parameters import flatten
 from ...types import Floats
 from ..batches import Batch
+from ..history import enumerable
 from ..machine import Machine
+from ..passes import down
 from .rule import Directions, Rule
+
+POSTERIOR_DRAWS = 5
+"""Draws of z for a row where there is too much to enumerate. Finding the tangent of a row costs more than they do."""
 
 
 @dataclass(frozen=True)
 class MaximumLikelihood(Rule):
-    """The exact gradient of log p(x) in theta and beta."""
+    """The exact gradient of log p(x) in theta and beta, or one without bias from exact draws of the posterior."""
 
     name = "maximum-likelihood"
     learns_posterior = False
@@ -24,12 +38,30 @@ class MaximumLikelihood(Rule):
     records = ("objective",)
 
     def directions(self, machine: Machine, batch: Batch, rng: np.random.Generator, workers: int | None) -> Directions:
-        """One, and the mean of log p(x_n)."""
-        direction, log_px = gradient(machine, batch, workers)
+        """One, and the mean of log p(x_n), or an estimate of it."""
+        if enumerable(machine.model) or needs_sum(machine.model):
+            direction, log_px = gradient(machine, batch, workers)
+        else:
+            direction, log_px = drawn_gradient(machine, batch, rng, workers)
         yield direction, {"objective": log_px}
+
+    def sums_codes(self, model: BernoulliLVM) -> bool:
+        """Unless the posterior can be drawn from without."""
+        return needs_sum(model)
 
 
 def gradient(machine: Machine, batch: Batch, workers: int | None = None) -> tuple[Floats, float]:
     """The gradient of the weighted mean of log p(x_n), as the generative part of the vector, and that mean in nats."""
     values, slopes = log_marginal_and_grad(machine.model, batch.x, batch.weights, workers=workers)
     return flatten(slopes), float(batch.weights @ values)
+
+
+def drawn_gradient(
+    machine: Machine, batch: Batch, rng: np.random.Generator, workers: int | None = None
+) -> tuple[Floats, float]:
+    """The same from `POSTERIOR_DRAWS` draws of p(z | x_n) for each row: no bias. The mean is an estimate."""
+    z, log_px = reject(machine.model, batch.x, POSTERIOR_DRAWS, int(rng.integers(1 << 63)), Engine(workers))
+    x = np.repeat(batch.x, POSTERIOR_DRAWS, axis=0).astype(np.float64)
+    weights = np.repeat(batch.weights / POSTERIOR_DRAWS, POSTERIOR_DRAWS)
+    passed = down(machine, [x, z.reshape(len(x), -1).astype(np.float64)])
+    return passed.gradient(weights), float(batch.weights @ log_px)

@@ -34,7 +34,7 @@ class Rule(ABC):
 
     @property
     def enumerates(self) -> bool:
-        """Whether a step is an exact sum. Nothing is drawn then, and equal rows are merged."""
+        """Whether a step is an exact sum where one is possible. Equal rows are merged."""
         return False
 
     def sums_codes(self, model: BernoulliLVM) -> bool:
