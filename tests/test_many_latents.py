@@ -189,7 +189,11 @@ def test_evaluate_brackets_many_latents(tmp_path, capsys, data):
     summary = last["summary"]
     assert summary["rows"] == 19
     assert summary["confidence"] == 0.999
-    assert summary["mean_lower"] == pytest.approx(np.mean([row["lower"] for row in rows]), rel=1e-12)
+    width = summary["mean_upper"] - summary["mean_lower"]
+    assert 0.0 < width < 0.7 * np.mean([row["upper"] - row["lower"] for row in rows])
+    assert summary["mean_lower"] <= between.mean_upper
+    assert summary["mean_upper"] >= between.mean_lower
+    assert summary["mean_kl_upper"] == pytest.approx(summary["mean_upper"] - vlb.mean(), abs=1e-9)
     assert summary["widest"] == max(row["upper"] - row["lower"] for row in rows)
     assert main([*arguments, "--rows", "2:4"]) == 0
     assert [row["row"] for row in lines_of(capsys)[:-1]] == [2, 3]
@@ -208,6 +212,8 @@ def test_people_see_the_bounds_what_they_mean_and_how_many_rows_are_left_out(tmp
     assert lines[8].split()[0] == "mean"
     assert "the widest bracket" in lines[-1]
     assert "at most about" in err
+    assert main(["evaluate", path, str(tmp_path / "x.npy"), "--width", "1e-7", "--seconds", "0.01"]) == 0
+    assert "some are wider than 1e-07: --seconds gives each row more time" in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_an_interrupt_ends_evaluation_with_what_was_reached(tmp_path, capsys, monkeypatch):
@@ -224,7 +230,7 @@ def test_an_interrupt_ends_evaluation_with_what_was_reached(tmp_path, capsys, mo
     monkeypatch.setattr(between, "decompose_bracket", interrupted)
     assert main(["evaluate", path, str(tmp_path / "x.npy"), "--json", "--width", "0.1"]) == 130
     assert len(calls) == 1
-    assert lines_of(capsys)[-1]["summary"]["rows"] == between.GROUP
+    assert lines_of(capsys)[-1]["summary"]["rows"] == 19
 
 
 def test_what_has_no_bracket_is_one_line_before_anything_is_printed(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""`refvlm evaluate` where the sum over all z is too long: log p(x) and KL between bounds, row by row."""
+"""`refvlm evaluate` where the sum over all z is too long: log p(x) and KL between bounds, and the mean."""
 
 from __future__ import annotations
 
@@ -24,16 +24,14 @@ from .inputs import chunks_of, rows_of_posterior
 from .messages import say
 from .report import print_json
 
-GROUP = 16
-"""Rows that are drawn for together: what comes out between two looks at the terminal."""
-
 EPILOG = f"""\
 Where there are more than {CODE_BITS} latent bits, or with --width or --seconds, log p(x) is bracketed, not summed: for
 a decoder without hidden layers, certified at --confidence for all rows together. With --json then:
-  {{"row": 0, "lower": ..., "upper": ..., "kind": "sampled", "samples": ..., "vlb": ..., "vlb_error": ...,
-   "kl_lower": ..., "kl_upper": ...}}   for every row; kind: exact, deterministic or sampled
+  {{"row": 0, "lower": ..., "upper": ..., "kind": "sampled", "samples": ..., "boxes": ..., "vlb": ...,
+   "vlb_error": ..., "kl_lower": ..., "kl_upper": ...}}   for every row; kind: exact, deterministic or sampled
   {{"summary": {{"rows": ..., "confidence": ..., "mean_lower": ..., "mean_upper": ..., "mean_vlb": ...,
-               "mean_kl_lower": ..., "mean_kl_upper": ..., "widest": ...}}}}   of all rows; vlb and kl null without q
+               "mean_kl_lower": ..., "mean_kl_upper": ..., "widest": ...}}}}   of all rows; vlb and kl null without q;
+  the mean between bounds that hold at --confidence by themselves: errors of rows average out
 """
 
 
@@ -45,6 +43,7 @@ class Between(NamedTuple):
     upper: float
     kind: str
     samples: int
+    boxes: int
     vlb: float | None = None
     vlb_error: float | None = None
     kl_lower: float | None = None
@@ -73,7 +72,6 @@ def evaluate(
     arguments: argparse.Namespace, model: BernoulliLVM, posterior: Posterior | None, reader: RowReader, shown: Rows
 ) -> bool:
     """Report every row that is to be shown, and the summary; whether an interrupt ended it before all rows."""
-    rng, rows = np.random.default_rng(arguments.seed), list[Between]()
     bracket(model, np.zeros((0, model.observed)))  # refuses what has none, before anything is printed
     chunks = [x for _, x in chunks_of(reader)]  # all of them, because they share the error rate
     data = np.concatenate(chunks) if chunks else np.zeros((0, model.observed), np.uint8)
@@ -82,19 +80,12 @@ def evaluate(
         say(f"at most about {most} for {len(data)} rows; Ctrl-C ends it earlier")
     if not arguments.json:
         _print_heads(arguments, model, posterior is not None)
-    with _interrupts() as interrupted, ProgressBar() as bar:
-        for start in range(0, len(data), GROUP):
-            x = data[start : start + GROUP]
-            bar.label = f"rows {start} to {start + len(x) - 1}"
-            confidence = math.nextafter(1.0 - (1.0 - arguments.confidence) * len(x) / len(data), 1.0)
-            for row in _bracket(arguments, model, posterior, start, x, confidence, rng, bar):
-                rows.append(row)
-                if shown is None or row.row in shown:
-                    bar.wipe()
-                    print_json(row._asdict()) if arguments.json else print(_line(row))
-            if interrupted:
-                break
-    _summarise(arguments, rows, len(rows) if shown is None else sum(row.row in shown for row in rows))
+    with _interrupts() as interrupted, ProgressBar("rows") as bar:
+        rows, whole = _bracket(arguments, model, posterior, data, bar)
+    for row in rows:
+        if shown is None or row.row in shown:
+            print_json(row._asdict()) if arguments.json else print(_line(row))
+    _summarise(arguments, rows, whole, len(rows) if shown is None else sum(row.row in shown for row in rows))
     return bool(interrupted)
 
 
@@ -104,32 +95,31 @@ def _seconds(arguments: argparse.Namespace) -> float:
 
 
 def _bracket(
-    arguments: argparse.Namespace, model: BernoulliLVM, posterior: Posterior | None, start: int, x: Bits,
-    confidence: float, rng: np.random.Generator, bar: ProgressBar,
-) -> list[Between]:  # fmt: skip
-    """The rows of a group."""
+    arguments: argparse.Namespace, model: BernoulliLVM, posterior: Posterior | None, x: Bits, bar: ProgressBar
+) -> tuple[list[Between], Bracket]:
+    """Every row, and what is known of all together."""
     width = arguments.width if arguments.width is not None else 0.01
-    seconds = _seconds(arguments) * len(x)
+    seconds, rng = max(_seconds(arguments) * len(x), 1e-3), np.random.default_rng(arguments.seed)
     if posterior is None:
         between = bracket(
-            model, x, width=width, seconds=seconds, confidence=confidence, rng=rng, workers=arguments.workers,
-            progress=bar,
+            model, x, width=width, seconds=seconds, confidence=arguments.confidence, rng=rng,
+            workers=arguments.workers, progress=bar,
         )  # fmt: skip
-        return [Between(*row) for row in zip(*_columns(start, between), strict=True)]
-    q = rows_of_posterior(posterior, start, len(x))
+        return [Between(*row) for row in zip(*_columns(between), strict=True)], between
+    q = rows_of_posterior(posterior, 0, len(x))
     result = decompose_bracket(
-        model, q, x, width=width, seconds=seconds, confidence=confidence, rng=rng, workers=arguments.workers,
+        model, q, x, width=width, seconds=seconds, confidence=arguments.confidence, rng=rng, workers=arguments.workers,
         progress=bar,
     )  # fmt: skip
-    columns = [*_columns(start, result.log_px), *(column.tolist() for column in result[1:])]
-    return [Between(*row) for row in zip(*columns, strict=True)]
+    columns = [*_columns(result.log_px), *(column.tolist() for column in result[1:])]
+    return [Between(*row) for row in zip(*columns, strict=True)], result.log_px
 
 
-def _columns(start: int, between: Bracket) -> list[list[object]]:
+def _columns(between: Bracket) -> list[list[object]]:
     size = len(between.lower)
     return [
-        list(range(start, start + size)), between.lower.tolist(), between.upper.tolist(), [between.kind] * size,
-        between.samples.tolist(),
+        list(range(size)), between.lower.tolist(), between.upper.tolist(), [between.kind] * size,
+        between.samples.tolist(), between.boxes.tolist(),
     ]  # fmt: skip
 
 
@@ -153,30 +143,38 @@ def _line(row: Between, label: str | None = None) -> str:
     return f"{label or row.row!s:>8}" + "".join(f" {value:>15.6f}" for value in values)
 
 
-def _summarise(arguments: argparse.Namespace, rows: list[Between], shown: int) -> None:
-    """Means of the rows' numbers; the widest bracket."""
-
-    def mean(name: str) -> float | None:
-        values = [getattr(row, name) for row in rows]
-        return None if not rows or values[0] is None else math.fsum(values) / len(rows)
-
-    names = ("lower", "upper", "vlb", "kl_lower", "kl_upper")
-    means = {name: mean(name) for name in names}
+def _summarise(arguments: argparse.Namespace, rows: list[Between], between: Bracket, shown: int) -> None:
+    """The bracket of the mean over the rows; means of the VLB, and of KL between bounds; the widest bracket."""
     widest = max((row.upper - row.lower for row in rows), default=None)
+    mean_vlb = kl_lower = kl_upper = None
+    lower, upper = between.mean_lower, between.mean_upper
+    if rows and rows[0].vlb is not None:
+        assert lower is not None
+        assert upper is not None
+        mean_vlb = math.fsum(row.vlb or 0.0 for row in rows) / len(rows)
+        error = math.fsum(row.vlb_error or 0.0 for row in rows) / len(rows)
+        kl_lower, kl_upper = max(lower - mean_vlb - error, 0.0), max(upper - mean_vlb + error, 0.0)
     if arguments.json:
-        facts = {"rows": len(rows), "confidence": arguments.confidence}
-        print_json({"summary": facts | {f"mean_{name}": means[name] for name in names} | {"widest": widest}})
+        print_json(
+            {
+                "summary": {
+                    "rows": len(rows), "confidence": arguments.confidence, "mean_lower": lower, "mean_upper": upper,
+                    "mean_vlb": mean_vlb, "mean_kl_lower": kl_lower, "mean_kl_upper": kl_upper, "widest": widest,
+                }
+            }
+        )  # fmt: skip
     elif not rows:
         print("no rows")
     else:
-        lower, upper = means["lower"], means["upper"]
         assert lower is not None
         assert upper is not None
         if len(rows) > shown:
             print(f"     ...  {len(rows) - shown} more rows (--rows all shows them)")
-        whole = Between(0, lower, upper, "", 0, means["vlb"], 0.0, means["kl_lower"], means["kl_upper"])
+        whole = Between(0, lower, upper, "", 0, 0, mean_vlb, 0.0, kl_lower, kl_upper)
         print(_line(whole, "mean"))
         print(f"\nmeans over {len(rows)} row{'' if len(rows) == 1 else 's'}; the widest bracket has {widest:.6f} nats")
+        if between.kind == "sampled" and widest is not None and widest > (arguments.width or 0.01):
+            print(f"some are wider than {arguments.width or 0.01:g}: --seconds gives each row more time")
 
 
 @contextmanager

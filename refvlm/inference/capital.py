@@ -43,14 +43,17 @@ class Capital:
         seen = self.seen
         return max(seen.squares * seen.draws / seen.total**2 - 1.0, 0.0) if seen.total > 0.0 else math.inf
 
-    def against(self, mean: float, *, above: bool) -> float:
-        """The logarithm of the capital of bets that the mean is above (or below) `mean`, 0 < mean < 1."""
+    def against(self, mean: float, *, above: bool, bets: slice = slice(None)) -> float:
+        """The logarithm of the capital of bets that the mean is above (or below) `mean`, 0 < mean < 1.
+
+        bets: those that are counted; the others are taken to have lost everything, so that it is never too much.
+        """
         filled = self.seen.mass > 0.0
         edges, mass = EDGES[filled], self.seen.mass[filled]
         gain = edges / mean - 1.0 if above else (mean - edges) / (1.0 - mean)
-        logarithms = np.log1p(BETS[:, None] * gain) @ mass
+        logarithms = np.log1p(BETS[bets, None] * gain) @ mass
         most = float(logarithms.max())
-        return most + math.log(float(np.exp(logarithms - most).mean())) - ROUNDING
+        return most + math.log(float(np.exp(logarithms - most).sum()) / len(BETS)) - ROUNDING
 
     def bounds(self, delta: float) -> tuple[float, float]:
         """(lower, upper) for the mean, of which each is ever wrong with probability delta / 2 at most."""
@@ -58,18 +61,19 @@ class Capital:
             return 0.0, 1.0
         needed, mean = math.log(2.0 / delta), min(self.mean, 1.0 - 1e-12)
         guess = math.sqrt(2.0 * needed * self.relative_variance / self.seen.draws) + needed / (self.seen.draws * mean)
-        lower = self._refuted(mean, -guess, 1e-9 * mean, needed)
-        upper = self._refuted(mean, guess, 1.0 - 1e-12, needed)
+        best = math.sqrt(2.0 * needed / (self.seen.draws * max(self.relative_variance, 1e-12)))
+        lower = self._refuted(mean, -guess, 1e-9 * mean, needed, _around(best))
+        upper = self._refuted(mean, guess, 1.0 - 1e-12, needed, _around(best * (1.0 - mean) / mean))
         return lower or 0.0, upper or 1.0
 
-    def _refuted(self, mean: float, guess: float, last: float, needed: float) -> float | None:
+    def _refuted(self, mean: float, guess: float, last: float, needed: float, bets: slice) -> float | None:
         """The value nearest to `mean`, below it where guess < 0, else above, that is refuted; none beyond `last` is."""
         above = guess < 0.0
         standing, distance = 0.0, guess
         while True:
             value = mean * math.exp(max(min(distance, 700.0), -700.0))
             value = max(value, last) if above else min(value, last)
-            if self.against(value, above=above) >= needed:
+            if self.against(value, above=above, bets=bets) >= needed:
                 break
             if value == last:
                 return None
@@ -78,11 +82,17 @@ class Capital:
         while abs(distance - standing) > 1e-3 * abs(distance):
             middle = 0.5 * (distance + standing)
             nearer = mean * math.exp(middle)
-            if self.against(nearer, above=above) >= needed:
+            if self.against(nearer, above=above, bets=bets) >= needed:
                 distance, value = middle, nearer
             else:
                 standing = middle
         return value
+
+
+def _around(size: float) -> slice:
+    """The bets from a sixteenth of this size to sixteen times it: the others win next to nothing, or lose."""
+    middle = round(min(max(-math.log2(size), 0.0), len(BETS) - 1.0))
+    return slice(max(middle - 4, 0), middle + 5)
 
 
 def forecast(draws: float, gap: float, relative_variance: float, delta: float) -> float:
