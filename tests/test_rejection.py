@@ -177,6 +177,9 @@ def test_maximum_likelihood_climbs_at_many_latents_and_its_bracket_rises():
         refvlm.bracket(fit.model, x, samples=8192, rng=np.random.default_rng(0)) for fit in (start, fitted)
     )
     assert after.mean_lower > before.mean_upper + 0.5
+    assert fitted.history[-1].log_px_lower <= after.mean_upper
+    assert fitted.history[-1].log_px_upper >= after.mean_lower
+    assert fitted.history[-2].log_px_upper is None
     objectives = [record.objective for record in fitted.history if record.objective is not None]
     assert objectives[-1] > objectives[0] + 0.3
     for name, value in fitted.model.parameters().items():

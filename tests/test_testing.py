@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from problems import binary, shallow
 
 import refvlm
 import refvlm.testing as rt
@@ -581,3 +582,23 @@ def test_tables_of_probabilities_are_checked(table, said):
 def test_draws_have_to_be_bits(rng):
     with pytest.raises(ValueError, match="wanted exactly 0 or 1"):
         rt.assert_samples_match(lambda n: rng.random((n, 1)), [0.5, 0.5])
+
+
+def test_a_value_at_many_latents_has_to_lie_within_its_bracket():
+    """K = 70, L = 15: the bracket's middle passes and the width is said; 0.1 nats off does not, nor a wrong shape."""
+    rng = np.random.default_rng(11)
+    model = shallow(70, (), 15, rng)
+    x = model.sample(3, rng)[0]
+    between = refvlm.bracket(model, x, width=0.004, rng=rng)
+    middle = (between.lower + between.upper) / 2
+    assert 0.0 < rt.assert_log_marginal_close(middle, model, x) <= 0.006
+    off = middle + np.array([0.0, -0.1, 0.0])
+    with pytest.raises(
+        AssertionError, match=r"^log p\(x\), certified within brackets of up to 0.00.* nats: entry \[1\]"
+    ):
+        rt.assert_log_marginal_close(off, model, x)
+    with pytest.raises(AssertionError, match="got shape"):
+        rt.assert_log_marginal_close(middle[:2], model, x)
+    small = shallow(4, (), 7, rng)
+    rows = binary(3, 7, rng)
+    assert rt.assert_log_marginal_close(refvlm.log_marginal(small, rows), small, rows) == 0.0

@@ -43,7 +43,8 @@ when MODEL is written.
 with --json, one object a line: for every evaluated epoch
   {"epoch": 1, "step": ..., "learning_rate": ..., "log_px": ..., "vlb": ..., "kl": ..., "validation_log_px": ...,
    "validation_vlb": ..., "validation_kl": ..., "log_px_estimate": ..., "log_px_standard_error": ..., ...}
-  null where a number is not there; *_estimate are by importance sampling, where K is too large for the sum
+  null where a number is not there; *_estimate are by importance sampling, where K is too large for the sum; in the
+  last one then log_px_lower, log_px_upper, between which the mean lies with confidence 1 - 1e-9
   {"summary": {"model": FILE, "method": ..., "rows": ..., "seconds": ...,
                "posterior_numbers": ..., "log_px": ..., ...}}   the last record's numbers again
 
@@ -277,3 +278,8 @@ def _summarise(arguments: argparse.Namespace, fitted: Fit, rows: int, seconds: f
         print(f"posterior: an encoder, {stored} numbers, however many rows there are")
     if last is not None and last.log_px is None and last.log_px_estimate is not None:
         print("log p(x) marked ~ is an estimate by importance sampling, not the sum over z")
+    if last is not None and last.log_px_lower is not None:
+        print(f"mean log p(x) lies from {last.log_px_lower:.4f} to {last.log_px_upper:.4f}, certified at 1 - 1e-9")
+    if last is not None and last.validation_log_px_lower is not None:
+        between = f"{last.validation_log_px_lower:.4f} to {last.validation_log_px_upper:.4f}"
+        print(f"that of the held-out rows lies from {between}, likewise")

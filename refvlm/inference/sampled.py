@@ -50,9 +50,11 @@ def log_marginal_estimate(
     """log p(x) by importance sampling, for K that cannot be enumerated: log (1/M) sum_m p(x, z_m) / q(z_m), z_m ~ q.
 
     samples: M >= 2 for each row. Returns value (N,) and standard_error (N,), that of the mean weight carried through
-    the logarithm (delta method). The weights' mean is unbiased for p(x), so on average the value is too low, the more
-    so the farther q is from the posterior; where few weights dominate, standard_error is too small as well. Where
-    every draw hits a z of zero prior probability, value is -inf and standard_error inf. q as in `vlb`.
+    the logarithm (delta method). Both are estimates, of which nothing is certified; certified at a confidence are
+    `bracket`, for decoders without hidden layers, and from below, for any, `log_marginal_lower`. The weights' mean is
+    unbiased for p(x), so on average the value is too low, the more so the farther q is from the posterior; where few
+    weights dominate, standard_error is too small as well. Where every draw hits a z of zero prior probability, value is
+    -inf and standard_error inf. q as in `vlb`.
     """
     value, error = np.empty(0), np.empty(0)
     for draws in _log_ratios(model, q, x, rng, samples):

@@ -132,7 +132,7 @@ def fit(
         usable = q is not None and not isinstance(q, PerDatumPosterior)
         q = check_posterior(model, q) if usable else encoders(data.x.shape[1], model, shape, rng)
         q = _improved(q, model, data, workers, progress)
-    last = training.judged(model, q)
+    last = training.judged(model, q, last=True)
     if watch is not None:
         watch(last)
     return Fit(model, _for_rows(q, data), (*training.history, last))

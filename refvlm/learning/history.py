@@ -1,4 +1,4 @@
-"""The numbers by which learning is watched: exact log p(x), VLB and KL, or estimates where K is too large."""
+"""The numbers by which learning is watched: exact log p(x), VLB and KL; estimates or brackets where K is too large."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..inference.bounds import kl, needs_sum, vlb
+from ..inference.brackets import bracket
 from ..inference.exact import log_marginal
+from ..inference.partition import price_of_a_box
 from ..inference.sampled import log_marginal_estimate
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import PerDatumPosterior, Posterior
@@ -19,6 +21,12 @@ ENUMERABLE = 28
 ESTIMATE_SAMPLES = 200
 """Draws of z for a row where log p(x) is estimated."""
 
+BRACKET_SAMPLES, BRACKET_BOXES = 8192, 65
+"""Of a row, where the last record's log p(x) is bracketed."""
+
+AFFORDABLE = 1e8
+"""Draws, and what boxes cost in draws, up to which it is: some seconds."""
+
 
 class Record(NamedTuple):
     """The numbers at the end of an epoch: means over the rows in nats, None where a number was not computed.
@@ -26,7 +34,8 @@ class Record(NamedTuple):
     log_px, vlb, kl are exact, of the rows that are learnt from; validation_* of the held-out ones. *_estimate: by
     importance sampling with the posterior, with its standard error. objective: the mean over the epoch's steps of the
     objective, or of its estimate, at the parameters before each step. gradient_variance: that of the score function,
-    with its baseline and without.
+    with its baseline and without. *_lower, *_upper: of the last record, where log p(x) can be bracketed but not summed:
+    between these the mean lies with confidence 1 - 1e-9.
     """
 
     epoch: int
@@ -45,6 +54,10 @@ class Record(NamedTuple):
     objective: float | None = None
     gradient_variance: float | None = None
     gradient_variance_without_baseline: float | None = None
+    log_px_lower: float | None = None
+    log_px_upper: float | None = None
+    validation_log_px_lower: float | None = None
+    validation_log_px_upper: float | None = None
 
     @property
     def score(self) -> float | None:
@@ -59,9 +72,12 @@ def enumerable(model: BernoulliLVM) -> bool:
 
 
 def judge(
-    model: BernoulliLVM, posterior: Posterior | None, data: Data, name: str, seed: int, workers: int | None
+    model: BernoulliLVM, posterior: Posterior | None, data: Data, name: str, seed: int, workers: int | None, last: bool
 ) -> dict[str, float | None]:
-    """Mean log p(x), VLB and KL of the data, under `name` + "log_px", ...; estimates where they cannot be exact."""
+    """Mean log p(x), VLB and KL of the data, under `name` + "log_px", ...; estimates where they cannot be exact.
+
+    last: of the last record, which has a bracket, too.
+    """
     x, weights = data.merged()
     means: dict[str, float | None] = {}
     fits = posterior is not None and not (isinstance(posterior, PerDatumPosterior) and len(posterior.logits) != len(x))
@@ -73,8 +89,20 @@ def judge(
         error = np.sqrt(np.sum((data.weights * estimate.standard_error) ** 2))
         means[f"{name}log_px_estimate"] = float(data.weights @ estimate.value)
         means[f"{name}log_px_standard_error"] = float(error)
+    if last and not data.weighted and _bracketable(model, len(data)):
+        rng = np.random.default_rng(seed)
+        between = bracket(model, data.x, samples=BRACKET_SAMPLES, boxes=BRACKET_BOXES, rng=rng, workers=workers)
+        means[f"{name}log_px_lower"], means[f"{name}log_px_upper"] = between.mean_lower, between.mean_upper
     if posterior is not None and fits and (enumerable(model) or not needs_sum(model)):
         means[f"{name}vlb"] = float(weights @ vlb(model, posterior, x, workers=workers))
     if posterior is not None and fits and enumerable(model):
         means[f"{name}kl"] = float(weights @ kl(model, posterior, x, workers=workers))
     return means
+
+
+def _bracketable(model: BernoulliLVM, rows: int) -> bool:
+    """Whether log p(x) of so many rows can be bracketed but not summed, and in a few seconds."""
+    if enumerable(model) or needs_sum(model):
+        return False
+    cost = BRACKET_SAMPLES + BRACKET_BOXES * price_of_a_box(model.latents, model.observed)
+    return rows * cost <= AFFORDABLE

@@ -194,16 +194,17 @@ class Training:
             self._order = list(self.data.epoch(self.settings.seed, self.epoch, self.settings.batch_size))
         return self.data.batch(self._order[position], self.settings.rule.enumerates)
 
-    def judged(self, model: BernoulliLVM, posterior: Posterior | None) -> Record:
+    def judged(self, model: BernoulliLVM, posterior: Posterior | None, *, last: bool) -> Record:
         """A Record of any model and posterior, at the present step."""
         rate = rate_at(self.settings.schedule, self.settings.learning_rate, self.steps, self.total_steps)
-        means = judge(model, posterior, self.data, "", self.settings.seed, self._workers)
+        means = judge(model, posterior, self.data, "", self.settings.seed, self._workers, last)
         if self.validation is not None:
-            means |= judge(model, posterior, self.validation, "validation_", self.settings.seed, self._workers)
+            means |= judge(model, posterior, self.validation, "validation_", self.settings.seed, self._workers, last)
         return Record(self.epoch, self.steps, rate, **means)
 
     def _evaluate(self) -> None:
-        record = Record(**self.judged(self.machine.model, self.machine.posterior)._asdict() | self._sums)
+        last = self.steps == self.total_steps
+        record = Record(**self.judged(self.machine.model, self.machine.posterior, last=last)._asdict() | self._sums)
         self.history.append(record)
         value = record.log_px if record.log_px is not None else record.log_px_estimate
         tosses = -self.data.x.shape[1] * math.log(2.0)
