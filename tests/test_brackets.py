@@ -13,14 +13,14 @@ from scipy.stats import binom
 
 import refvlm
 from refvlm.enumeration import kernels
-from refvlm.inference import arrays, bounds, brackets, mixture, partition, sampled_bracket
+from refvlm.inference import bounds, brackets, mixture, partition, sampled_bracket
 from refvlm.learning.per_datum import mean_field
 
 
 def never_exact(patch):
     """The deterministic way at every K."""
     patch.setattr(bounds, "SUMMED_LATENTS", 0)
-    patch.setattr(brackets, "SHORT_SUM", -1)
+    patch.setattr(partition, "SHORT_SUM", -1)
 
 
 def lower_the_tangents(patch, fault):
@@ -95,10 +95,12 @@ def test_the_upper_bound_is_the_one_that_its_formula_gives_and_no_other_lambda_i
     rng = np.random.default_rng(2)
     model = shallow(7, (), 12, rng, scale=2.0)
     x = binary(3, 12, rng)
-    decoder, prior = arrays.flat_network(model.decoder), arrays.log_probabilities(model.prior)
-    start = np.tile(np.exp(prior.bits[1]), (3, 1))
-    free = np.full((3, 7), -1, np.int8)
-    value, size, tilted, *_ = kernels.tangent.tangent(decoder, 0, 3, prior, x, np.arange(3), free, start, 60, 0.0)
+    ground = partition.ground_of(model)
+    start = np.tile(np.exp(ground.contexts.bits[0, 1]), (3, 1))
+    rows, states, free = np.arange(3), np.zeros(3, np.int64), np.full((3, 7), -1, np.int8)
+    value, size, tilted, *_ = kernels.tangent.tangent(
+        ground.decoder, 0, 3, ground.contexts, x, rows, states, free, start, 60, 0.0
+    )
     weights, biases = model.decoder.weights[0], model.decoder.biases[0]
 
     def log_u(row, slopes):
@@ -196,10 +198,10 @@ def sampled(model, x, rng, **options):
 def samplers(model, x, boxes):
     """The sampler of each row from so many boxes, the boxes, and 2**K uniforms that force every z."""
     engine = refvlm.inference.brackets.Engine(1)
-    parts = partition.refined(model, x, partition.whole(model, x, engine), np.full(len(x), boxes), engine)
-    decoder, prior = arrays.flat_network(model.decoder), arrays.log_probabilities(model.prior)
+    ground = partition.ground_of(model)
+    parts = partition.refined(ground, x, partition.whole(ground, x, engine), np.full(len(x), boxes), engine)
     own = [parts.take(np.flatnonzero(parts.rows == n)) for n in range(len(x))]
-    return [(mixture.sampler(decoder, prior, x[n], part), part) for n, part in enumerate(own)]
+    return [(mixture.sampler(ground, x[n], part), part) for n, part in enumerate(own)]
 
 
 def every_draw(drawn, latents):
@@ -238,11 +240,12 @@ def test_boxes_are_a_partition_and_their_sum_falls_with_every_halving():
     rng = np.random.default_rng(23)
     model, x = shallow(9, (), 14, rng, scale=6.0), binary(3, 14, rng)
     engine = refvlm.inference.brackets.Engine(1)
-    boxes, z = partition.whole(model, x, engine), refvlm.bits.table(9)
-    before = partition.upper_bounds(model, boxes, 3)
+    ground, z = partition.ground_of(model), refvlm.bits.table(9)
+    boxes = partition.whole(ground, x, engine)
+    before = partition.upper_bounds(ground, boxes, 3)
     for number in (2, 3, 5, 9, 40, 511, 512, 600):
-        boxes = partition.refined(model, x, boxes, np.array([number, number, 1]), engine)
-        after = partition.upper_bounds(model, boxes, 3)
+        boxes = partition.refined(ground, x, boxes, np.array([number, number, 1]), engine)
+        after = partition.upper_bounds(ground, boxes, 3)
         assert (after <= before + 1e-12).all()
         assert np.bincount(boxes.rows).tolist() == [min(number, 512), min(number, 512), 1]
         for row in range(3):
@@ -257,13 +260,14 @@ def test_the_sums_do_not_depend_on_where_halving_paused():
     rng = np.random.default_rng(24)
     model, x = shallow(30, (), 17, rng, scale=3.0), binary(2, 17, rng)
     engine = refvlm.inference.brackets.Engine(1)
-    root = partition.whole(model, x, engine)
+    ground = partition.ground_of(model)
+    root = partition.whole(ground, x, engine)
     number = 1
     while number < 60:
         number = partition.next_number(number)
-    at_once = partition.refined(model, x, root, np.array([number, 5]), engine)
-    paused = partition.refined(model, x, root, np.array([8, 5]), engine)
-    paused = partition.refined(model, x, paused, np.array([number, 5]), refvlm.inference.brackets.Engine(3))
+    at_once = partition.refined(ground, x, root, np.array([number, 5]), engine)
+    paused = partition.refined(ground, x, root, np.array([8, 5]), engine)
+    paused = partition.refined(ground, x, paused, np.array([number, 5]), refvlm.inference.brackets.Engine(3))
     for a, b in zip(at_once, paused, strict=True):
         assert a.tobytes() == b.tobytes()
 
@@ -318,9 +322,10 @@ def test_a_bit_that_the_grid_makes_even_counts_as_its_value_one():
     """Tilts of -2.2e-16: the rarer value has half a grid step less than 1/2, and is rounded up to it."""
     model = shallow(4, (), 7, np.random.default_rng(21))
     x = binary(1, 7, np.random.default_rng(22))
-    part = partition.whole(model, x, refvlm.inference.brackets.Engine(1))
+    ground = partition.ground_of(model)
+    part = partition.whole(ground, x, refvlm.inference.brackets.Engine(1))
     part = part._replace(logits=np.full((1, 4), -2.2e-16), log_u=np.array([40.0]), size=np.array([100.0]))
-    drawn = mixture.sampler(arrays.flat_network(model.decoder), arrays.log_probabilities(model.prior), x[0], part)
+    drawn = mixture.sampler(ground, x[0], part)
     assert drawn.mixture.probabilities.tolist() == [[0.5] * 4]
     ((log_q, log_r, _),) = every_draw(drawn, 4)
     total = np.logaddexp.reduce(log_q + log_r) + drawn.log_u
@@ -495,3 +500,80 @@ def test_bad_arguments_are_refused(options, error, message):
     rng = np.random.default_rng(18)
     with pytest.raises(error, match=f"^{message}"):
         refvlm.bracket(shallow(64, (), 6, rng), binary(2, 6, rng), **options)
+
+
+@st.composite
+def deep_problems(draw):
+    """Layers of up to 7, 4 and perhaps 3 bits over L up to 12, linear; a state of the layer above may be impossible."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    low, high, observed = draw(st.sampled_from([(7, 4, 9), (5, 2, 12), (1, 3, 4), (6, 1, 2)]))
+    scale = draw(st.sampled_from([0.3, 1.0, 5.0]))
+    logits = rng.normal(size=high)
+    if draw(st.booleans()):
+        logits[0] = np.inf
+    above = refvlm.BernoulliLVM(refvlm.Bernoulli(logits), shallow(high, (), low, rng, scale=scale).decoder)
+    if draw(st.booleans()):
+        above = refvlm.BernoulliLVM(shallow(3, (), high, rng), above.decoder)
+    model = refvlm.BernoulliLVM(above, shallow(low, (), observed, rng, scale=scale).decoder)
+    return model, binary(3, observed, rng)
+
+
+@given(deep_problems(), st.sampled_from([1, 40]))
+def test_deep_models_have_brackets_too_that_hold_the_exact_value(problem, boxes):
+    """A box for each possible state of the layer above: E[r] over all of them is p(x) / U."""
+    model, x = problem
+    value, error = refvlm.log_marginal(model, x, with_error=True)
+    with pytest.MonkeyPatch.context() as patch:
+        never_exact(patch)
+        result = refvlm.bracket(model, x, boxes=boxes)
+        drawn = refvlm.bracket(model, x, boxes=boxes, samples=300, rng=np.random.default_rng(0))
+        rows = samplers(model, x, boxes)
+    assert (result.kind, drawn.kind) == ("deterministic", "sampled")
+    for between in (result, drawn):
+        assert (between.lower <= value + error).all()
+        assert (between.upper >= value - error).all()
+        assert between.mean_lower <= value.mean() + error.mean()
+        assert between.mean_upper >= value.mean() - error.mean()
+        assert (between.boxes >= min(boxes, 2**model.latents)).all()
+    for n, (row, _) in enumerate(rows):
+        parts = [log_q + log_r for log_q, log_r, _ in every_draw(row, model.latents)]
+        total = np.logaddexp.reduce(np.concatenate(parts)) + row.log_u
+        assert abs(total - value[n]) <= error[n] + row.rounding + 1e-12 * (1.0 + abs(value[n]))
+
+
+def test_a_context_that_is_left_out_is_caught(monkeypatch):
+    """A planted fault: one state of the layer above is forgotten, and log p(x) is above the upper bound."""
+    rng = np.random.default_rng(26)
+    model = refvlm.BernoulliLVM(shallow(2, (), 5, rng, scale=0.1), shallow(5, (), 8, rng, scale=0.1).decoder)
+    x = binary(2, 8, rng)
+    value = refvlm.log_marginal(model, x)
+    never_exact(monkeypatch)
+    right = partition.ground_of(model)
+    less = right._replace(
+        contexts=type(right.contexts)(*(column[1:].copy() for column in right.contexts)), logits=right.logits[1:]
+    )
+    monkeypatch.setattr(brackets, "ground_of", lambda _: less)
+    assert (refvlm.bracket(model, x).upper < value).all()
+
+
+def test_a_deep_model_of_many_latents_has_a_bracket_that_holds_the_estimate():
+    """(60, 8) over L = 30: 256 states of the upper layer; and 13 bits there are refused."""
+    rng = np.random.default_rng(27)
+    model = refvlm.BernoulliLVM(shallow(8, (), 60, rng), shallow(60, (), 30, rng).decoder)
+    x = model.sample(3, rng)[0]
+    result = refvlm.bracket(model, x, width=0.05, seconds=20.0, rng=rng)
+    assert result.kind == "sampled"
+    assert (result.upper - result.lower < 0.051).all()
+    assert (result.boxes >= 256).all()
+    prior = refvlm.ChainPosterior(
+        [
+            refvlm.AmortisedPosterior(refvlm.MLP([np.zeros((30, 60))], [np.zeros(60)])),
+            refvlm.AmortisedPosterior(refvlm.MLP([np.zeros((60, 8))], [model.prior.prior.logits])),
+        ]
+    )
+    estimate = refvlm.log_marginal_estimate(model, prior, x, rng, samples=400_000)
+    assert (estimate.value < result.upper + 6 * estimate.standard_error).all()
+    assert (estimate.value > result.lower - 6 * estimate.standard_error).all()
+    wide = refvlm.BernoulliLVM(shallow(13, (), 63, rng), shallow(63, (), 30, rng).decoder)
+    with pytest.raises(ValueError, match=r"^latents: got 63"):
+        refvlm.bracket(wide, x)

@@ -7,7 +7,7 @@ from scipy.stats import binom, chi2
 
 import refvlm
 from refvlm.enumeration import kernels
-from refvlm.inference import bounds, brackets, rejection
+from refvlm.inference import bounds, brackets, partition, rejection
 from refvlm.learning.batches import Batch
 from refvlm.learning.machine import Machine
 from refvlm.learning.rules import maximum_likelihood
@@ -16,7 +16,7 @@ from refvlm.learning.rules import maximum_likelihood
 @pytest.fixture
 def never_summed(monkeypatch):
     monkeypatch.setattr(bounds, "SUMMED_LATENTS", 0)
-    monkeypatch.setattr(rejection, "SHORT_SUM", -1)
+    monkeypatch.setattr(partition, "SHORT_SUM", -1)
 
 
 def codes_of(z):
@@ -186,3 +186,17 @@ def test_maximum_likelihood_climbs_at_many_latents_and_its_bracket_rises():
         assert np.array_equal(value, again.model.parameters()[name])
     with pytest.raises(ValueError, match=r"^latents: got \(64,\), and method 'maximum-likelihood' enumerates"):
         refvlm.fit(x, **(options | {"hidden": (3,)}))
+
+
+def test_deep_models_have_draws_of_the_layer_next_to_x(never_summed):
+    """(5, 3) over L = 9: Pearson's statistic against the exact posterior of the lower layer."""
+    rng = np.random.default_rng(11)
+    model = refvlm.BernoulliLVM(shallow(3, (), 5, rng, scale=3.0), shallow(5, (), 9, rng, scale=3.0).decoder)
+    x = binary(2, 9, rng)
+    z = refvlm.sample_posterior(model, x, 20000, rng)
+    exact = refvlm.posterior(model, x)
+    for n in range(2):
+        statistic, freedom = surprise(codes_of(z[n]), exact[n])
+        assert statistic < chi2.isf(1e-6, freedom)
+        wrong, freedom = surprise(codes_of(z[n]), exact[1 - n])
+        assert wrong > chi2.isf(1e-6, freedom)

@@ -47,7 +47,7 @@ def main() -> int:
     mpl.rcParams |= {"svg.hashsalt": "refvlm", "svg.fonttype": "none", "font.family": "sans-serif"}
     from matplotlib import pyplot
 
-    from refvlm.inference import brackets
+    from refvlm.inference import partition
 
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("bracket.svg")
     figure, panels = pyplot.subplots(1, 2, figsize=(9.0, 3.4), layout="constrained")
@@ -55,7 +55,7 @@ def main() -> int:
     for panel, (latents, observed) in zip(panels, ((22, 40), (100, 80)), strict=True):
         model, x = problem(latents, observed)
         exact = refvlm.log_marginal(model, x)[0] if latents < 30 else None
-        brackets.SHORT_SUM = -1  # by draws, whether or not the sum is short
+        partition.SHORT_SUM = -1  # by draws, whether or not the sum is short
         certain = refvlm.bracket(model, x)
         panel.axhspan(certain.lower[0], certain.upper[0], color="0.93", label="certain")
         for name, (confidence, shade) in CONFIDENCES.items():
@@ -68,7 +68,7 @@ def main() -> int:
             fine &= good
             width, verdict = both[-1, 1] - both[-1, 0], "agrees" if good else "DISAGREES"
             print(f"K = {latents}, confidence {name}: {LOOKS[-1]} draws, {width:.4f} nats: {verdict}")
-        brackets.SHORT_SUM = 1 << 36
+        partition.SHORT_SUM = 1 << 36
         if exact is not None:
             panel.axhline(exact, color="black", linewidth=1.0, label="log p(x)")
         panel.set(xscale="log", xlabel="draws", title=f"K = {latents}, L = {observed}", xlim=(LOOKS[0], LOOKS[-1]))

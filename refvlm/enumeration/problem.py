@@ -45,6 +45,17 @@ class Prior(NamedTuple):
     table: Floats
 
 
+class Contexts(NamedTuple):
+    """Bernoulli priors of z, one for each state of the layers above it: p(z) = sum over c of p(c) p(z | c).
+
+    bits: (M, 2, K), like those of a Prior. log_weight: (M,), log p(c). size: (M,), 1 / u times the error of both.
+    """
+
+    bits: Floats
+    log_weight: Floats
+    size: Floats
+
+
 class Groups(NamedTuple):
     """The cut of x into groups of bits, and where each row's patterns lie in their tables: see `kernels/groups.py`.
 
@@ -76,9 +87,9 @@ class Mixture(NamedTuple):
     """What a row's draws come from: factorised distributions on the boxes of a partition of {0,1}^K, with s = 2 x - 1.
 
     signed: s_i W_ki, then s_i b_i, (K + 1) times L in whole octets. starts: s_i a_i at each box's likeliest z, B times
-    as many. probabilities: of z_k = 1, (B, K), multiples of 2**-53. With h(z) = log U + log(pi_j q_j(z)) - log p(z):
-    at_mode, (B,), is h at the likeliest z, departures, (B, K), what each bit's other value adds to it. upto: (B,), the
-    probabilities pi_j added up, multiples of 2**-53, the last 1.
+    as many. probabilities: of z_k = 1, (B, K), multiples of 2**-53. With h(z) = log U + log(pi_j q_j(z)) - log p(z),
+    the weight of the box's context in p(z): at_mode, (B,), is h at the likeliest z, departures, (B, K), what each bit's
+    other value adds to it. upto: (B,), the probabilities pi_j added up, multiples of 2**-53, the last 1.
     """
 
     signed: Floats

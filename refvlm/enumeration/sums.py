@@ -16,7 +16,7 @@ from ..types import Bits, Floats
 from . import kernels
 from .blocks import MANY_ROWS, Route, Tree, code_pieces, output_pieces, row_pieces
 from .engine import Engine, Piece, Task, task
-from .problem import Decoder, Precise, Prior, Recognition
+from .problem import Contexts, Decoder, Precise, Prior, Recognition
 
 Columns = tuple[Floats, ...]
 BOXES = 16
@@ -134,10 +134,11 @@ def gradient_by_characteristic(
 class Boxes(NamedTuple):
     """Boxes with a tangent each, of any rows, in order: see `kernels/tangent.py` for the meanings.
 
-    rows: (B,). fixed: (B, K). log_u, size: (B,). logits, points, curvatures: (B, K).
+    rows, states: (B,). fixed: (B, K). log_u, size: (B,). logits, points, curvatures: (B, K).
     """
 
     rows: NDArray[np.int64]
+    states: NDArray[np.int64]
     fixed: NDArray[np.int8]
     log_u: Floats
     size: Floats
@@ -156,21 +157,24 @@ class Boxes(NamedTuple):
 
 
 def tangents(
-    decoder: Decoder, prior: Prior, x: Bits, rows: NDArray[np.int64], fixed: NDArray[np.int8], points: Floats,
-    steps: int, tolerance: float, engine: Engine,
+    decoder: Decoder, contexts: Contexts, x: Bits, rows: NDArray[np.int64], states: NDArray[np.int64],
+    fixed: NDArray[np.int8], points: Floats, steps: int, tolerance: float, engine: Engine,
 ) -> Boxes:  # fmt: skip
-    """The tangents of boxes (B, K) of the rows (B,), from points (B, K), by at most so many Newton steps."""
-    work = task(kernels.tangent.tangent, prior, x, rows, fixed, points, steps, tolerance)
+    """The tangents of boxes (B, K) of the rows (B,), from points (B, K), by at most so many Newton steps.
+
+    states: (B,), which of the contexts' priors each box has.
+    """
+    work = task(kernels.tangent.tangent, contexts, x, rows, states, fixed, points, steps, tolerance)
     size = BOXES if steps == 1 else 1
     firsts = range(0, len(rows), size)
     pieces = ((work, decoder, first, min(size, len(rows) - first)) for first in firsts)
     results = dict(engine.run(pieces, len(firsts)))
     if not results:
         nothing = np.zeros((0, fixed.shape[1]))
-        return Boxes(rows, fixed, np.zeros(0), np.zeros(0), nothing, nothing, nothing)
+        return Boxes(rows, states, fixed, np.zeros(0), np.zeros(0), nothing, nothing, nothing)
     columns = zip(*(results[n] for n in range(len(firsts))), strict=True)
     log_u, sizes, logits, found, curvatures = (np.concatenate(column) for column in columns)
-    return Boxes(rows, fixed, log_u, sizes, logits, found, curvatures)
+    return Boxes(rows, states, fixed, log_u, sizes, logits, found, curvatures)
 
 
 class LogSum(NamedTuple):

@@ -1,6 +1,6 @@
 """log p(x) between proven bounds where the sum over all codes is too long.
 
-For a decoder without hidden layers and a Bernoulli prior, at any K:
+For a decoder without hidden layers and a Bernoulli prior, at any K, or one for each state of a small layer above:
 
 - above, the sum U of the best affine majorant of log p(x | z) (`kernels/tangent.py`): log p(x) <= log U for any
   lambda, in exact arithmetic, and log U is a sum of closed forms. With u = 2**-53 its rounding error is at most
@@ -23,21 +23,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..checks import as_binary, as_counts, check_generator, describe
 from ..enumeration.engine import Engine, Progress
-from ..enumeration.sums import Boxes
 from ..model.latent_variable import BernoulliLVM
-from ..model.recognition import PerDatumPosterior, Posterior
+from ..model.recognition import Posterior
 from ..types import Bits, Floats
 from . import arrays
-from .bounds import needs_sum, vlb
+from .bounds import vlb
 from .certificate import U
 from .exact import log_marginal
 from .mean_bracket import sum_bounds
 from .mean_field import ascend_together
-from .partition import MOST_NUMBERS, doubled, log_sums, refined, upper_bounds, whole
+from .partition import MOST_NUMBERS, doubled, ground_of, is_summed, lower_bounds, refined, upper_bounds, whole
 from .sampled_bracket import BOUNDING, Stop, by_draws
-
-SHORT_SUM = 1 << 36
-"""Multiplications, N L 2**K for a linear decoder, of a sum that is short enough to be preferred to bounds: seconds."""
 
 SWEEPS = 30
 """Steps of the ascent to the q of the lower bound."""
@@ -83,8 +79,8 @@ def bracket(
 ) -> Bracket:
     """Bounds on log p(x_n), eq. (3), at any K, that hold in floating point too: see `Bracket`.
 
-    x: (N, L) zeros and ones. Where the sum over all codes takes seconds, or is the only way, because the decoder has
-    hidden layers or the prior is a model, the bounds are log p(x) and its rounding error. Else, without rng, a tangent
+    x: (N, L) zeros and ones. Where the sum over all codes takes seconds, or is the only way, because a decoder has hidden
+    layers or the layer above z more than 12 bits, the bounds are log p(x) and its rounding error. Else, without rng, a tangent
     above and the VLB of the best factorised q below, 1 to 25 nats apart; or such a pair for each of `boxes` parts of
     {0,1}^K, which are doubled until `width` or `seconds` is reached where their number is not given. With rng, draws
     bring the sides together until all brackets are `width` nats wide, until `seconds` of the whole call have passed, or
@@ -100,18 +96,16 @@ def bracket(
     rows = as_binary("x", x, model.observed)
     engine = Engine(workers, executor, progress)
     stop = _stop(len(rows), width, seconds, samples, boxes, confidence, rng, since)
-    if needs_sum(model) or max(len(rows), 1) * model.observed << model.latents <= SHORT_SUM:
+    if is_summed(model, len(rows)):
         value, error = log_marginal(model, rows, with_error=True, workers=workers, executor=executor, progress=progress)
         return _certain("exact", value - error, value + error, np.zeros(len(rows), np.int64))
-    root = whole(model, rows, engine)
     if rng is None:
-        return _by_boxes(model, rows, root, stop, engine)
-    below = _below(model, root, PerDatumPosterior(root.logits), rows, engine)
-    above = upper_bounds(model, root, len(rows))
+        return _by_boxes(model, rows, stop, engine)
     delta = (1.0 - confidence) / max(len(rows), 1)
-    seen = by_draws(model, rows, root, stop, delta, int(rng.integers(1 << 63)), engine)
+    seen = by_draws(model, rows, stop, delta, int(rng.integers(1 << 63)), engine)
     bounds = np.array([each.bounds(delta) for each in seen]).reshape(-1, 2)
-    certain = _certain("deterministic", below, above, np.array([each.boxes for each in seen], np.int64))
+    known = np.array([each.certain for each in seen]).reshape(-1, 2)
+    certain = _certain("deterministic", known[:, 0], known[:, 1], np.array([each.boxes for each in seen], np.int64))
     lower = np.maximum(np.nextafter(bounds[:, 0], -np.inf), certain.lower)
     upper = np.minimum(np.nextafter(bounds[:, 1], np.inf), certain.upper)
     count = len(rows)
@@ -223,21 +217,25 @@ def _stop(
     return Stop(width, deadline, wanted_samples, wanted_boxes)
 
 
-def _by_boxes(model: BernoulliLVM, x: Bits, root: Boxes, stop: Stop, engine: Engine) -> Bracket:
+def _by_boxes(model: BernoulliLVM, x: Bits, stop: Stop, engine: Engine) -> Bracket:
     """A proven bound in each box, above and below; the boxes doubled until something ends it."""
-    q = ascend_together(
-        model, x, root.logits, SWEEPS, 1e-3, workers=engine.workers, executor=engine.executor, progress=engine.progress
-    )
-    boxes, most = root, MOST_NUMBERS // (6 * model.latents + model.observed)
-    lower, upper = _below(model, root, q, x, engine), upper_bounds(model, root, len(x))
-    wanted = np.ones(len(x), np.int64) if stop.boxes is None else stop.boxes
+    base = ground_of(model)
+    boxes, most = whole(base, x, engine), MOST_NUMBERS // (6 * model.latents + model.observed)
+    lower, upper = lower_bounds(model, base, boxes, boxes.logits, x, engine), upper_bounds(base, boxes, len(x))
+    if len(base.logits) == 1:
+        q = ascend_together(
+            model, x, boxes.logits, SWEEPS, 1e-3, workers=engine.workers, executor=engine.executor,
+            progress=engine.progress,
+        )  # fmt: skip
+        lower = np.maximum(lower, lower_bounds(model, base, boxes, q.logits, x, engine))
+    wanted = np.bincount(boxes.rows, minlength=len(x)).astype(np.int64) if stop.boxes is None else stop.boxes
     try:
         while True:
             start = time.monotonic()
             if (wanted > np.bincount(boxes.rows, minlength=len(x))).any():
-                finer = refined(model, x, boxes, wanted, engine)
-                new = _below(model, finer, PerDatumPosterior(finer.logits), x, engine)
-                lower, upper = np.maximum(lower, new), np.minimum(upper, upper_bounds(model, finer, len(x)))
+                finer = refined(base, x, boxes, wanted, engine)
+                new = lower_bounds(model, base, finer, finer.logits, x, engine)
+                lower, upper = np.maximum(lower, new), np.minimum(upper, upper_bounds(base, finer, len(x)))
                 grew = len(finer.rows) > len(boxes.rows)
                 boxes = finer
                 if not grew:
@@ -251,13 +249,6 @@ def _by_boxes(model: BernoulliLVM, x: Bits, root: Boxes, stop: Stop, engine: Eng
     except KeyboardInterrupt:
         pass
     return _certain("deterministic", lower, upper, np.bincount(boxes.rows, minlength=len(x)).astype(np.int64))
-
-
-def _below(model: BernoulliLVM, boxes: Boxes, q: PerDatumPosterior, x: Bits, engine: Engine) -> Floats:
-    """log of the sum over each row's boxes of e^VLB, (N,), no more than that in exact arithmetic; q: one row a box."""
-    value, error = vlb(model, q, x[boxes.rows], with_error=True, workers=engine.workers, executor=engine.executor)
-    total, rounding = log_sums(value - error, boxes.rows, len(x))
-    return total - rounding
 
 
 def _certain(

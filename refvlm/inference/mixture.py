@@ -14,10 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ..enumeration import kernels
-from ..enumeration.problem import Decoder, Mixture, Prior
+from ..enumeration.problem import Mixture
 from ..enumeration.sums import Boxes
 from ..types import Bits, Floats
 from .certificate import SLACK, U
+from .partition import Ground
 
 _GRID = 1 << 53
 
@@ -30,9 +31,9 @@ class Sampler(NamedTuple):
     rounding: float
 
 
-def sampler(decoder: Decoder, prior: Prior, x: Bits, boxes: Boxes) -> Sampler:
+def sampler(ground: Ground, x: Bits, boxes: Boxes) -> Sampler:
     """For a row x (L,) and its boxes."""
-    latents, observed = boxes.fixed.shape[1], len(x)
+    latents, observed, decoder = ground.latents, ground.observed, ground.decoder
     log_u = boxes.log_u + SLACK * U * (3 * observed + 11 * latents + 30) * boxes.size
     steps = _on_grid(log_u)
     log_pi = np.log(steps) - np.log(_GRID)
@@ -45,17 +46,17 @@ def sampler(decoder: Decoder, prior: Prior, x: Bits, boxes: Boxes) -> Sampler:
     rare = np.clip(np.ceil(np.minimum(on, off) * _GRID) / _GRID, 1.0 / _GRID, 0.5)
     rare = np.where(free, rare, 0.0)
     likelier = (on >= off) | (rare == 0.5)  # 1 where both values are, as in the kernel
-    log_p = prior.bits
+    off_p, on_p = ground.contexts.bits[boxes.states, 0], ground.contexts.bits[boxes.states, 1]
     with np.errstate(divide="ignore", invalid="ignore"):
-        common = np.log1p(-rare) - np.where(likelier, log_p[1], log_p[0])
-        departures = np.where(free, np.log(rare) - np.where(likelier, log_p[0], log_p[1]) - common, 0.0)
+        common = np.log1p(-rare) - np.where(likelier, on_p, off_p)
+        departures = np.where(free, np.log(rare) - np.where(likelier, off_p, on_p) - common, 0.0)
     magnitudes = np.abs(decoder.flat).sum() + 2.0 * abs(whole) + boxes.size.max() + 60.0
     magnitudes += (np.abs(common) + np.abs(departures)).sum(axis=1).max()
     rounding = SLACK * U * (3 * observed + 2 * latents + 40) * float(magnitudes)
 
     signed = kernels.ratios.signed_weights(decoder, x)
     starts = kernels.ratios.mode_logits(signed, likelier.astype(np.uint8))
-    at_mode = whole + log_pi + common.sum(axis=1)
+    at_mode = whole + log_pi + common.sum(axis=1) - ground.contexts.log_weight[boxes.states]
     probabilities = np.where(likelier, 1.0 - rare, rare)
     mixture = Mixture(signed, starts, probabilities, departures, at_mode, np.cumsum(steps) / _GRID)
     return Sampler(mixture, whole, rounding)

@@ -3,51 +3,140 @@
 Best first: the box that could gain most is halved at the bit in which log p(x | z) is most curved, and both halves take
 one Newton step from the tangent of the whole. A fourth of a row's boxes are halved at a time, so that they can be
 computed together. What comes out depends on how many are asked for alone.
+
+A deep model has a box to begin with for each state of the layers above z: given it, the bits of z are independent. They
+all start at one tangent, for a prior between theirs.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ..enumeration import sums
+from .. import bits
+from ..enumeration import kernels, sums
 from ..enumeration.engine import Engine
+from ..enumeration.problem import Contexts, Decoder
 from ..enumeration.sums import Boxes
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
+from ..model.recognition import PerDatumPosterior
 from ..types import Bits, Floats
 from . import arrays
+from .bounds import needs_sum, vlb
 from .certificate import SLACK, U
+from .exact import log_marginal
 
 NEWTON_STEPS, TOLERANCE = 40, 1e-9
 """Of the descent to the first tangent: the most steps, and nats beyond which another one is worth while."""
 MOST_NUMBERS = 1 << 26
 """Floats in all boxes that are held at a time."""
+SHORT_SUM = 1 << 36
+"""Multiplications, N L 2**K for a linear decoder, of a sum that is short enough to be preferred to bounds: seconds."""
+_CONTEXTS = 16
+"""Of a deep model, that count in lower bounds, if not more of them are the likeliest of a row."""
+STATES = 12
+"""Bits of the layer above z, of a deep model, up to which each of its states gets a box."""
 
 
-def whole(model: BernoulliLVM, x: Bits, engine: Engine) -> Boxes:
-    """One box for each row, of all z that are possible."""
-    logits, count = np.array(model.top.logits), len(x)
+def is_summed(model: BernoulliLVM, rows: int) -> bool:
+    """Whether log p(x) of so many rows has no bracket but the sum, or that is short.
+
+    Brackets take a linear decoder, and above it a Bernoulli prior or another linear decoder from at most STATES bits.
+    """
+    above, length = model.prior, max(rows, 1) * model.observed << model.latents
+    if isinstance(above, Bernoulli):
+        return needs_sum(model) or length <= SHORT_SUM
+    both = (model.decoder, above.decoder)
+    if above.latents > STATES or not all(isinstance(each, MLP) and len(each.weights) == 1 for each in both):
+        return True
+    return length + (model.latents << (model.latents + above.latents)) <= SHORT_SUM
+
+
+class Ground(NamedTuple):
+    """What all boxes of all rows share. logits: (M, K), of the contexts' priors."""
+
+    decoder: Decoder
+    contexts: Contexts
+    logits: Floats
+
+    @property
+    def latents(self) -> int:
+        """K, of the layer next to x."""
+        return int(self.logits.shape[1])
+
+    @property
+    def observed(self) -> int:
+        """L."""
+        return int(self.decoder.sizes[-1])
+
+
+def ground_of(model: BernoulliLVM) -> Ground:
+    """Of a linear decoder on bits that are independent, or so given a state of the layers above."""
+    assert isinstance(model.decoder, MLP)
+    flat, above = arrays.flat_network(model.decoder), model.prior
+    if isinstance(above, Bernoulli):
+        logits = np.array(above.logits[None])
+        log_weight, size = np.zeros(1), np.zeros(1)
+    else:
+        assert isinstance(above.decoder, MLP)
+        codes = bits.table(above.latents)
+        weights, biases = above.decoder.weights[0], above.decoder.biases[0]
+        logits = codes @ weights + biases
+        if isinstance(above.prior, Bernoulli):
+            chosen = kernels.bernoulli.bernoulli(np.array(above.prior.logits[None]))[1][0]
+            log_weight = np.where(codes == 1, chosen[1], chosen[0]).sum(axis=1)
+            error = 16.0 * U * above.latents * np.where(np.isinf(log_weight), 0.0, np.abs(log_weight) + 1.0)
+        else:
+            log_weight, error = log_marginal(above.prior, codes, with_error=True)
+        moved = above.latents * (np.abs(weights).sum() + np.abs(biases).sum())  # of the logits, and no less of log p
+        possible = np.isfinite(log_weight)
+        logits, log_weight = logits[possible], log_weight[possible]
+        size = error[possible] / U + moved
+    table = kernels.bernoulli.bernoulli(np.ascontiguousarray(logits))[1]
+    return Ground(flat, Contexts(table, np.ascontiguousarray(log_weight), size), logits)
+
+
+def whole(ground: Ground, x: Bits, engine: Engine) -> Boxes:
+    """One box for each row and context, of all z that are possible."""
+    count, states = len(x), np.arange(len(ground.logits), dtype=np.int64)
+    if len(states) == 1:
+        points = np.exp(ground.contexts.bits[:, 1])
+        boxes = _boxes(ground, x, np.arange(count, dtype=np.int64), states, np.tile(points, (count, 1)))
+        return _tangents(ground, x, boxes, NEWTON_STEPS, engine)
+    share = np.exp(ground.contexts.log_weight - ground.contexts.log_weight.max())
+    mean = (share @ ground.logits)[None] / share.sum()
+    table = kernels.bernoulli.bernoulli(mean)[1]
+    middle = Ground(ground.decoder, Contexts(table, np.zeros(1), np.zeros(1)), mean)
+    points = whole(middle, x, engine).points
+    rows = np.repeat(np.arange(count, dtype=np.int64), len(states))
+    return _tangents(ground, x, _boxes(ground, x, rows, states, points[rows]), 1, engine)
+
+
+def _boxes(ground: Ground, x: Bits, rows: NDArray[np.int64], states: NDArray[np.int64], points: Floats) -> Boxes:
+    """One for each row and state, to begin with."""
+    every = np.tile(states, len(rows) // max(len(states), 1)) if len(states) > 1 else np.zeros(len(rows), np.int64)
+    logits = ground.logits[every]
     fixed = np.where(np.isinf(logits), np.where(logits > 0.0, 1, 0), -1).astype(np.int8)
-    points = np.exp(arrays.log_probabilities(model.top).bits[1])
-    rows = np.arange(count, dtype=np.int64)
-    return _tangents(model, x, rows, np.tile(fixed, (count, 1)), np.tile(points, (count, 1)), NEWTON_STEPS, engine)
+    nothing = np.zeros(len(rows))
+    points = np.where(fixed < 0, points, fixed)
+    return Boxes(rows, every, fixed, nothing, nothing, logits, points, logits)
 
 
-def refined(model: BernoulliLVM, x: Bits, boxes: Boxes, wanted: NDArray[np.int64], engine: Engine) -> Boxes:
+def refined(ground: Ground, x: Bits, boxes: Boxes, wanted: NDArray[np.int64], engine: Engine) -> Boxes:
     """So many boxes of each row, wanted (N,), or as many as there can be. Those of a row are in the order of rows."""
     while True:
         chosen = _to_halve(boxes, np.bincount(boxes.rows, minlength=len(x)), wanted)
         if len(chosen) == 0:
             return boxes
         bit = boxes.curvatures[chosen].argmax(axis=1)
-        halves = np.repeat(chosen, 2)
-        fixed = boxes.fixed[halves]
-        fixed[np.arange(len(halves)), np.repeat(bit, 2)] = np.tile(np.array([0, 1], np.int8), len(chosen))
-        new = _tangents(model, x, boxes.rows[halves], fixed, boxes.points[halves], 1, engine)
+        halves = boxes.take(np.repeat(chosen, 2))
+        halves.fixed[np.arange(len(halves.rows)), np.repeat(bit, 2)] = np.tile(np.array([0, 1], np.int8), len(chosen))
         kept = np.delete(np.arange(len(boxes.rows)), chosen)
-        boxes = boxes.take(kept).and_those(new)
+        boxes = boxes.take(kept).and_those(_tangents(ground, x, halves, 1, engine))
         boxes = boxes.take(np.argsort(boxes.rows, kind="stable"))
 
 
@@ -70,6 +159,12 @@ def price_of_a_box(latents: int, observed: int) -> float:
     return box / (4 * latents + latents * observed / 32 + 1.5 * observed)
 
 
+def rows_together(ground: Ground, most: int) -> int:
+    """How many rows' boxes can be held at a time, at most so many."""
+    numbers = len(ground.logits) * (6 * ground.latents + ground.observed)
+    return max(min(MOST_NUMBERS // (4 * numbers), most), 1)
+
+
 def _to_halve(boxes: Boxes, counts: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
     """The boxes of each row that could gain most: a fourth of them, or as many as are still wanted."""
     room = np.minimum(np.maximum(counts // 4, 1), wanted - counts)
@@ -83,22 +178,50 @@ def _to_halve(boxes: Boxes, counts: NDArray[np.int64], wanted: NDArray[np.int64]
     return np.sort(possible[order][rank < room[rows]])
 
 
-def _tangents(
-    model: BernoulliLVM, x: Bits, rows: NDArray[np.int64], fixed: NDArray[np.int8], points: Floats, steps: int,
-    engine: Engine,
-) -> Boxes:  # fmt: skip
-    decoder, prior = model.decoder, model.prior
-    assert isinstance(decoder, MLP)
-    assert isinstance(prior, Bernoulli)
-    flat, bits = arrays.flat_network(decoder), arrays.log_probabilities(prior)
-    return sums.tangents(flat, bits, x, rows, fixed, points, steps, TOLERANCE, engine)
+def _tangents(ground: Ground, x: Bits, boxes: Boxes, steps: int, engine: Engine) -> Boxes:
+    """Those of boxes of which rows, states, bits and points are known."""
+    return sums.tangents(
+        ground.decoder,
+        ground.contexts,
+        x,
+        boxes.rows,
+        boxes.states,
+        boxes.fixed,
+        boxes.points,
+        steps,
+        TOLERANCE,
+        engine,
+    )
 
 
-def upper_bounds(model: BernoulliLVM, boxes: Boxes, count: int) -> Floats:
+def upper_bounds(ground: Ground, boxes: Boxes, count: int) -> Floats:
     """log of the sum of each row's U, (N,), no less than that in exact arithmetic: see `brackets.py`."""
-    above = boxes.log_u + SLACK * (2 * model.observed + model.latents + 12) * U * boxes.size
+    above = boxes.log_u + SLACK * (2 * ground.observed + ground.latents + 12) * U * boxes.size
     total, error = log_sums(above, boxes.rows, count)
     return total + error
+
+
+def lower_bounds(model: BernoulliLVM, ground: Ground, boxes: Boxes, q: Floats, x: Bits, engine: Engine) -> Floats:
+    """log of the sum over each row's boxes of e^VLB, (N,), no more than that in exact arithmetic; q: their logits.
+
+    Of many contexts those count that matter: a part of the sum is a lower bound, too.
+    """
+    best = np.full(len(x), -np.inf)
+    np.maximum.at(best, boxes.rows, boxes.log_u)
+    weight = np.full(len(ground.logits), -np.inf)
+    np.maximum.at(weight, boxes.states, boxes.log_u - best[boxes.rows])
+    value, error = np.full(len(boxes.rows), -np.inf), np.zeros(len(boxes.rows))
+    least = min(float(np.sort(weight)[::-1][:_CONTEXTS][-1]), 0.0)
+    for state in np.flatnonzero(weight >= least).tolist():
+        own, which = BernoulliLVM(Bernoulli(ground.logits[state]), model.decoder), np.flatnonzero(boxes.states == state)
+        value[which], error[which] = vlb(
+            own, PerDatumPosterior(q[which]), x[boxes.rows[which]], with_error=True, workers=engine.workers,
+            executor=engine.executor,
+        )  # fmt: skip
+        value[which] += ground.contexts.log_weight[state]
+        error[which] += SLACK * U * (ground.contexts.size[state] + np.abs(value[which]))
+    total, rounding = log_sums(value - error, boxes.rows, len(x))
+    return total - rounding
 
 
 def log_sums(values: Floats, rows: NDArray[np.int64], count: int) -> tuple[Floats, Floats]:

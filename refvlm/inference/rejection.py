@@ -18,18 +18,26 @@ from numpy.typing import ArrayLike
 from ..checks import as_binary, check_count, check_generator, describe
 from ..enumeration import draws
 from ..enumeration.engine import Engine, Piece, Progress, task
+from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
-from ..model.mlp import MLP
 from ..types import Bits, Floats
 from . import arrays
-from .bounds import needs_sum
-from .brackets import SHORT_SUM
 from .exact import invert_posterior, posterior_mean
 from .mixture import Sampler, sampler
-from .partition import MOST_NUMBERS, doubled, price_of_a_box, refined, whole
+from .partition import (
+    MOST_NUMBERS,
+    Ground,
+    doubled,
+    ground_of,
+    is_summed,
+    price_of_a_box,
+    refined,
+    rows_together,
+    whole,
+)
 
 _GROUP = 64
-"""Rows whose boxes are held at a time."""
+"""Rows whose boxes are held at a time, if they are few."""
 _FIRST_TRIES = 256
 _FEWEST = 8
 """Boxes that are tried first, beyond one."""
@@ -115,32 +123,27 @@ def posterior_mean_bracket(
     lower = np.where(ones > 0, betaincinv(np.maximum(ones, 1), samples - ones + 1, rate), 0.0)
     upper = np.where(ones < samples, betainccinv(ones + 1, np.maximum(samples - ones, 1), rate), 1.0)
     lower, upper = np.maximum(lower - _INEXACT, 0.0), np.minimum(upper + _INEXACT, 1.0)
-    certain = np.array(model.top.logits)
-    lower = np.where(certain == np.inf, 1.0, lower)
-    upper = np.where(certain == -np.inf, 0.0, upper)
+    if isinstance(model.prior, Bernoulli):
+        lower = np.where(model.prior.logits == np.inf, 1.0, lower)
+        upper = np.where(model.prior.logits == -np.inf, 0.0, upper)
     return MeanBracket(lower, upper, "sampled", confidence)
-
-
-def is_summed(model: BernoulliLVM, rows: int) -> bool:
-    """Whether the sum over all codes is short, or the only way."""
-    return needs_sum(model) or max(rows, 1) * model.observed << model.latents <= SHORT_SUM
 
 
 def reject(model: BernoulliLVM, x: Bits, n: int, seed: int, engine: Engine) -> tuple[Bits, Floats]:
     """n draws for each row, (N, n, K), and estimates of log p(x_n) from all tries with the last boxes, (N,)."""
     z, log_px = np.zeros((len(x), n, model.latents), np.uint8), np.zeros(len(x))
-    for start in range(0, len(x) if n else 0, _GROUP):
-        rows = slice(start, min(start + _GROUP, len(x)))
-        z[rows], log_px[rows] = _reject(model, x[rows], n, start, seed, engine)
+    base = ground_of(model)
+    size = rows_together(base, _GROUP)
+    for start in range(0, len(x) if n else 0, size):
+        rows = slice(start, min(start + size, len(x)))
+        z[rows], log_px[rows] = _reject(base, x[rows], n, start, seed, engine)
     return z, log_px
 
 
-def _reject(model: BernoulliLVM, x: Bits, n: int, first: int, seed: int, engine: Engine) -> tuple[Bits, Floats]:
+def _reject(base: Ground, x: Bits, n: int, first: int, seed: int, engine: Engine) -> tuple[Bits, Floats]:
     """For a group of rows, which begins at `first`."""
-    assert isinstance(model.decoder, MLP)
-    decoder, prior = arrays.flat_network(model.decoder), arrays.log_probabilities(model.top)
-    boxes, price = whole(model, x, engine), price_of_a_box(model.latents, model.observed)
-    most = max(MOST_NUMBERS // (len(x) * (6 * model.latents + model.observed)), 1)
+    boxes, price = whole(base, x, engine), price_of_a_box(base.latents, base.observed)
+    most = max(MOST_NUMBERS // (len(x) * (6 * base.latents + base.observed)), 1)
     found: list[list[Bits]] = [[] for _ in x]
     missing = np.full(len(x), n)
     tries, sums, wanted = np.zeros(len(x), np.int64), np.zeros(len(x)), np.full(len(x), _FIRST_TRIES)
@@ -150,7 +153,7 @@ def _reject(model: BernoulliLVM, x: Bits, n: int, first: int, seed: int, engine:
         for row in np.flatnonzero(missing > 0).tolist():
             if row not in samplers:
                 own = slice(*np.searchsorted(boxes.rows, [row, row + 1]))
-                samplers[row] = sampler(decoder, prior, x[row], boxes.take(own))
+                samplers[row] = sampler(base, x[row], boxes.take(own))
         pieces, owners = list[Piece[tuple[Bits, float]]](), list[int]()
         for row in np.flatnonzero(missing > 0).tolist():
             work = task(draws.accepted, seed, (first + row, int(counts[row])))
@@ -178,7 +181,7 @@ def _reject(model: BernoulliLVM, x: Bits, n: int, first: int, seed: int, engine:
                     f"fewer, or a row that the model explains better; `bracket` bounds its log p(x) all the same"
                 )
             wanted[row] = int(min(1.1 * left + 64, 64 * draws.PIECE))
-        boxes = refined(model, x, boxes, aim, engine)
+        boxes = refined(base, x, boxes, aim, engine)
         counts, before = np.bincount(boxes.rows, minlength=len(x)), counts
         for row in np.flatnonzero(counts != before).tolist():
             tries[row], sums[row], wanted[row] = 0, 0.0, _FIRST_TRIES

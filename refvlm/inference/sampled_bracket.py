@@ -21,15 +21,23 @@ from numpy.typing import NDArray
 from ..enumeration import draws
 from ..enumeration.draws import Histogram
 from ..enumeration.engine import Engine, Piece, Progress, task
-from ..enumeration.sums import Boxes
 from ..model.latent_variable import BernoulliLVM
-from ..model.mlp import MLP
 from ..progress import ProgressBar
 from ..types import Bits
-from . import arrays
 from .capital import Capital, draws_needed, forecast
 from .mixture import Sampler, sampler
-from .partition import MOST_NUMBERS, doubled, price_of_a_box, refined
+from .partition import (
+    MOST_NUMBERS,
+    Ground,
+    doubled,
+    ground_of,
+    lower_bounds,
+    price_of_a_box,
+    refined,
+    rows_together,
+    upper_bounds,
+    whole,
+)
 
 _GROUP = 16
 """Rows whose boxes are held at a time."""
@@ -76,11 +84,14 @@ class Stop(NamedTuple):
 
 @dataclass
 class Evidence:
-    """What a row's draws say: p(x) = U E[r], where log r is known up to `rounding`. first: the first piece of them."""
+    """What a row's draws say: p(x) = U E[r], where log r is known up to `rounding`.
+
+    certain: bounds on log p(x) without draws. first: the first piece of them."""
 
     log_u: float
     rounding: float
     boxes: int
+    certain: tuple[float, float]
     first: Histogram
     rest: Histogram
 
@@ -99,12 +110,13 @@ class Evidence:
 class _Group:
     """Rows that are drawn for together: numbers from 0, and the first one's number among all rows."""
 
-    def __init__(self, model: BernoulliLVM, x: Bits, boxes: Boxes, first: int, stop: Stop, delta: float, seed: int,
+    def __init__(self, model: BernoulliLVM, base: Ground, x: Bits, first: int, stop: Stop, delta: float, seed: int,
                  engine: Engine) -> None:  # fmt: skip
-        assert isinstance(model.decoder, MLP)
-        self.model, self.x, self.boxes, self.first, self.stop = model, x, boxes, first, stop
+        self.base, self.x, self.first, self.stop = base, x, first, stop
         self.delta, self.seed, self.engine = delta, seed, engine
-        self.decoder, self.prior = arrays.flat_network(model.decoder), arrays.log_probabilities(model.top)
+        self.boxes = whole(base, x, engine)
+        below = lower_bounds(model, base, self.boxes, self.boxes.logits, x, engine)
+        self.certain = np.stack([below, upper_bounds(base, self.boxes, len(x))], axis=1)
         self.cost = math.inf  # seconds for a draw
         self.samplers: dict[int, Sampler] = {}
         self.seen = [(draws.nothing(), draws.nothing()) for _ in x]
@@ -120,7 +132,9 @@ class _Group:
             if n not in self.samplers:
                 self._settle(n)
         counts = self.counts.tolist()
-        return [Evidence(self.samplers[n].log_u, self.samplers[n].rounding, counts[n], *self.seen[n]) for n in rows]
+        known = [(float(low), float(high)) for low, high in self.certain]
+        made = self.samplers
+        return [Evidence(made[n].log_u, made[n].rounding, counts[n], known[n], *self.seen[n]) for n in rows]
 
     def _capital(self, n: int) -> Capital:
         return Capital(self.seen[n][0].plus(self.seen[n][1]))
@@ -128,18 +142,18 @@ class _Group:
     def _settle(self, n: int) -> None:
         """Make the row's sampler from its boxes."""
         own = slice(*np.searchsorted(self.boxes.rows, [n, n + 1]))
-        self.samplers[n] = sampler(self.decoder, self.prior, self.x[n], self.boxes.take(own))
+        self.samplers[n] = sampler(self.base, self.x[n], self.boxes.take(own))
 
     def choose_boxes(self) -> None:
         """Double them as long as that shortens what is to come."""
         if self.stop.boxes is not None:
             self._refine(self.stop.boxes)
             return
-        most = max(MOST_NUMBERS // (len(self.x) * (6 * self.model.latents + self.model.observed)), 1)
+        most = max(MOST_NUMBERS // (len(self.x) * (6 * self.base.latents + self.base.observed)), 1)
         before = [(math.inf, False)] * len(self.x)
         failures, wanted, samples = [0] * len(self.x), self.counts, self.stop.samples
         active = [n for n in range(len(self.x)) if samples is None or samples[n] > _PILOT]
-        price = price_of_a_box(self.model.latents, self.model.observed)
+        price = price_of_a_box(self.base.latents, self.base.observed)
         while active:
             pilots = self._pilots(active)
             for n in list(active):
@@ -158,7 +172,7 @@ class _Group:
 
     def _refine(self, wanted: NDArray[np.int64]) -> None:
         before = self.counts
-        self.boxes = refined(self.model, self.x, self.boxes, wanted, self.engine)
+        self.boxes = refined(self.base, self.x, self.boxes, wanted, self.engine)
         for n in np.flatnonzero(self.counts != before).tolist():
             self.samplers.pop(n, None)
 
@@ -224,7 +238,7 @@ class _Group:
         wanted[n] = 2 * drawn
         if stop.width is not None:
             own = self.samplers[n]
-            lower, upper = Evidence(own.log_u, own.rounding, 0, *self.seen[n]).bounds(self.delta)
+            lower, upper = Evidence(own.log_u, own.rounding, 0, (-math.inf, 0.0), *self.seen[n]).bounds(self.delta)
             if upper - lower <= stop.width:
                 return False
             needed = draws_needed(stop.width, _gap(capital), min(capital.relative_variance, 1e30), self.delta)
@@ -271,19 +285,17 @@ class _Group:
             yield n, start, results[index]
 
 
-def by_draws(
-    model: BernoulliLVM, x: Bits, boxes: Boxes, stop: Stop, delta: float, seed: int, engine: Engine
-) -> list[Evidence]:
-    """What the draws say about each row; boxes: one for each. An interrupt ends it as the clock does.
+def by_draws(model: BernoulliLVM, x: Bits, stop: Stop, delta: float, seed: int, engine: Engine) -> list[Evidence]:
+    """What the draws say about each row. An interrupt ends it as the clock does.
 
     delta: the error rate of a row, for forecasts, and for whether its bracket is as narrow as it has to be.
     """
     quiet, result = replace(engine, progress=None), list[Evidence]()
-    interrupted = False
-    for start in range(0, len(x), _GROUP):
-        rows = slice(start, min(start + _GROUP, len(x)))
-        own = boxes.take(rows)._replace(rows=boxes.rows[rows] - start)
-        group = _Group(model, x[rows], own, start, stop.of(rows, len(x) - start), delta, seed, quiet)
+    base, interrupted = ground_of(model), False
+    size = rows_together(base, _GROUP)
+    for start in range(0, len(x), size):
+        rows = slice(start, min(start + size, len(x)))
+        group = _Group(model, base, x[rows], start, stop.of(rows, len(x) - start), delta, seed, quiet)
         try:
             if not interrupted and stop.left > 0.0:
                 group.choose_boxes()

@@ -16,7 +16,7 @@ from ..conformance.problems import from_model
 from ..inference.bounds import grad_vlb, vlb
 from ..inference.brackets import bracket
 from ..inference.exact import grad_log_marginal, log_marginal
-from ..inference.rejection import is_summed
+from ..inference.partition import is_summed
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
 from ..model.recognition import ChainPosterior, PerDatumPosterior, Posterior

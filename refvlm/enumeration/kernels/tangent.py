@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...types import Bits, Floats
-from ..problem import Decoder, Prior
+from ..problem import Contexts, Decoder
 from .compiling import inline, kernel, part
 from .constants import OCTET
 from .elementary import exp, larger, log, log1p, sigmoids
@@ -169,16 +169,16 @@ def newton_step(
 
 @kernel
 def tangent(
-    decoder: Decoder, first: int, count: int, prior: Prior, x: Bits, rows: NDArray[np.int64],
-    fixed: NDArray[np.int8], points: Floats, steps: int, tolerance: float,
+    decoder: Decoder, first: int, count: int, contexts: Contexts, x: Bits, rows: NDArray[np.int64],
+    states: NDArray[np.int64], fixed: NDArray[np.int8], points: Floats, steps: int, tolerance: float,
 ) -> tuple[Floats, Floats, Floats, Floats, Floats]:  # fmt: skip
     """For boxes first to first + count - 1: log U, the magnitudes in its sums, (count,), and three of (count, K).
 
     Those are the logits c_k + g_k of the factorised distribution that U sums, +-inf for fixed bits; the point z0 of the
     tangent; and the curvature of log p(x | z) in each bit times its variance, 0 for fixed ones. rows: which x each box
-    is of; fixed: its bits (boxes, K), 0, 1, or -1 for a free one; points: where to start, (boxes, K): at the tangent of
-    a larger box log U is no more than there, and steps only lower it. It ends after so many of them, or when log U
-    falls by less than `tolerance`.
+    is of; states: which of the contexts has its prior, whose weight is part of U; fixed: its bits (boxes, K), 0, 1, or
+    -1 for a free one; points: where to start, (boxes, K): at the tangent of a larger box log U is no more than there,
+    and steps only lower it. It ends after so many of them, or when log U falls by less than `tolerance`.
     """
     latents, observed = decoder.sizes[0], decoder.sizes[1]
     width = (observed + OCTET - 1) // OCTET * OCTET
@@ -192,7 +192,9 @@ def tangent(
     bounds, sizes = np.empty(count), np.empty(count)
     logits, found, curvatures = np.empty((count, latents)), np.empty((count, latents)), np.zeros((count, latents))
     for n in range(count):
-        box, size, certain = rows[first + n], 0.0, 0.0
+        box, state = rows[first + n], states[first + n]
+        prior, certain = contexts.bits[state], contexts.log_weight[state]
+        size = contexts.size[state]
         for i in range(observed):
             s = 1.0 if x[box, i] else -1.0
             biases[i] = s * decoder.flat[latents * observed + i]
@@ -206,12 +208,12 @@ def tangent(
                     w = decoder.flat[k * observed + i]
                     signed[free * width + i] = w if x[box, i] else -w
                 all_z[free] = points[first + n, k]
-                log_p[0, free] = prior.bits[0, k] if bit != 1 else -np.inf
-                log_p[1, free] = prior.bits[1, k] if bit != 0 else -np.inf
+                log_p[0, free] = prior[0, k] if bit != 1 else -np.inf
+                log_p[1, free] = prior[1, k] if bit != 0 else -np.inf
                 free += 1
             else:
-                certain += prior.bits[bit, k]
-                size += abs(prior.bits[bit, k])
+                certain += prior[bit, k]
+                size += abs(prior[bit, k])
                 if bit:
                     for i in range(observed):
                         w = decoder.flat[k * observed + i]
