@@ -1,6 +1,6 @@
 """A bracket closing: one run, looked at again and again, while it is drawn.
 
-    python validation/bracket_picture.py [FILE]     writes the picture (default: validation/bracket.svg); half a minute
+    python validation/bracket_picture.py [FILE]     writes the picture (default: validation/bracket.svg), half a minute
 
 Left, K = 22: log p(x) is known by the sum over all codes and drawn as a line. Right, K = 100: nothing else says where
 it is. Shades are confidences; grey is what is certain without a draw. Expected at the two higher confidences: every look

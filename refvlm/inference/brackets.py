@@ -79,17 +79,18 @@ def bracket(
 ) -> Bracket:
     """Bounds on log p(x_n), eq. (3), at any K, that hold in floating point too: see `Bracket`.
 
-    x: (N, L) zeros and ones. Where the sum over all codes takes seconds, or is the only way, because a decoder has hidden
-    layers or the layer above z more than 12 bits, the bounds are log p(x) and its rounding error. Else, without rng, a tangent
-    above and the VLB of the best factorised q below, 1 to 25 nats apart; or such a pair for each of `boxes` parts of
-    {0,1}^K, which are doubled until `width` or `seconds` is reached where their number is not given. With rng, draws
-    bring the sides together until all brackets are `width` nats wide, until `seconds` of the whole call have passed, or
-    for `samples` draws of each row: at least one of the three. Ctrl-C ends them too, with what was reached.
+    x: (N, L) zeros and ones. Where the sum over all codes takes seconds, or is the only way, because a decoder has
+    hidden layers or the layer above z more than 12 bits, the bounds are log p(x) and its rounding error. Else, without
+    rng, a tangent above and the VLB of the best factorised q below, 1 to 25 nats apart; or such a pair for each of
+    `boxes` parts of {0,1}^K, which are doubled until `width` or `seconds` is reached where their number is not given.
+    With rng, draws bring the sides together until all brackets are `width` nats wide, until `seconds` of the whole call
+    have passed, or for `samples` draws of each row: at least one of the three. Ctrl-C ends them too, with what was
+    reached.
 
     The same rng, samples and boxes give the same bits for any workers: a call that the clock ended is repeated by the
-    samples and boxes that it reports, (N,) each. Other arguments as in `log_marginal`. Raises ValueError where there is
-    no bracket, with more than 62 latents below a hidden layer; where a width without other limits would take 1e12
-    draws; for samples without rng.
+    samples and boxes that it reports, (N,) each. Other arguments as in `log_marginal`. Raises ValueError for more than
+    62 latents where there is nothing but the sum; where a width without other limits would take 1e12 draws; for samples
+    without rng.
     """
     since = time.monotonic()
     arrays.check_model(model)

@@ -61,10 +61,10 @@ def sample_posterior(
 ) -> Bits:
     """n independent draws of z from the exact posterior p(z | x) for every row: (N, n, K).
 
-    By inverting the distribution function where the sum over all codes is short, or the only way; else, for a decoder
-    without hidden layers and a Bernoulli prior, by rejection, at any K. The same rng gives the same bits for any
-    workers. Arguments as in `log_marginal`. Raises ValueError for more than 62 latents below a hidden layer, and where
-    rejection would take more than 1e11 tries for a row.
+    Of a deep model, those of the layer next to x. By inverting the distribution function where the sum over all codes
+    is short, or the only way; else, where `bracket` has bounds, by rejection, at any K. The same rng gives the same
+    bits for any workers. Arguments as in `log_marginal`. Raises ValueError for more than 62 latents where there is
+    nothing but the sum, and where rejection would take more than 1e11 tries for a row.
     """
     arrays.check_model(model)
     rows = as_binary("x", x, model.observed)
