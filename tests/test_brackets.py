@@ -577,3 +577,27 @@ def test_a_deep_model_of_many_latents_has_a_bracket_that_holds_the_estimate():
     wide = refvlm.BernoulliLVM(shallow(13, (), 63, rng), shallow(63, (), 30, rng).decoder)
     with pytest.raises(ValueError, match=r"^latents: got 63"):
         refvlm.bracket(wide, x)
+
+
+def test_logits_beyond_any_vlb_have_brackets_too():
+    """K = 50 and 70, L = 9, logits to 1e5: below is log p(x, z) of a z until there are draws."""
+    rng = np.random.default_rng(28)
+    for latents in (50, 70):
+        decoder = refvlm.MLP([rng.normal(size=(latents, 9)) * 1e4], [rng.normal(size=9)])
+        model = refvlm.BernoulliLVM(refvlm.Bernoulli(rng.normal(size=latents)), decoder)
+        assert bounds.needs_sum(model)
+        x = model.sample(2, rng)[0]
+        certain, drawn = refvlm.bracket(model, x), refvlm.bracket(model, x, samples=50_000, rng=rng)
+        assert np.isfinite(certain.lower).all()
+        assert (certain.lower <= drawn.upper).all()
+        assert (drawn.upper - drawn.lower < 3.0).all()
+
+
+def test_bounds_on_kl_come_from_as_many_boxes_as_are_asked_for():
+    rng = np.random.default_rng(29)
+    model, x = shallow(64, (), 20, rng, scale=2.0), binary(2, 20, rng)
+    q = refvlm.PerDatumPosterior(np.zeros((2, 64)))
+    one, many = refvlm.kl_bracket(model, q, x), refvlm.kl_bracket(model, q, x, boxes=64)
+    whole = refvlm.decompose_bracket(model, q, x, boxes=64)
+    assert (many[1] - many[0] < one[1] - one[0]).all()
+    assert np.array_equal(many[0], whole.kl_lower)

@@ -81,4 +81,14 @@ def test_nothing_is_known_before_the_first_draw_or_where_all_are_zero():
     assert Capital(nothing()).bounds(0.1) == (0.0, 1.0)
     lower, upper = capital_of(np.zeros(1000)).bounds(0.1)
     assert lower == 0.0
-    assert upper <= 1.0
+    assert upper < 0.02
+
+
+def test_draws_whose_squares_are_no_numbers_bound_the_mean_from_above():
+    """Means of 1e-160 and 1e-300: nothing is divided by the square of their sum."""
+    for size in (1e-160, 1e-300):
+        capital = capital_of(np.full(500, size))
+        assert capital.relative_variance == math.inf
+        lower, upper = capital.bounds(1e-6)
+        assert lower == 0.0
+        assert size < upper < 0.1

@@ -7,6 +7,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.stats import binom
 
+import refvlm
 from refvlm.enumeration.draws import histogram, nothing
 from refvlm.inference.capital import BETS, Capital
 from refvlm.inference.mean_bracket import _Rows, sum_bounds
@@ -99,3 +100,18 @@ def test_draws_that_are_all_zero_or_all_one_leave_bounds():
     lower, upper = whole_bounds(halves([zeros, ones]), 1e-3, floor=-30.0)
     assert -30.1 < lower <= -30.0
     assert -30.0 <= upper < -3.0
+
+
+def test_rows_whose_log_probability_may_be_below_anything_leave_a_bound_that_holds():
+    """exp(-t) overflows for t below -709; a row of the model's and an improbable one, K = 34, L = 9, weights of 100."""
+    rng = np.random.default_rng(1)
+    prior = refvlm.Bernoulli(rng.normal(size=34))
+    model = refvlm.BernoulliLVM(prior, refvlm.MLP([rng.normal(size=(34, 9)) * 100], [rng.normal(size=9)]))
+    x = (rng.random((2, 9)) < 0.5).astype(np.uint8)
+    result = refvlm.bracket(model, x, samples=8192, boxes=1, rng=np.random.default_rng(1))
+    assert type(result.mean_lower) is float
+    assert result.lower.min() < -800.0
+    assert result.lower.mean() - 1.0 < result.mean_lower < result.upper.mean()
+    finer = refvlm.bracket(model, x, samples=200_000, boxes=4000, rng=np.random.default_rng(2))
+    assert result.mean_lower <= finer.mean_upper
+    assert result.mean_upper >= finer.mean_lower

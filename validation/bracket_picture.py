@@ -3,8 +3,8 @@
     python validation/bracket_picture.py [FILE]     writes the picture (default: validation/bracket.svg), half a minute
 
 Left, K = 22: log p(x) is known by the sum over all codes and drawn as a line. Right, K = 100: nothing else says where
-it is. Shades are confidences; grey is what is certain without a draw. Expected at the two higher confidences: every look
-at the left one holds the exact value, and looks never contradict one another.
+it is. Shades are confidences; grey is what is certain without a draw. Expected at the two higher confidences: every
+look at the left one holds the exact value, and looks never contradict one another.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import Posterior
 from ..types import Bits, Floats
 from . import arrays
-from .bounds import vlb
+from .bounds import needs_sum, vlb
 from .certificate import U
 from .exact import log_marginal
 from .mean_bracket import sum_bounds
@@ -117,8 +117,8 @@ def bracket(
         low, high = np.maximum(rough[:, 0], certain.lower - offsets), np.minimum(rough[:, 1], 0.0)
         total = sum_bounds([e.first for e in seen], [e.rest for e in seen], low, high, 1.0 - confidence)
         slack = sum(each.rounding for each in seen) + 4 * count * U * np.abs(offsets).sum()
-        mean_lower = (float(offsets.sum()) + total[0] - slack) / count
-        mean_upper = min((float(offsets.sum()) + total[1] + slack) / count, 0.0)
+        mean_lower = float((offsets.sum() + total[0] - slack) / count)
+        mean_upper = min(float((offsets.sum() + total[1] + slack) / count), 0.0)
     samples_drawn = np.array([each.draws for each in seen], np.int64)
     return Bracket(lower, upper, "sampled", confidence, samples_drawn, certain.boxes, mean_lower, mean_upper)
 
@@ -184,8 +184,8 @@ def kl_bracket(
 ) -> tuple[Floats, Floats]:
     """Lower and upper bounds on KL(q || p(z | x)), eq. (7), (N,) nats each, at any K: see `decompose_bracket`."""
     result = decompose_bracket(
-        model, q, x, width=width, seconds=seconds, samples=samples, confidence=confidence, rng=rng, workers=workers,
-        executor=executor, progress=progress,
+        model, q, x, width=width, seconds=seconds, samples=samples, boxes=boxes, confidence=confidence, rng=rng,
+        workers=workers, executor=executor, progress=progress,
     )  # fmt: skip
     return result.kl_lower, result.kl_upper
 
@@ -223,7 +223,7 @@ def _by_boxes(model: BernoulliLVM, x: Bits, stop: Stop, engine: Engine) -> Brack
     base = ground_of(model)
     boxes, most = whole(base, x, engine), MOST_NUMBERS // (6 * model.latents + model.observed)
     lower, upper = lower_bounds(model, base, boxes, boxes.logits, x, engine), upper_bounds(base, boxes, len(x))
-    if len(base.logits) == 1:
+    if not needs_sum(model):
         q = ascend_together(
             model, x, boxes.logits, SWEEPS, 1e-3, workers=engine.workers, executor=engine.executor,
             progress=engine.progress,

@@ -22,6 +22,8 @@ from ..enumeration.draws import EDGES, Histogram
 
 BETS = 0.999999 * 2.0 ** -np.arange(26.0)
 """Parts of the boldest bet; a capital is the mean over them."""
+_TINY = 1e-150
+"""A mean whose square is still a number."""
 ROUNDING = 1e-6
 """More than what rounding can add to the logarithm of a capital, of up to 1e12 draws."""
 
@@ -39,9 +41,9 @@ class Capital:
 
     @property
     def relative_variance(self) -> float:
-        """The draws' variance over the square of their mean."""
+        """The draws' variance over the square of their mean; inf where they are too small to tell."""
         seen = self.seen
-        return max(seen.squares * seen.draws / seen.total**2 - 1.0, 0.0) if seen.total > 0.0 else math.inf
+        return max(seen.squares * seen.draws / seen.total**2 - 1.0, 0.0) if seen.total > _TINY else math.inf
 
     def against(self, mean: float, *, above: bool, bets: slice = slice(None)) -> float:
         """The logarithm of the capital of bets that the mean is above (or below) `mean`, 0 < mean < 1.
@@ -57,12 +59,14 @@ class Capital:
 
     def bounds(self, delta: float) -> tuple[float, float]:
         """(lower, upper) for the mean, of which each is ever wrong with probability delta / 2 at most."""
-        if self.seen.total <= 0.0:
+        draws = self.seen.draws
+        if draws == 0:
             return 0.0, 1.0
-        needed, mean = math.log(2.0 / delta), min(self.mean, 1.0 - 1e-12)
-        guess = math.sqrt(2.0 * needed * self.relative_variance / self.seen.draws) + needed / (self.seen.draws * mean)
-        best = math.sqrt(2.0 * needed / (self.seen.draws * max(self.relative_variance, 1e-12)))
-        lower = self._refuted(mean, -guess, 1e-9 * mean, needed, _around(best))
+        needed, mean = math.log(2.0 / delta), min(max(self.mean, _TINY), 1.0 - 1e-12)
+        variance = min(max(self.relative_variance, 1e-12), 1e30)
+        guess = math.sqrt(2.0 * needed * variance / draws) + needed / (draws * mean)
+        best = math.sqrt(2.0 * needed / (draws * variance))
+        lower = self._refuted(mean, -guess, 1e-9 * mean, needed, _around(best)) if self.mean >= _TINY else None
         upper = self._refuted(mean, guess, 1.0 - 1e-12, needed, _around(best * (1.0 - mean) / mean))
         return lower or 0.0, upper or 1.0
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from ..enumeration.draws import EDGES, Histogram
 from ..types import Floats
-from .capital import BETS, ROUNDING
+from .capital import BETS, ROUNDING, Capital
 
 _MERGED = 4
 """Neighbouring cells of the histograms that become one, which keeps the means and costs next to nothing in width."""
@@ -34,6 +34,8 @@ _TRIED = 2
 """Sizes on either side of the one that would be best for small bets, itself included."""
 _CUTS = 10
 """Tangents for a minimum; where the function is smooth each halves where it may be."""
+_FARTHEST = 600.0
+"""Beyond -t of it what is won stays as it is there, which is less, and the tangents stay below."""
 _LARGEST = -1e-12
 """Beyond it, up to 0, a function is no less than its tangent there."""
 
@@ -45,18 +47,17 @@ class _Rows:
         mass = np.array([_merge(seen.mass) for seen in rest])
         filled = mass.any(axis=0)
         self.edges, self.mass = _COARSE[filled], mass[:, filled]
-        self.lower, self.upper = np.minimum(lower, _LARGEST), np.minimum(upper, _LARGEST)
+        self.lower, self.upper = np.clip(lower, -1e300, _LARGEST), np.minimum(upper, _LARGEST)
         self.draws = self.mass.sum(axis=1)
         pairs = [(a.plus(b), a) for a, b in zip(first, rest, strict=True)]
         self.mean = np.array([min(max(a.total / max(a.draws, 1), 1e-300), 1.0 - 1e-6) for _, a in pairs])
         centre = np.log([max(t.total, 1e-300) / max(t.draws, 1) for t, _ in pairs])
         self.centre = np.clip(centre, self.lower, self.upper)
-        squares = np.array([t.squares * t.draws / t.total**2 - 1.0 if t.total > 0.0 else 0.0 for t, _ in pairs])
-        self.variance = np.clip(squares, 1e-12, 1e12)  # relative
+        self.variance = np.array([min(max(Capital(t).relative_variance, 1e-12), 1e12) for t, _ in pairs])
 
     def upwards(self, size: float, t: Floats) -> tuple[Floats, Floats]:
         """l and its slope at t (N,): bets against a mean that is claimed too small."""
-        gain = size * self.edges * np.exp(-t)[:, None]
+        gain = size * self.edges * np.exp(np.minimum(-t, _FARTHEST))[:, None]
         value = (self.mass * np.log1p(gain - size)).sum(axis=1)
         return value, -(self.mass * (gain / (1.0 - size + gain))).sum(axis=1)
 

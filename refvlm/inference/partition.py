@@ -22,13 +22,13 @@ from ..enumeration.problem import Contexts, Decoder
 from ..enumeration.sums import Boxes
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
-from ..model.mlp import MLP
+from ..model.mlp import MLP, Network
 from ..model.recognition import PerDatumPosterior
 from ..types import Bits, Floats
-from . import arrays
-from .bounds import needs_sum, vlb
+from . import arrays, bounds
 from .certificate import SLACK, U
 from .exact import log_marginal
+from .joint import log_joint
 
 NEWTON_STEPS, TOLERANCE = 40, 1e-9
 """Of the descent to the first tangent: the most steps, and nats beyond which another one is worth while."""
@@ -42,18 +42,30 @@ STATES = 12
 """Bits of the layer above z, of a deep model, up to which each of its states gets a box."""
 
 
-def is_summed(model: BernoulliLVM, rows: int) -> bool:
-    """Whether log p(x) of so many rows has no bracket but the sum, or that is short.
+def has_boxes(model: BernoulliLVM) -> bool:
+    """Whether there are tangents: for a linear decoder, with a Bernoulli prior and many latents, or in a deep model.
 
-    Brackets take a linear decoder, and above it a Bernoulli prior or another linear decoder from at most STATES bits.
+    There the next decoder has to be linear as well, from at most STATES bits.
     """
-    above, length = model.prior, max(rows, 1) * model.observed << model.latents
+    above = model.prior
+    if not is_linear(model.decoder):
+        return False
     if isinstance(above, Bernoulli):
-        return needs_sum(model) or length <= SHORT_SUM
-    both = (model.decoder, above.decoder)
-    if above.latents > STATES or not all(isinstance(each, MLP) and len(each.weights) == 1 for each in both):
-        return True
-    return length + (model.latents << (model.latents + above.latents)) <= SHORT_SUM
+        return model.latents > bounds.SUMMED_LATENTS
+    return is_linear(above.decoder) and above.latents <= STATES
+
+
+def is_linear(decoder: Network) -> bool:
+    """Whether it is an MLP without hidden layers."""
+    return isinstance(decoder, MLP) and len(decoder.weights) == 1
+
+
+def is_summed(model: BernoulliLVM, rows: int) -> bool:
+    """Whether log p(x) of so many rows has no bracket but the sum, or that is short."""
+    length = max(rows, 1) * model.observed << model.latents
+    if isinstance(model.prior, BernoulliLVM):
+        length += model.latents << (model.latents + model.prior.latents)
+    return not has_boxes(model) or length <= SHORT_SUM
 
 
 class Ground(NamedTuple):
@@ -214,14 +226,25 @@ def lower_bounds(model: BernoulliLVM, ground: Ground, boxes: Boxes, q: Floats, x
     least = min(float(np.sort(weight)[::-1][:_CONTEXTS][-1]), 0.0)
     for state in np.flatnonzero(weight >= least).tolist():
         own, which = BernoulliLVM(Bernoulli(ground.logits[state]), model.decoder), np.flatnonzero(boxes.states == state)
-        value[which], error[which] = vlb(
-            own, PerDatumPosterior(q[which]), x[boxes.rows[which]], with_error=True, workers=engine.workers,
-            executor=engine.executor,
-        )  # fmt: skip
+        value[which], error[which] = _lower_bound(own, q[which], x[boxes.rows[which]], engine)
         value[which] += ground.contexts.log_weight[state]
         error[which] += SLACK * U * (ground.contexts.size[state] + np.abs(value[which]))
     total, rounding = log_sums(value - error, boxes.rows, len(x))
     return total - rounding
+
+
+def _lower_bound(model: BernoulliLVM, q: Floats, x: Bits, engine: Engine) -> tuple[Floats, Floats]:
+    """The VLB of factorised q, (N, K) logits, or, where logits are too large for it, log p(x, z) of its likeliest z.
+
+    With a bound on its rounding error, (N,) each.
+    """
+    if model.latents <= bounds.SUMMED_LATENTS or not bounds.needs_sum(model):
+        posterior = PerDatumPosterior(q)
+        return bounds.vlb(model, posterior, x, with_error=True, workers=engine.workers, executor=engine.executor)
+    assert isinstance(model.decoder, MLP)
+    value = log_joint(model, x, (q > 0.0).astype(np.uint8))
+    sizes = np.abs(model.decoder.weights[0]).sum() + np.abs(model.decoder.biases[0]).sum() + np.abs(value) + 1.0
+    return value, SLACK * U * (3 * model.observed + 11 * model.latents + 30) * sizes
 
 
 def log_sums(values: Floats, rows: NDArray[np.int64], count: int) -> tuple[Floats, Floats]:

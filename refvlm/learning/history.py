@@ -9,7 +9,7 @@ import numpy as np
 from ..inference.bounds import kl, needs_sum, vlb
 from ..inference.brackets import bracket
 from ..inference.exact import log_marginal
-from ..inference.partition import price_of_a_box
+from ..inference.partition import has_boxes, price_of_a_box
 from ..inference.sampled import log_marginal_estimate
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import PerDatumPosterior, Posterior
@@ -102,7 +102,7 @@ def judge(
 
 def _bracketable(model: BernoulliLVM, rows: int) -> bool:
     """Whether log p(x) of so many rows can be bracketed but not summed, and in a few seconds."""
-    if enumerable(model) or needs_sum(model):
+    if enumerable(model) or not has_boxes(model) or isinstance(model.prior, BernoulliLVM):
         return False
     cost = BRACKET_SAMPLES + BRACKET_BOXES * price_of_a_box(model.latents, model.observed)
     return rows * cost <= AFFORDABLE

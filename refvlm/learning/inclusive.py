@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 
 from .. import bits
 from ..inference.arrays import recognition_gradient, recognition_logits
-from ..inference.bounds import needs_sum
 from ..inference.exact import posterior_mean
+from ..inference.partition import has_boxes
 from ..inference.rejection import sample_posterior
 from ..model.latent_variable import BernoulliLVM
 from ..model.parameters import Parameters
@@ -50,7 +50,7 @@ def cover(
     """
     rows, fractions = rows_and_weights(model, x, weights)
     lowest = q.stages[0]
-    if enumerable(model) or needs_sum(model):
+    if enumerable(model) or not has_boxes(model):
         mean = posterior_mean(model, rows, workers=workers, progress=progress)
     else:
         drawn = sample_posterior(model, rows, _DRAWS, np.random.default_rng(0), workers=workers, progress=progress)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...enumeration.engine import Engine
-from ...inference.bounds import needs_sum
 from ...inference.exact import log_marginal_and_grad
+from ...inference.partition import has_boxes
 from ...inference.rejection import reject
 from ...model.latent_variable import BernoulliLVM
 from ...model.parameters import flatten
@@ -39,7 +39,7 @@ class MaximumLikelihood(Rule):
 
     def directions(self, machine: Machine, batch: Batch, rng: np.random.Generator, workers: int | None) -> Directions:
         """One, and the mean of log p(x_n), or an estimate of it."""
-        if enumerable(machine.model) or needs_sum(machine.model):
+        if enumerable(machine.model):
             direction, log_px = gradient(machine, batch, workers)
         else:
             direction, log_px = drawn_gradient(machine, batch, rng, workers)
@@ -47,7 +47,7 @@ class MaximumLikelihood(Rule):
 
     def sums_codes(self, model: BernoulliLVM) -> bool:
         """Unless the posterior can be drawn from without."""
-        return needs_sum(model)
+        return isinstance(model.prior, BernoulliLVM) or not has_boxes(model)
 
 
 def gradient(machine: Machine, batch: Batch, workers: int | None = None) -> tuple[Floats, float]:
