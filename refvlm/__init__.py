@@ -17,6 +17,7 @@ from .inference.exact import (
     posterior_mean,
 )
 from .inference.joint import log_joint, log_likelihood, log_prior, log_q
+from .inference.one_sided import log_marginal_lower, mean_log_marginal_upper
 from .inference.rejection import MeanBracket, posterior_mean_bracket, sample_posterior
 from .inference.sampled import Estimate, log_marginal_estimate, vlb_estimate
 from .learning.estimator import BernoulliLVMEstimator
@@ -64,8 +65,10 @@ __all__ = [
     "log_marginal",
     "log_marginal_and_grad",
     "log_marginal_estimate",
+    "log_marginal_lower",
     "log_prior",
     "log_q",
+    "mean_log_marginal_upper",
     "posterior",
     "posterior_mean",
     "posterior_mean_bracket",

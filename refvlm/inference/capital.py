@@ -70,6 +70,16 @@ class Capital:
         upper = self._refuted(mean, guess, 1.0 - 1e-12, needed, _around(best * (1.0 - mean) / mean))
         return lower or 0.0, upper or 1.0
 
+    def lower(self, delta: float) -> float:
+        """The lower of these bounds by itself, ever wrong with probability delta at most; 0 where nothing is known."""
+        if self.mean < _TINY:
+            return 0.0
+        needed, variance = math.log(1.0 / delta), min(max(self.relative_variance, 1e-12), 1e30)
+        draws = self.seen.draws
+        guess = math.sqrt(2.0 * needed * variance / draws) + needed / (draws * self.mean)
+        best = math.sqrt(2.0 * needed / (draws * variance))
+        return self._refuted(self.mean, -guess, 1e-9 * self.mean, needed, _around(best)) or 0.0
+
     def _refuted(self, mean: float, guess: float, last: float, needed: float, bets: slice) -> float | None:
         """The value nearest to `mean`, below it where guess < 0, else above, that is refuted; none beyond `last` is."""
         above = guess < 0.0
