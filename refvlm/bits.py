@@ -18,8 +18,8 @@ def check_codes(latents: int) -> None:
         raise ValueError(
             f"latents: got {latents}, wanted at most {CODE_BITS} for a sum over all 2**latents codes, which takes "
             "hours from about 42 on (34 with hidden layers); any number: log_marginal_lower, certified from below, "
-            "log_marginal_estimate, vlb_estimate and, without hidden layers, vlb, bracket, kl_bracket, decompose_bracket, sample_posterior, "
-            "posterior_mean_bracket"
+            "log_marginal_estimate, vlb_estimate and, without hidden layers, vlb, bracket, kl_bracket, "
+            "decompose_bracket, sample_posterior, posterior_mean_bracket"
         )
 
 

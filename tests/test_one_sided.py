@@ -157,13 +157,13 @@ def test_the_same_seed_gives_the_same_bounds_and_bad_arguments_are_refused():
     assert bounds[0].shape == (4,)
     assert refvlm.log_marginal_lower(model, q, x[:0], rng).shape == (0,)
     assert type(refvlm.mean_log_marginal_upper(model, q, x, z, rng, samples=1)) is float
-    with pytest.raises(ValueError, match="^samples: got 1, wanted at least 2"):
+    with pytest.raises(ValueError, match=r"^samples: got 1, wanted at least 2"):
         refvlm.log_marginal_lower(model, q, x, rng, samples=1)
-    with pytest.raises(ValueError, match="^confidence: got float 1.0, wanted a number above 0 and below 1"):
+    with pytest.raises(ValueError, match=r"^confidence: got float 1.0, wanted a number above 0 and below 1"):
         refvlm.log_marginal_lower(model, q, x, rng, confidence=1.0)
-    with pytest.raises(TypeError, match="^rng: got int 3"):
+    with pytest.raises(TypeError, match=r"^rng: got int 3"):
         refvlm.log_marginal_lower(model, q, x, 3)
-    with pytest.raises(ValueError, match="^x: got no rows"):
+    with pytest.raises(ValueError, match=r"^x: got no rows"):
         refvlm.mean_log_marginal_upper(model, q, x[:0], z[:0], rng)
-    with pytest.raises(ValueError, match="^z: "):
+    with pytest.raises(ValueError, match=r"^z: "):
         refvlm.mean_log_marginal_upper(model, q, x, z[:, :2], rng)
