@@ -9,7 +9,7 @@
 benchmarks of density estimation has them; without it, only digits. Models: linear decoders by wake-sleep and reweighted
 wake-sleep from up to 4000 rows (of digits the first 1500), 96000 row updates. Printed: bounds on the mean log p(x) over
 up to 200 test rows in --seconds a model, confidence 1 - 1e-9, their distance, and the median and worst width of a row's
-bracket; beside it exact maximum likelihood with K = 14, whose mean log p(x) is a sum. Expected: the median width over 20
+bracket; beside it exact maximum likelihood with K = 14, whose mean log p(x) is a sum. Expected: the median width of 20
 test rows, alone for 4 seconds each, is at most 0.008 nats for digits by wake-sleep and 0.15 for dna by reweighted
 wake-sleep, both K = 48; with --plants the bounds on the mean are at most 0.01 apart after two minutes.
 """
@@ -95,7 +95,7 @@ def alone(model: refvlm.BernoulliLVM, test: Array, wanted: float, what: str) -> 
     return good
 
 
-def plants(folder: Path) -> bool:
+def plants(folder: Path | None) -> bool:
     """The mean over a thousand rows."""
     data = rows(folder, "plants")
     if data is None:
@@ -112,7 +112,9 @@ def plants(folder: Path) -> bool:
     return good
 
 
-def table(folder: Path, names: list[str], methods: tuple[str, ...], sizes: tuple[int, ...], seconds: float) -> bool:
+def table(
+    folder: Path | None, names: list[str], methods: tuple[str, ...], sizes: tuple[int, ...], seconds: float
+) -> bool:
     """A line for each model, and the verdicts of those for which there are any."""
     fine = True
     head = f"{'data':<11}{'method':<23}{'K':>4}{'rows':>6}{'mean_lower':>12}{'mean_upper':>12}{'width':>9}"
