@@ -78,7 +78,7 @@ class Capital:
         draws = self.seen.draws
         guess = math.sqrt(2.0 * needed * variance / draws) + needed / (draws * self.mean)
         best = math.sqrt(2.0 * needed / (draws * variance))
-        return self._refuted(self.mean, -guess, 1e-9 * self.mean, needed, _around(best)) or 0.0
+        return self._refuted(self.mean, -guess, _TINY, needed, _around(best)) or 0.0
 
     def _refuted(self, mean: float, guess: float, last: float, needed: float, bets: slice) -> float | None:
         """The value nearest to `mean`, below it where guess < 0, else above, that is refuted; none beyond `last` is."""

@@ -58,8 +58,8 @@ def log_marginal_lower(
     x (N, L); q as in `vlb`; samples: draws of z from q for each row. With their relative variance v they lie about
     sqrt(2 v log(N / (1 - confidence)) / samples) below log p(x): a q far from the posterior makes them low, not wrong.
     -inf where every draw hits a z of zero prior probability. There is no such bound from above: a q that misses a part
-    of the posterior cannot know of it. `log_marginal` and, for decoders without hidden layers, `bracket` have both
-    sides.
+    of the posterior cannot know of it. `log_marginal`, which sums, has both sides, and for decoders without hidden
+    layers `bracket`; for others there is nothing but the sum.
     Raises ValueError or TypeError for arguments that do not fit.
     """
     rows = _checked(model, q, x, rng, confidence)
@@ -95,10 +95,11 @@ def mean_log_marginal_upper(
 ) -> float:
     """An upper bound on the mean of log p(x_n) over rows that the model drew, nats, certified at this confidence.
 
-    x (N, L), z (N, K): from `model.sample`, together; for other rows, or other z, the bound means nothing. samples:
-    M >= 1 draws of z for each row, the given one included. It is the mean of log((1/M) sum of w), and
-    log(1 / (1 - confidence)) / N more: with `log_marginal_lower` it says how good an encoder is on data of the model's
-    own. Raises ValueError or TypeError for arguments that do not fit, and for no rows.
+    x (N, L), z (N, K): from `model.sample`, together; for other rows, or other z, or a q that was fitted to these z, the
+    bound means nothing. samples: M >= 1 draws of z for each row, the given one included. It is the mean of
+    log((1/M) sum of w), and log(1 / (1 - confidence)) / N more: with `log_marginal_lower` it says how good an encoder is
+    on data of the model's own. Raises ValueError or TypeError for arguments that do not fit, for z that the model cannot
+    have drawn, and for no rows.
     """
     rows = _checked(model, q, x, rng, confidence)
     check_count("samples", samples, 1)
@@ -107,6 +108,11 @@ def mean_log_marginal_upper(
         raise ValueError("x: got no rows, wanted at least one that the model drew")
     logits = recognition_logits(q.stages[0], rows)
     own, magnitudes = _log_weights(model, q, rows, logits, latent, rng)
+    if np.isneginf(own).any():
+        raise ValueError(
+            f"z: got one for row {int(own.argmin())} that has probability 0 together with x, wanted the pairs that "
+            "x, z = model.sample(n, rng) drew"
+        )
     total, largest = own, float(magnitudes.max())
     for _ in range(samples - 1):
         weights, magnitudes = _log_weights(model, q, rows, logits, None, rng)
@@ -144,6 +150,8 @@ def _log_weights(
     """
     z, log_q = _draw(logits, rng) if given is None else (given, _log_q(logits, given))
     likelihood = log_likelihood(model, x, z)
+    if np.isnan(likelihood).any():
+        raise ValueError("decoder: forward returned logits that are no numbers; wanted finite ones")
     if isinstance(q, ChainPosterior):
         assert isinstance(model.prior, BernoulliLVM)
         above = None if given is None else sample_posterior(model.prior, z, 1, rng)[:, 0]
