@@ -95,11 +95,11 @@ def mean_log_marginal_upper(
 ) -> float:
     """An upper bound on the mean of log p(x_n) over rows that the model drew, nats, certified at this confidence.
 
-    x (N, L), z (N, K): from `model.sample`, together; for other rows, or other z, or a q that was fitted to these z, the
-    bound means nothing. samples: M >= 1 draws of z for each row, the given one included. It is the mean of
-    log((1/M) sum of w), and log(1 / (1 - confidence)) / N more: with `log_marginal_lower` it says how good an encoder is
-    on data of the model's own. Raises ValueError or TypeError for arguments that do not fit, for z that the model cannot
-    have drawn, and for no rows.
+    x (N, L), z (N, K): from `model.sample`, together; for other rows, or other z, or a q that was fitted to these z,
+    the bound means nothing. samples: M >= 1 draws of z for each row, the given one included. It is the mean of
+    log((1/M) sum of w), and log(1 / (1 - confidence)) / N more: with `log_marginal_lower` it says how good an encoder
+    is on data of the model's own. Raises ValueError or TypeError for arguments that do not fit, for z that the model
+    cannot have drawn, and for no rows.
     """
     rows = _checked(model, q, x, rng, confidence)
     check_count("samples", samples, 1)
