@@ -128,9 +128,9 @@ def check_count(name: str, value: object, least: int) -> int:
 
 def as_counts(name: str, value: object, rows: int) -> NDArray[np.int64]:
     """A number for each row, (N,) int64, from one that is at least 1, or from one for each that is at least 0."""
-    if np.ndim(value) == 0:  # type: ignore[arg-type]  # anything has a dimension
+    counts = as_array(name, value)
+    if counts.ndim == 0:
         return np.full(rows, check_count(name, value, 1), np.int64)
-    counts = np.asarray(value)
     if counts.shape != (rows,) or not (np.issubdtype(counts.dtype, np.integer) or counts.size == 0):
         raise ValueError(
             f"{name}: got {counts.dtype} of shape {counts.shape}, wanted an integer, or one for each row, ({rows},)"

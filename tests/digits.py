@@ -12,3 +12,16 @@ EXACT = {
     "silu": lambda a: a / (1 + mp.exp(-a)),
 }
 """The activations, by name."""
+
+
+def exact_logits(network, z):
+    """The logits of an MLP for one row of bits, as mpf at the precision that is set."""
+    h = [mp.mpf(int(v)) for v in z]
+    for depth, (w, b) in enumerate(zip(network.weights, network.biases, strict=True)):
+        if depth > 0:
+            h = [EXACT[network.activation](v) for v in h]
+        h = [
+            mp.mpf(float(shift)) + mp.fsum(a * mp.mpf(float(c)) for a, c in zip(h, column, strict=True))
+            for column, shift in zip(w.T, b, strict=True)
+        ]
+    return h

@@ -435,6 +435,23 @@ def test_an_interrupt_ends_the_draws_and_keeps_what_was_reached(monkeypatch):
     assert (early.upper < deterministic.upper).all()
 
 
+def test_an_interrupt_between_groups_of_rows_keeps_what_the_others_reached(monkeypatch):
+    """20 rows are two groups; the interrupt comes while the tangents of the second are found."""
+    model, x = shallow(40, (), 20, np.random.default_rng(30)), binary(20, 20, np.random.default_rng(31))
+    right, calls = sampled_bracket.whole, []
+
+    def interrupted(*given):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return right(*given)
+
+    monkeypatch.setattr(sampled_bracket, "whole", interrupted)
+    result = refvlm.bracket(model, x, samples=5000, rng=np.random.default_rng(0))
+    assert result.samples.tolist() == [5000] * 16 + [0] * 4
+    assert np.isfinite(result.lower).all()
+
+
 def test_kl_lies_between_its_bounds_and_the_identity_holds():
     """K = 6, where kl is exact; q off the posterior, and one that puts mass on an impossible z."""
     rng = np.random.default_rng(19)

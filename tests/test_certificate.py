@@ -6,7 +6,7 @@ from itertools import pairwise
 import mpmath as mp
 import numpy as np
 import pytest
-from digits import EXACT
+from digits import exact_logits
 from problems import ACTIVATIONS, binary, deep, shallow
 
 import refvlm
@@ -29,14 +29,7 @@ def exact_log_marginal(model, x):
                     prior *= mp.exp(log_sigmoid(logit if bit else -logit))
             else:
                 prior = priors[code]
-            h = [mp.mpf(v) for v in z]
-            for depth, (w, b) in enumerate(zip(model.decoder.weights, model.decoder.biases, strict=True)):
-                if depth > 0:
-                    h = [EXACT[model.decoder.activation](v) for v in h]
-                h = [
-                    mp.mpf(float(shift)) + mp.fsum(a * mp.mpf(float(c)) for a, c in zip(h, column, strict=True))
-                    for column, shift in zip(w.T, b, strict=True)
-                ]
+            h = exact_logits(model.decoder, z)
             on, off = [log_sigmoid(a) for a in h], [log_sigmoid(-a) for a in h]
             for n, row in enumerate(x.tolist()):
                 totals[n] += prior * mp.exp(mp.fsum(o if v else f for v, o, f in zip(row, on, off, strict=True)))

@@ -7,7 +7,7 @@ from fractions import Fraction
 import mpmath as mp
 import numpy as np
 import pytest
-from digits import EXACT
+from digits import exact_logits
 from hypothesis import given
 from hypothesis import strategies as st
 from problems import binary, deep, network, problems, shallow
@@ -274,15 +274,7 @@ def exact_log_weight(model, x, z, logits):
     def log_sigmoid(a):
         return -mp.log1p(mp.exp(-a))
 
-    h = [mp.mpf(int(v)) for v in z]
-    for depth, (w, b) in enumerate(zip(model.decoder.weights, model.decoder.biases, strict=True)):
-        if depth > 0:
-            h = [EXACT[model.decoder.activation](v) for v in h]
-        h = [
-            mp.mpf(float(shift)) + mp.fsum(a * mp.mpf(float(c)) for a, c in zip(h, column, strict=True))
-            for column, shift in zip(w.T, b, strict=True)
-        ]
-    total = mp.fsum(log_sigmoid(a if v else -a) for a, v in zip(h, x, strict=True))
+    total = mp.fsum(log_sigmoid(a if v else -a) for a, v in zip(exact_logits(model.decoder, z), x, strict=True))
     prior = [mp.mpf(float(v)) for v in model.prior.logits]
     total += mp.fsum(log_sigmoid(a if v else -a) for a, v in zip(prior, z, strict=True))
     rare, one = one_sided._on_grid(logits[None])

@@ -134,6 +134,25 @@ def test_bounds_on_means_at_many_latents_hold_those_of_other_draws():
     assert (result.upper[:, 1] == 0.0).all()
 
 
+def test_bounds_on_means_are_wider_by_the_rounding_of_large_weights(monkeypatch):
+    """Biases of 1e8, K = 25, L = 40: log r is known to 1e-6 or so, and no bound pretends to know more."""
+    rng = np.random.default_rng(12)
+    decoder = refvlm.MLP([rng.normal(size=(25, 40))], [np.where(np.arange(40) % 3 == 0, 1e8, -1e8)])
+    model = refvlm.BernoulliLVM(refvlm.Bernoulli(np.zeros(25)), decoder)
+    x = model.sample(1, rng)[0]
+    monkeypatch.setattr(partition, "SHORT_SUM", -1)
+    rounding = rejection.reject(model, x, 10, 0, brackets.Engine(1))[2]
+    assert rounding.shape == (1,)
+    assert rounding[0] > 1e-7
+    options = {"samples": 100, "confidence": 0.5}
+    given = np.zeros((1, 100, 25), np.uint8)
+    uppers = []
+    for known in (rounding, np.zeros(1)):
+        monkeypatch.setattr(rejection, "reject", lambda *_, known=known: (given, np.zeros(1), known))
+        uppers.append(refvlm.posterior_mean_bracket(model, x, rng, **options).upper)
+    assert (uppers[0] > uppers[1] + rounding[0]).all()
+
+
 def test_means_of_short_sums_are_exact():
     rng = np.random.default_rng(8)
     for model in (shallow(5, (), 8, rng), shallow(5, (3,), 8, rng), deep(3, 4, 8, rng)):

@@ -54,7 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of brackets."""
     add = parser.add_argument
     add("--width", type=number, metavar="NATS", help="bracket log p(x), and draw until it is so narrow (default: 0.01)")
-    add("--seconds", type=number, metavar="S", help="bracket log p(x), and draw so long for a row at most (default: 1)")
+    add(
+        "--seconds",
+        type=number,
+        metavar="S",
+        help="bracket log p(x), and draw so long for each row, on average, at most (default: 1)",
+    )
     add(
         "--confidence", type=number, default=1 - 1e-9, metavar="C",
         help="of all brackets together (default: 1 - 1e-9)",

@@ -148,12 +148,11 @@ class Boxes(NamedTuple):
 
     def take(self, which: slice | NDArray[np.int64]) -> Boxes:
         """Some of them, in this order."""
-        return Boxes(*(column[which] for column in self))  # type: ignore[arg-type]  # column by column
+        return Boxes._make(column[which] for column in self)
 
     def and_those(self, others: Boxes) -> Boxes:
         """These, then the others."""
-        pairs = zip(self, others, strict=True)
-        return Boxes(*(np.concatenate(pair) for pair in pairs))  # type: ignore[arg-type]  # column by column
+        return Boxes._make(np.concatenate([column, others[n]]) for n, column in enumerate(self))
 
 
 def tangents(

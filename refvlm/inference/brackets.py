@@ -254,7 +254,7 @@ def _by_boxes(model: BernoulliLVM, x: Bits, stop: Stop, engine: Engine) -> Brack
 
 def _certain(
     kind: Literal["exact", "deterministic"], lower: Floats, upper: Floats, boxes: NDArray[np.int64]
-) -> Bracket:  # fmt: skip
+) -> Bracket:
     """Rounded outwards, and no log p(x) is above 0."""
     lower, upper = np.nextafter(lower, -np.inf), np.minimum(np.nextafter(upper, np.inf), 0.0)
     count = len(lower)

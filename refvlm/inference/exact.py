@@ -190,9 +190,7 @@ def posterior_mean(
     return (mean, mean_error(model, mean, log_px, total.route, prior.error)) if with_error else mean
 
 
-def invert_posterior(
-    model: BernoulliLVM, rows: Bits, n: int, rng: np.random.Generator, engine: Engine
-) -> Bits:  # fmt: skip
+def invert_posterior(model: BernoulliLVM, rows: Bits, n: int, rng: np.random.Generator, engine: Engine) -> Bits:
     """n independent draws from p(z | x) for every row, (N, n, K), by inverting the distribution function.
 
     First which piece of {0,1}^K, then which code in it, so that no table over all codes is needed.

@@ -119,7 +119,7 @@ def mean_log_marginal_upper(
         total = np.logaddexp(total, weights)
         largest = max(largest, float(magnitudes[np.isfinite(weights)].max(initial=0.0)))
     mean = float(total.mean()) - math.log(samples)
-    slack = rounding(model, largest) + SLACK * U * (samples + 10) * (1.0 + abs(mean))
+    slack = rounding(model, largest) + SLACK * U * (2 * samples + 10) * (2.0 + largest + math.log(samples))
     return min(mean + math.log(1.0 / (1.0 - confidence)) / len(rows) + slack, 0.0)
 
 

@@ -2,7 +2,8 @@
 
 Where the sum over all codes is short, by inverting the distribution function. Else by rejection: a draw z from the
 mixture of `mixture.py`, accepted with probability r(z) = p(x, z) / (pi_j q_j(z) U), has the distribution p(z | x), for
-r is at most 1; r itself is known to a relative 1e-10 or so, and so are the probabilities. It takes U / p(x) tries on
+r is at most 1. Rounding moves log r by no more than `mixture.py` says, and the logarithms of the probabilities by twice
+that. It takes U / p(x) tries on
 average. Boxes are doubled while that saves more tries than it costs; draws that were accepted before stay.
 """
 
@@ -45,8 +46,6 @@ _TOO_MANY = 1e11
 """Tries for one row that nobody waits for."""
 _PATIENT = 5e6
 """Tries for one row, for which boxes are made where a draw seems out of reach."""
-_INEXACT = 1e-9
-"""More than what rounding adds to a probability of a draw."""
 
 
 def sample_posterior(
@@ -118,29 +117,33 @@ def posterior_mean_bracket(
         return MeanBracket(np.maximum(mean - error, 0.0), np.minimum(mean + error, 1.0), "exact", 1.0)
     from scipy.special import betainccinv, betaincinv  # 0.1 s, which `import refvlm` can do without
 
-    z = sample_posterior(model, rows, samples, rng, workers=workers, executor=executor, progress=progress)
+    z, _, rounding = reject(model, rows, samples, int(rng.integers(1 << 63)), Engine(workers, executor, progress))
     ones, rate = z.sum(axis=1, dtype=np.int64), 0.5 * (1.0 - confidence) / max(len(rows) * model.latents, 1)
     lower = np.where(ones > 0, betaincinv(np.maximum(ones, 1), samples - ones + 1, rate), 0.0)
     upper = np.where(ones < samples, betainccinv(ones + 1, np.maximum(samples - ones, 1), rate), 1.0)
-    lower, upper = np.maximum(lower - _INEXACT, 0.0), np.minimum(upper + _INEXACT, 1.0)
+    inexact = np.expm1(2.0 * rounding)[:, None] + 1e-14
+    lower, upper = np.maximum(lower - inexact, 0.0), np.minimum(upper + inexact, 1.0)
     if isinstance(model.prior, Bernoulli):
         lower = np.where(model.prior.logits == np.inf, 1.0, lower)
         upper = np.where(model.prior.logits == -np.inf, 0.0, upper)
     return MeanBracket(lower, upper, "sampled", confidence)
 
 
-def reject(model: BernoulliLVM, x: Bits, n: int, seed: int, engine: Engine) -> tuple[Bits, Floats]:
-    """n draws for each row, (N, n, K), and estimates of log p(x_n) from all tries with the last boxes, (N,)."""
-    z, log_px = np.zeros((len(x), n, model.latents), np.uint8), np.zeros(len(x))
+def reject(model: BernoulliLVM, x: Bits, n: int, seed: int, engine: Engine) -> tuple[Bits, Floats, Floats]:
+    """n draws for each row, (N, n, K), estimates of log p(x_n) from all tries with the last boxes, and the rounding.
+
+    The last, (N,), bounds the errors of log r. Without draws, both are 0.
+    """
+    z, log_px, rounding = np.zeros((len(x), n, model.latents), np.uint8), np.zeros(len(x)), np.zeros(len(x))
     base = ground_of(model)
     size = rows_together(base, _GROUP)
     for start in range(0, len(x) if n else 0, size):
         rows = slice(start, min(start + size, len(x)))
-        z[rows], log_px[rows] = _reject(base, x[rows], n, start, seed, engine)
-    return z, log_px
+        z[rows], log_px[rows], rounding[rows] = _reject(base, x[rows], n, start, seed, engine)
+    return z, log_px, rounding
 
 
-def _reject(base: Ground, x: Bits, n: int, first: int, seed: int, engine: Engine) -> tuple[Bits, Floats]:
+def _reject(base: Ground, x: Bits, n: int, first: int, seed: int, engine: Engine) -> tuple[Bits, Floats, Floats]:
     """For a group of rows, which begins at `first`."""
     boxes, price = whole(base, x, engine), price_of_a_box(base.latents, base.observed)
     most = max(MOST_NUMBERS // (len(x) * (6 * base.latents + base.observed)), 1)
@@ -148,12 +151,14 @@ def _reject(base: Ground, x: Bits, n: int, first: int, seed: int, engine: Engine
     missing = np.full(len(x), n)
     tries, sums, wanted = np.zeros(len(x), np.int64), np.zeros(len(x)), np.full(len(x), _FIRST_TRIES)
     samplers: dict[int, Sampler] = {}
+    rounding = np.zeros(len(x))
     counts = np.bincount(boxes.rows, minlength=len(x))
     while (missing > 0).any():
         for row in np.flatnonzero(missing > 0).tolist():
             if row not in samplers:
                 own = slice(*np.searchsorted(boxes.rows, [row, row + 1]))
                 samplers[row] = sampler(base, x[row], boxes.take(own))
+                rounding[row] = max(rounding[row], samplers[row].rounding)
         pieces, owners = list[Piece[tuple[Bits, float]]](), list[int]()
         for row in np.flatnonzero(missing > 0).tolist():
             work = task(draws.accepted, seed, (first + row, int(counts[row])))
@@ -170,7 +175,7 @@ def _reject(base: Ground, x: Bits, n: int, first: int, seed: int, engine: Engine
             sums[row] += total
         aim = counts.copy()
         for row in np.flatnonzero(missing > 0).tolist():
-            left = missing[row] * tries[row] / max(sums[row], 1e-300)
+            left = missing[row] * tries[row] / max(sums[row], 1e-30 * tries[row])
             more = doubled(int(counts[row]), _FEWEST)
             worth = 0.25 * left if left <= _TOO_MANY else _PATIENT
             if (more - counts[row]) * price < worth and more <= most:
@@ -187,4 +192,4 @@ def _reject(base: Ground, x: Bits, n: int, first: int, seed: int, engine: Engine
             tries[row], sums[row], wanted[row] = 0, 0.0, _FIRST_TRIES
             del samplers[row]
     estimates = [samplers[row].log_u + math.log(max(sums[row], 1e-300) / tries[row]) for row in range(len(x))]
-    return np.array([np.concatenate(each) for each in found]), np.array(estimates)
+    return np.array([np.concatenate(each) for each in found]), np.array(estimates), rounding

@@ -86,7 +86,8 @@ class Stop(NamedTuple):
 class Evidence:
     """What a row's draws say: p(x) = U E[r], where log r is known up to `rounding`.
 
-    certain: bounds on log p(x) without draws. first: the first piece of them."""
+    certain: bounds on log p(x) without draws. first: the first piece of the draws; rest: the others.
+    """
 
     log_u: float
     rounding: float
@@ -102,9 +103,7 @@ class Evidence:
 
     def bounds(self, delta: float) -> tuple[float, float]:
         """Of log p(x), each ever wrong with probability delta / 2 at most; -inf below as long as nothing is known."""
-        low, high = Capital(self.first.plus(self.rest)).bounds(delta)
-        lower = self.log_u + math.log(low) - self.rounding if low > 0.0 else -math.inf
-        return lower, self.log_u + math.log(high) + self.rounding
+        return _bounds(self.log_u, self.rounding, Capital(self.first.plus(self.rest)), delta)
 
 
 class _Group:
@@ -224,8 +223,9 @@ class _Group:
         """Show how wide the first bracket is that waits."""
         if waiting and isinstance(progress, ProgressBar):
             n = waiting[0]
-            seen = self._capital(n)
-            width = forecast(seen.seen.draws, _gap(seen), min(seen.relative_variance, 1e30), self.delta)
+            capital = self._capital(n)
+            variance = min(capital.relative_variance, 1e30)
+            width = forecast(capital.seen.draws, _gap(capital), variance, self.delta)
             progress.label = f"row {self.first + n}: about {width:.2g} nats wide;"
         progress(done, count)
 
@@ -238,7 +238,7 @@ class _Group:
         wanted[n] = 2 * drawn
         if stop.width is not None:
             own = self.samplers[n]
-            lower, upper = Evidence(own.log_u, own.rounding, 0, (-math.inf, 0.0), *self.seen[n]).bounds(self.delta)
+            lower, upper = _bounds(own.log_u, own.rounding, capital, self.delta)
             if upper - lower <= stop.width:
                 return False
             needed = draws_needed(stop.width, _gap(capital), min(capital.relative_variance, 1e30), self.delta)
@@ -266,7 +266,7 @@ class _Group:
 
     def _draw(
         self, planned: dict[int, tuple[int, int]], pilots: list[int] | None = None
-    ) -> Iterator[tuple[int, int, Histogram]]:  # fmt: skip
+    ) -> Iterator[tuple[int, int, Histogram]]:
         """(row, first draw, what came of it) for all pieces that are planned, row by row in the order of the draws.
 
         pilots: numbers of boxes, which name the streams of draws that count for nothing.
@@ -295,15 +295,24 @@ def by_draws(model: BernoulliLVM, x: Bits, stop: Stop, delta: float, seed: int, 
     size = rows_together(base, _GROUP)
     for start in range(0, len(x), size):
         rows = slice(start, min(start + size, len(x)))
-        group = _Group(model, base, x[rows], start, stop.of(rows, len(x) - start), delta, seed, quiet)
+        own, group = stop.of(rows, len(x) - start), None
         try:
+            group = _Group(model, base, x[rows], start, own, delta, seed, quiet)
             if not interrupted and stop.left > 0.0:
                 group.choose_boxes()
                 group.draw(engine.progress, start, len(x))
         except KeyboardInterrupt:
             interrupted = True
+        group = group or _Group(model, base, x[rows], start, own, delta, seed, quiet)  # its tangents were interrupted
         result += group.evidence()
     return result
+
+
+def _bounds(log_u: float, rounding: float, capital: Capital, delta: float) -> tuple[float, float]:
+    """Of log U + log E[r]."""
+    low, high = capital.bounds(delta)
+    lower = log_u + math.log(low) - rounding if low > 0.0 else -math.inf
+    return lower, log_u + math.log(high) + rounding
 
 
 def _gap(capital: Capital) -> float:

@@ -60,7 +60,7 @@ def drawn_gradient(
     machine: Machine, batch: Batch, rng: np.random.Generator, workers: int | None = None
 ) -> tuple[Floats, float]:
     """The same from `POSTERIOR_DRAWS` draws of p(z | x_n) for each row: no bias. The mean is an estimate."""
-    z, log_px = reject(machine.model, batch.x, POSTERIOR_DRAWS, int(rng.integers(1 << 63)), Engine(workers))
+    z, log_px, _ = reject(machine.model, batch.x, POSTERIOR_DRAWS, int(rng.integers(1 << 63)), Engine(workers))
     x = np.repeat(batch.x, POSTERIOR_DRAWS, axis=0).astype(np.float64)
     weights = np.repeat(batch.weights / POSTERIOR_DRAWS, POSTERIOR_DRAWS)
     passed = down(machine, [x, z.reshape(len(x), -1).astype(np.float64)])
