@@ -7,7 +7,7 @@ Quantities are in nats, per row of x; parameters are logits; bit k of a code c i
 from . import bits
 from .checks import FileFormatError
 from .data import bars, digits, shifter
-from .inference.bounds import Decomposition, VLBTerms, decompose, grad_vlb, kl, vlb, vlb_terms
+from .inference.bounds import Decomposition, decompose, grad_vlb, kl, vlb, vlb_terms
 from .inference.brackets import Bracket, DecompositionBracket, bracket, decompose_bracket, kl_bracket
 from .inference.exact import (
     grad_log_marginal,
@@ -20,6 +20,7 @@ from .inference.joint import log_joint, log_likelihood, log_prior, log_q
 from .inference.one_sided import log_marginal_lower, mean_log_marginal_upper
 from .inference.rejection import MeanBracket, posterior_mean_bracket, sample_posterior
 from .inference.sampled import Estimate, log_marginal_estimate, vlb_estimate
+from .inference.terms import VLBTerms
 from .learning.estimator import BernoulliLVMEstimator
 from .learning.fit import Fit, fit
 from .model.bernoulli import Bernoulli
@@ -27,7 +28,7 @@ from .model.files import load, save
 from .model.foreign import from_flax, from_torch
 from .model.latent_variable import BernoulliLVM
 from .model.mlp import MLP
-from .model.recognition import AmortisedPosterior, ChainPosterior, PerDatumPosterior
+from .model.recognition import AmortisedPosterior, ChainPosterior, LayerwisePosterior, PerDatumPosterior
 from .version import __version__ as __version__
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Estimate",
     "FileFormatError",
     "Fit",
+    "LayerwisePosterior",
     "MeanBracket",
     "PerDatumPosterior",
     "VLBTerms",

@@ -131,6 +131,19 @@ def test_deep_models_are_within_their_bounds():
     assert_certified(model, refvlm.ChainPosterior([first, second]), x, 1e-11)
 
 
+def test_errors_of_a_chains_lowest_logits_count_in_the_divergence_above():
+    """L, K1, K2 = 5, 3, 4, N = 1: a first encoder that loses five digits; the second is 1e4 nats off for some z1."""
+    rng = np.random.default_rng(0)
+    free, x = deep(4, 3, 5, rng, hidden=()), binary(1, 5, rng)
+    model = free.with_parameters(free.parameters() | {"prior.prior.logits": np.full(4, -1e4)})
+    first, second = rng.normal(size=(5, 6)), 1e6 * rng.normal(size=(6, 3))
+    offset = -np.tanh(x[0] @ first + 0.25) @ second
+    loose = refvlm.AmortisedPosterior(refvlm.MLP([first, second], [np.full(6, 0.25), offset]))
+    weights = np.vstack([np.full((1, 4), 1e4), np.zeros((2, 4))])
+    far = refvlm.AmortisedPosterior(refvlm.MLP([weights], [np.full(4, -5e3)]))
+    assert_certified(model, refvlm.ChainPosterior([loose, far]), x, 1e-6)
+
+
 def test_the_check_objects_to_wrong_values(monkeypatch):
     rng = np.random.default_rng(1)
     model, x = shallow(3, (4,), 6, rng), binary(2, 6, rng)

@@ -90,6 +90,8 @@ upper = refvlm.BernoulliLVM(refvlm.Bernoulli(np.zeros(2)), refvlm.MLP.random([2,
 deep = refvlm.BernoulliLVM(upper, refvlm.MLP.random([4, 5], rng))
 stages = [refvlm.AmortisedPosterior(refvlm.MLP.random(s, rng)) for s in ([5, 4], [4, 3, 2])]
 go(deep, refvlm.ChainPosterior(stages), (rng.random((6, 5)) < 0.5))
+layerwise = refvlm.LayerwisePosterior([stages[0], refvlm.PerDatumPosterior(rng.normal(size=(6, 2)))])
+go(deep, layerwise, (rng.random((6, 5)) < 0.5))
 for latents, observed in ((70, 9), (65, 11)):
     many = refvlm.BernoulliLVM(refvlm.Bernoulli(np.zeros(latents)), refvlm.MLP.random([latents, observed], rng))
     x = (rng.random((3, observed)) < 0.5).astype(np.uint8)

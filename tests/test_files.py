@@ -145,7 +145,7 @@ def test_inconsistent_files_are_refused(saved):
         ({"header": {"extra": 1}}, "header fields"),
         ({"header": {"model": None}}, "header: got NoneType"),
         ({"header": {"model": {"kind": "model", "prior": {"kind": "gauss"}, "decoder": {}}}}, "wanted an object with"),
-        ({"header": {"posterior": {"kind": "flow"}}}, "wanted 'amortised', 'per-datum' or 'chain'"),
+        ({"header": {"posterior": {"kind": "flow"}}}, "wanted 'amortised', 'per-datum', 'chain' or 'layerwise'"),
         ({"header": {"posterior": None}}, "arrays that do not belong: posterior"),
         ({"drop": ("model.decoder.weights.1",)}, "weights.1' is missing"),
         ({"model.decoder.weights.9": np.zeros((2, 2))}, "arrays that do not belong: model"),

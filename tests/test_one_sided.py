@@ -290,7 +290,7 @@ def test_logarithms_of_weights_are_within_their_bounds(hidden, scale, most):
     model, x = shallow(4, hidden, 9, rng, scale=scale), binary(40, 9, rng)
     logits = rng.normal(size=(40, 4)) * rng.choice([0.1, 3.0, 30.0, 900.0], size=(40, 1))
     q, z = refvlm.PerDatumPosterior(logits), binary(40, 4, rng)
-    value, magnitudes = one_sided._log_weights(model, q, x, logits, z, rng)
+    value, magnitudes = one_sided._log_weights(model, q, x, [logits], z, rng)
     with mp.workdps(50):
         for n in range(40):
             off = abs(mp.mpf(float(value[n])) - exact_log_weight(model, x[n], z[n], logits[n]))
@@ -377,7 +377,7 @@ def test_logits_that_cancel_cost_digits_and_the_bound_knows_it():
         refvlm.Bernoulli(rng.normal(size=4)), refvlm.MLP([inner, outer], [np.zeros(2), np.zeros(9)])
     )
     x, z, logits = binary(40, 9, rng), binary(40, 4, rng), rng.normal(size=(40, 4))
-    value, magnitudes = one_sided._log_weights(model, refvlm.PerDatumPosterior(logits), x, logits, z, rng)
+    value, magnitudes = one_sided._log_weights(model, refvlm.PerDatumPosterior(logits), x, [logits], z, rng)
     with mp.workdps(50):
         off = [
             float(abs(mp.mpf(float(v)) - exact_log_weight(model, *pair)))

@@ -176,10 +176,10 @@ def _selected(reader: RowReader, wanted: Rows) -> Iterator[tuple[int, Bits]]:
 
 def _check_rows(posterior: Posterior | None, rows: int | None, part: bool, *, at_least: int = 0) -> None:
     """A per-datum posterior belongs to the rows it was made for: refuse data with more of them, or with fewer."""
-    stage = None if posterior is None else posterior.stages[0]
-    if not isinstance(stage, PerDatumPosterior):
+    stages = () if posterior is None else posterior.stages
+    stored = next((len(stage.logits) for stage in stages if isinstance(stage, PerDatumPosterior)), None)
+    if stored is None:
         return
-    stored = len(stage.logits)
     if at_least > stored or (rows is not None and rows != stored and not part):
         got = f"at least {at_least}" if rows is None else str(rows)
         raise FileFormatError(

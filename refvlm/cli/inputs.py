@@ -12,7 +12,7 @@ from ..data import World, bars, digits, shifter
 from ..enumeration.blocks import MANY_ROWS
 from ..model.files import load
 from ..model.latent_variable import BernoulliLVM
-from ..model.recognition import ChainPosterior, PerDatumPosterior, Posterior
+from ..model.recognition import ChainPosterior, LayerwisePosterior, PerDatumPosterior, Posterior
 from ..rows import RowReader, open_rows
 from ..types import Bits, Floats
 from .failure import reading
@@ -86,7 +86,7 @@ def chunks_of(reader: RowReader) -> Iterator[tuple[int, Bits]]:
 
 def rows_of_posterior(posterior: Posterior, start: int, count: int) -> Posterior:
     """The posterior of `count` rows from row `start`."""
-    if isinstance(posterior, PerDatumPosterior):
+    if isinstance(posterior, (PerDatumPosterior, LayerwisePosterior)):
         return posterior.take(slice(start, start + count))
     if isinstance(posterior, ChainPosterior) and isinstance(posterior.stages[0], PerDatumPosterior):
         return ChainPosterior([posterior.stages[0].take(slice(start, start + count)), *posterior.stages[1:]])

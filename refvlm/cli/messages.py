@@ -44,7 +44,7 @@ def say_prediction(
 ) -> None:
     """Say how long an evaluation of `rows` rows will take, if long; x: the first of them, rows None: their number."""
     count = len(x) if rows is None else rows
-    if multiplications(model, count) < _NEVER_LONG:
+    if multiplications(model, count, posterior) < _NEVER_LONG:
         return
     seconds = predict_seconds(model, posterior, x, count, workers=workers)
     if seconds >= PATIENCE:

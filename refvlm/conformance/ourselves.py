@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..inference.bounds import VLBTerms, grad_vlb, kl, vlb, vlb_terms
+from ..inference.bounds import grad_vlb, kl, vlb, vlb_terms
 from ..inference.exact import grad_log_marginal, log_marginal, posterior, posterior_mean
 from ..inference.joint import log_joint, log_likelihood, log_prior
+from ..inference.terms import VLBTerms
 from ..learning.machine import Machine
 from ..learning.rules.wake_sleep import sleep, wake
 from ..model.bernoulli import Bernoulli

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP, Network
-from ..model.recognition import AmortisedPosterior, ChainPosterior, FactorisedPosterior, Posterior
+from ..model.recognition import AmortisedPosterior, ChainPosterior, FactorisedPosterior, LayerwisePosterior, Posterior
 from ..types import Floats
 from .quantities import INPUTS, QUANTITIES, expanded
 from .vectors import Check
@@ -49,7 +49,12 @@ def problem_of(check: Check) -> Problem:
 
 
 def from_model(quantity: str, model: BernoulliLVM, q: Posterior | None, inputs: dict[str, Floats]) -> Problem | None:
-    """Returns the question about objects of refvlm; None if a network is no MLP, or phi is stored for several rows."""
+    """Returns the question about objects of refvlm.
+
+    None if a network is no MLP, or phi is stored for several rows, or q is layerwise: there are no such questions.
+    """
+    if isinstance(q, LayerwisePosterior):
+        return None
     decoders = [_of_mlp("prior." * depth + "decoder.", layer.decoder) for depth, layer in enumerate(model.layers)]
     stages = () if q is None else q.stages
     chain = isinstance(q, ChainPosterior)

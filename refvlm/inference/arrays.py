@@ -16,7 +16,14 @@ from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import LARGEST_LOGITS, MLP, Network
 from ..model.parameters import Parameters, flatten, prefixed, unflatten
-from ..model.recognition import AmortisedPosterior, ChainPosterior, FactorisedPosterior, PerDatumPosterior, Posterior
+from ..model.recognition import (
+    AmortisedPosterior,
+    ChainPosterior,
+    FactorisedPosterior,
+    LayerwisePosterior,
+    PerDatumPosterior,
+    Posterior,
+)
 from ..types import Bits, Floats
 from .certificate import needs_precision
 
@@ -148,6 +155,11 @@ def recognition_gradient(q: FactorisedPosterior, x: Bits, slopes: Floats) -> Par
     return gradient
 
 
+def stages_of_x(q: Posterior) -> tuple[FactorisedPosterior, ...]:
+    """The stages that take x, from x upwards: all of a layerwise q, of any other the first."""
+    return q.stages if isinstance(q, LayerwisePosterior) else q.stages[:1]
+
+
 def check_model(value: object) -> BernoulliLVM:
     """`value` if it is a model."""
     if not isinstance(value, BernoulliLVM):
@@ -157,20 +169,27 @@ def check_model(value: object) -> BernoulliLVM:
 
 def check_posterior(model: BernoulliLVM, value: object) -> Posterior:
     """`value` if it is a recognition distribution that fits the model."""
-    if not isinstance(value, (AmortisedPosterior, PerDatumPosterior, ChainPosterior)):
+    if not isinstance(value, (AmortisedPosterior, PerDatumPosterior, ChainPosterior, LayerwisePosterior)):
         raise TypeError(
-            f"posterior: got {describe(value)}, wanted an AmortisedPosterior, a PerDatumPosterior or a ChainPosterior"
+            f"posterior: got {describe(value)}, wanted an AmortisedPosterior, a PerDatumPosterior, a ChainPosterior or "
+            "a LayerwisePosterior"
         )
     if value.latents != model.latents:
         raise ValueError(
             f"posterior: got one over {value.latents} bits, wanted the model's {model.latents} latent bits"
         )
-    stage = value.stages[0]
-    if isinstance(stage, AmortisedPosterior) and stage.encoder.fan_in != model.observed:
-        raise ValueError(
-            f"posterior: got an encoder with fan_in {stage.encoder.fan_in}, wanted {model.observed}, the model's "
-            "observed bits"
-        )
+    for stage in stages_of_x(value):
+        if isinstance(stage, AmortisedPosterior) and stage.encoder.fan_in != model.observed:
+            raise ValueError(
+                f"posterior: got an encoder with fan_in {stage.encoder.fan_in}, wanted {model.observed}, the model's "
+                "observed bits"
+            )
+    if isinstance(value, LayerwisePosterior):
+        got, wanted = ([part.latents for part in parts] for parts in (value.stages, model.layers))
+        if got != wanted:
+            raise ValueError(
+                f"posterior: got layerwise stages over {got} bits, wanted {wanted}, one stage for each layer of latents"
+            )
     if isinstance(value, ChainPosterior):
         if not isinstance(model.prior, BernoulliLVM):
             raise ValueError(

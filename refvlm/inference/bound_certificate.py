@@ -20,7 +20,8 @@ KL = sum of q (t - 1) + p, t = log q - log p, log p = log p(x, z) - log p(x). An
 E_p |log p(x, z)| <= P + K log 2, that is 2 (a + E + u P) + (b + u) (2 P + KL + 2 K log 2). log q is good to a relative
 (7 + K) u and counts q, and p where p < 1.3 q, times it: 2.3 (7 + K) u K log 2. q is good to 6 K u, and the evaluation
 of a term to 8 u, of q |t| + q + p at most, sum q |t| <= KL + 2: (6 K + 8) u (KL + 4). Additions: gamma KL. An encoder:
-e_k (P + KL + K log 2 + 0.23), as above. Under a chain the layers above add the largest of their errors.
+e_k (P + KL + K log 2 + 0.23), as above. Under a chain the layers above add the largest of their errors, and an average
+over q of what they leave, V, the errors of such a table and of q: (6 K u + gamma' + sum of e_k) E_q |V|.
 
 R by characteristic functions (`kernels/characteristic.py`), for one output, V = sum of p_k |W_k|, w = n h a node:
 
@@ -35,7 +36,15 @@ R by characteristic functions (`kernels/characteristic.py`), for one output, V =
     the rest   E[d] to (17 + ceil(K / 16) + 5) u V; b', rounded once, moves log sigmoid(b') by u |b'| min(1, its size),
                and that is good to 7 u; |J| <= 1.5 V; additions over the outputs.
     nodes      2.1 e^-MARGIN and 1.3 e^(-pi CUTOFF) / CUTOFF: both sums, of b' and of m, are too large, so they cancel.
-    q          an error in a logit of q moves R and A by p_k (sum over i of |W_ki| + |prior logit|) of it at most.
+    q          an error in a logit of q moves R and A by phi (1 - phi) (sum over i of |W_ki| + |prior logit|) of it at
+               most, and H by 0.224 of it.
+
+A layer between (`layerwise.py`), of I outputs with means a_k under q and B_k = |b_k| + sum of |W_jk|: its first term is
+R of bits that are exact. A mean has K additions for the mode; for E[d], at most half of B_k, K terms good to 6 u and as
+many additions; one for their sum: (1.5 K + 4) u B_k. p_k is good to 5 u, the product to u, I additions: together
+(2 K + I + 10) u sum of p_k B_k; the first term is added last. An error in a logit of the q below moves it by
+phi (1 - phi) |a_k| of it, of the q above by phi (1 - phi) (sum over k of |W_jk|) at most: what the prior's logits and R
+are for one layer. D layers take D + 2 additions.
 
 As in `certificate.py` second-order terms are covered by a factor 1.01, and what is no MLP is taken at its word.
 """
@@ -43,19 +52,22 @@ As in `certificate.py` second-order terms are covered by a factor 1.01, and what
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from ..enumeration import kernels
 from ..enumeration.blocks import Route, depth, output_pieces
 from ..enumeration.kernels import constants
-from ..enumeration.problem import Recognition
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
 from ..model.recognition import AmortisedPosterior, FactorisedPosterior
 from ..types import Bits, Floats
 from .certificate import LOG_2, SLACK, JointError, U, few_terms_depth, gamma, joint_error, logit_errors
+from .departures import MeanLogits, rare_of
+from .layers import Layer
+from .terms import VLBTerms
 
 
 def vlb_error(
@@ -66,40 +78,71 @@ def vlb_error(
     entropy: Floats,
     *,
     table: float = 0.0,
-    reconstruction_error: Floats | None = None,
 ) -> Floats:
-    """Bounds on |computed - exact| VLB, (N,), from its terms, (N,) each.
+    """Bounds on |computed - exact| VLB, (N,), from its terms, (N,) each, where R is a sum over codes.
 
-    table: the largest error in the table that stands for log p(z), and for the entropies above, else 0.
-    reconstruction_error: of that term, (N,), where it was no sum over codes, with all that errors in the logits of q
-    cause. 0 where the VLB is -inf.
+    table: the largest error in the table that stands for log p(z), and for the entropies above, else 0. 0 where the
+    VLB is -inf.
     """
-    latents = model.latents
     finite = np.isfinite(prior)
     a, r, h = np.where(finite, -prior, 0.0), -reconstruction, np.abs(entropy)
-    error, encoder = reconstruction_error, np.zeros(1)
-    if error is None:
-        averaging = 6 * latents * U
-        error = _tabulated(model, 0.0, prior=False).average(r) + (averaging + gamma(_depth(latents))) * r
-        encoder = _encoder_errors(q).sum() * (r + a + 0.23)
+    own, encoder = (13 + 2 * model.latents) * U, _encoder_errors(q).sum()
+    error = summed_error(model, r) + encoder * (r + 0.23)
     if isinstance(model.prior, Bernoulli):
-        error = error + (13 + 2 * latents) * U * a
+        error = error + (own + encoder) * a
     else:
-        error = error + table + expectation_error(latents, a)
-    error = error + (13 + 2 * latents) * U * h + 2 * U * (a + r + h) + encoder
+        error = error + table + expectation_error(q, a)
+    error = error + own * h + 2 * U * (a + r + h)
     return np.where(finite, SLACK * error, 0.0)
 
 
-def characteristic_error(prior: Bernoulli, decoder: MLP, stage: FactorisedPosterior, q: Recognition, x: Bits) -> Floats:
-    """Bounds on the error of E_q[log p(x_n | z)] by characteristic functions and on what q's logits cause, (N,)."""
-    c, (weights, biases) = constants, (decoder.weights[0], decoder.biases[0])
-    latents, observed = weights.shape
-    likelier = q.log_probability[:, 1] > q.log_probability[:, 0]
-    rare = np.where(likelier, q.probability[:, 0], q.probability[:, 1])
-    mode, spread = np.tile(biases, (len(rare), 1)), np.zeros((len(rare), observed))
-    for k in range(latents):  # no BLAS: the same bits everywhere
-        mode += np.where(likelier[:, k, None], weights[k], 0.0)
-        spread += rare[:, k, None] * np.abs(weights[k])
+def summed_error(model: BernoulliLVM, magnitude: Floats) -> Floats:
+    """Bounds on the rounding error of R as a sum over codes; magnitude: |R|, (N,)."""
+    averaging = 6 * model.latents * U + gamma(_depth(model.latents))
+    error: Floats = _tabulated(model, 0.0, prior=False).average(magnitude) + averaging * magnitude
+    return error
+
+
+def layerwise_error(layers: Sequence[Layer], means: Sequence[MeanLogits | None], terms: VLBTerms) -> Floats:
+    """Bounds on |computed - exact| VLB, (N,), where q factorises over all layers, from x upwards.
+
+    means: of each layer's logits under q, None where the lowest layer's R is a sum over codes. 0 where the VLB is -inf.
+    """
+    finite = np.isfinite(terms.prior)
+    a, r, h = np.where(finite, -terms.prior, 0.0), -terms.reconstruction, np.abs(terms.entropy)
+    own = (13 + 2 * max(layer.model.latents for layer in layers)) * U
+    error = own * (a + h) + (len(layers) + 2) * U * (a + r + h)
+    top = layers[0].model.top.logits
+    for level, (layer, mean) in enumerate(zip(layers, means, strict=True)):
+        decoder, stage = layer.model.decoder, layer.stage
+        variance = layer.q.probability[:, 0] * layer.q.probability[:, 1]
+        assert stage is not None
+        if mean is None:
+            error, slope = error + summed_error(layer.model, r), r[:, None]
+        else:
+            assert isinstance(decoder, MLP)
+            sizes = np.abs(decoder.weights[0])
+            error, slope = error + characteristic_error(decoder, mean, layer.x), variance * sizes.sum(axis=1)
+            if level > 0:
+                chain = (2 * decoder.fan_in + decoder.fan_out + 10) * U
+                magnitudes = np.abs(decoder.biases[0]) + sizes.sum(axis=0)
+                error = error + chain * _over_bits(rare_of(layers[level - 1].q) * magnitudes)
+        above = means[level + 1] if level + 1 < len(layers) else None
+        odds = np.abs(np.where(np.isfinite(top), top, 0.0) if above is None else above.mean)
+        error = error + _over_bits((slope + variance * odds + 0.23) * _encoder_errors(stage))
+    return np.where(finite, SLACK * error, 0.0)
+
+
+def _over_bits(values: Floats) -> Floats:
+    """The sums of (N, K) over the bits, (N,)."""
+    total: Floats = values.T.copy().sum(axis=0)
+    return total
+
+
+def characteristic_error(decoder: MLP, logits: MeanLogits, x: Bits) -> Floats:
+    """Bounds on the rounding error of E_q[log p(x_n | z)] by characteristic functions, (N,)."""
+    c, (latents, observed) = constants, decoder.weights[0].shape
+    mode, spread = logits.mode, logits.spread
     runs, depth_of_run = math.ceil(latents / c.FEW_TERMS), min(latents, c.FEW_TERMS)
     periods = c.MARGIN + largest_logits(decoder)
     nodes = np.ceil(c.CUTOFF * periods / (2 * np.pi)) / c.FEW_TERMS + c.FEW_TERMS + 1
@@ -111,10 +154,7 @@ def characteristic_error(prior: Bernoulli, decoder: MLP, stage: FactorisedPoster
     error = spread * (reach * (product + nodes) + 0.75 * size + 3 * (nodes + runs) + 2 * runs + 20 + 2 * tree)
     error = U * (error + size * np.minimum(1.0, nats) + (9 + tree) * nats)
     error = error + 2.1 * _exp_above(c.MARGIN) + 1.3 * _exp_above(3.14 * c.CUTOFF) / c.CUTOFF
-    slope = np.abs(weights).sum(axis=1) + np.where(np.isfinite(prior.logits), np.abs(prior.logits), 0.0)
-    own = np.where(rare > 0.0, rare * slope, 0.0) + 0.23
-    total: Floats = error.T.copy().sum(axis=0) + (own * _encoder_errors(stage)).T.copy().sum(axis=0)
-    return total
+    return _over_bits(error)
 
 
 def _exp_above(v: float) -> float:
@@ -132,10 +172,14 @@ def largest_logits(decoder: MLP) -> Floats:
     return np.repeat(np.maximum.reduceat(most, starts), constants.OCTET)[: len(most)]
 
 
-def expectation_error(latents: int, magnitude: Floats) -> Floats:
-    """A bound on the rounding error of E_q of an exact table with entries of one sign; magnitude: |E_q|, (N,)."""
+def expectation_error(q: FactorisedPosterior, magnitude: Floats) -> Floats:
+    """A bound on the error of E_q of an exact table with entries of one sign, with all that errors in q's logits cause.
+
+    magnitude: |E_q|, (N,).
+    """
     low = constants.LOW_BITS
-    error: Floats = (6 * latents * U + gamma(low + 2 ** max(latents - low, 0))) * magnitude
+    rounding = 6 * q.latents * U + gamma(low + 2 ** max(q.latents - low, 0))
+    error: Floats = (rounding + _encoder_errors(q).sum()) * magnitude
     return error
 
 

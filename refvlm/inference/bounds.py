@@ -6,14 +6,15 @@ reconstruction; KL as a sum of non-negative terms over the normalised posterior.
 
 For a chain q(z1 | x) q(z2 | z1) on a deep model both are recursions over the layers: the prior term of the lower
 layer is the expected VLB of the layers above, and KL follows from the chain rule,
-KL = KL(q1 || p(z1 | x)) + E_q1[KL(q(z2 | z1) || p(z2 | z1))].
+KL = KL(q1 || p(z1 | x)) + E_q1[KL(q(z2 | z1) || p(z2 | z1))]. For a layerwise q(z1 | x) q(z2 | x) the VLB has a closed
+form over layers (`layerwise.py`), and KL is the chain's, row by row: for one x q(z2 | x) is a q(z2 | z1).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from typing import Literal, NamedTuple, overload
+from typing import Literal, NamedTuple, TypeGuard, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,34 +23,24 @@ from .. import bits
 from ..checks import as_binary, as_weights
 from ..enumeration import kernels, sums
 from ..enumeration.engine import Engine, Progress, Task, task
+from ..enumeration.problem import Recognition
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
-from ..model.mlp import MLP
+from ..model.mlp import MLP, Network
 from ..model.parameters import Parameters, prefixed
-from ..model.recognition import ChainPosterior, Posterior
-from ..types import Floats
-from . import arrays
-from .bound_certificate import characteristic_error, expectation_error, kl_error, largest_logits, vlb_error
+from ..model.recognition import LayerwisePosterior, Posterior, StagedPosterior
+from ..types import Bits, Floats
+from . import arrays, layerwise
+from .bound_certificate import expectation_error, kl_error, largest_logits, vlb_error
 from .exact import Marginal, marginal_pass, prior_gradient, prior_pass, table_prior
-from .layers import Layer, prepare
+from .layers import Layer, prepare, prepare_layerwise
+from .terms import Bound, VLBTerms, check_finite, of_no_rows
 
 SUMMED_LATENTS = 20
 """Up to so many latents the VLB is a sum over codes, whatever the decoder."""
 
 LARGEST_LOGIT = 1e4
 """Where a linear decoder's logits can be larger, characteristic functions take longer than anybody wants."""
-
-
-class VLBTerms(NamedTuple):
-    """The terms of eq. (10), (N,) each, nats: VLB = prior + reconstruction + entropy.
-
-    prior: E_q[log p(z)], of all layers together under a chain. reconstruction: E_q[log p(x | z)].
-    entropy: E_q[-log q(z)], of the whole chain.
-    """
-
-    prior: Floats
-    reconstruction: Floats
-    entropy: Floats
 
 
 class Decomposition(NamedTuple):
@@ -90,11 +81,13 @@ def vlb(
     """The exact variational lower bound, eqs. (8) and (10): (N,) nats, never above log p(x).
 
     -inf where q puts mass on a z of zero prior probability. With a single q on a deep model the collapsed bound,
-    log p(z1) exact; with a `ChainPosterior` that of all its layers jointly, and exact above them. with_error=True: also
+    log p(z1) exact; with a `ChainPosterior` that of all its layers jointly, and exact above them; with a
+    `LayerwisePosterior` that of all layers, whose decoders above the lowest must be linear. with_error=True: also
     (N,) bounds on the rounding error (proof in `refvlm.inference.bound_certificate`). x and the rest as in
-    `log_marginal`. Above 20 latents a linear decoder with a Bernoulli prior needs no sum over codes: any K will do.
+    `log_marginal`. Above 20 latents a linear decoder needs no sum over codes where its prior is a Bernoulli or q
+    layerwise: any K will do.
     """
-    result = _bound_pass(_bound_layers(model, q, x), Engine(workers, executor, progress))
+    result = _bound(model, q, _checked(model, q, x), Engine(workers, executor, progress))
     return (result.value, result.error) if with_error else result.value
 
 
@@ -108,48 +101,75 @@ def vlb_terms(
     progress: Progress | None = None,
 ) -> VLBTerms:
     """The three terms of the VLB, eq. (10): .prior, .reconstruction, .entropy, (N,) nats each. See `vlb`."""
-    return _bound_pass(_bound_layers(model, q, x), Engine(workers, executor, progress)).terms
+    return _bound(model, q, _checked(model, q, x), Engine(workers, executor, progress)).terms
 
 
-def _checked(model: BernoulliLVM, q: Posterior, x: ArrayLike, *, summed: bool = True) -> Sequence[Layer]:
-    """The layers, once model, q and x are what they should be. summed: a sum over all codes is to come."""
+def _checked(model: BernoulliLVM, q: Posterior, x: ArrayLike) -> Bits:
+    """The rows of x, once model, q and x are what they should be."""
     arrays.check_posterior(arrays.check_model(model), q)
-    return prepare(model, as_binary("x", x, model.observed), q, summed=summed)
+    return as_binary("x", x, model.observed)
 
 
-def _bound_layers(model: BernoulliLVM, q: Posterior, x: ArrayLike) -> Sequence[Layer]:
-    """The layers for the VLB."""
-    summed = needs_sum(arrays.check_model(model))
+def needs_sum(model: BernoulliLVM, q: Posterior | None = None) -> bool:
+    """Whether the VLB, under q if it is a `LayerwisePosterior`, takes a sum over all codes of the layer next to x.
+
+    It does not where the decoder is linear, its prior a Bernoulli or q layerwise, K above `SUMMED_LATENTS` and no logit
+    can exceed `LARGEST_LOGIT`; then K is any number.
+    """
+    free = isinstance(model.prior, Bernoulli) or isinstance(q, LayerwisePosterior)
+    return not free or model.latents <= SUMMED_LATENTS or not _bounded(model.decoder)
+
+
+def _linear(decoder: Network) -> TypeGuard[MLP]:
+    return isinstance(decoder, MLP) and len(decoder.weights) == 1
+
+
+def _bounded(decoder: Network) -> bool:
+    """Whether it is linear and small enough for characteristic functions."""
+    return _linear(decoder) and float(largest_logits(decoder).max()) <= LARGEST_LOGIT
+
+
+def _by_layers(model: BernoulliLVM, q: Posterior) -> bool:
+    """Whether the VLB is a term for each layer; else it is a recursion over tables of codes."""
+    return isinstance(q, LayerwisePosterior) or not needs_sum(model)
+
+
+def check_decoders(model: BernoulliLVM, q: Posterior) -> None:
+    """Refuse decoders with which the VLB would take more than anybody has."""
     decoder = model.decoder
-    linear = isinstance(model.prior, Bernoulli) and isinstance(decoder, MLP) and len(decoder.weights) == 1
-    if summed and linear and isinstance(decoder, MLP) and model.latents > bits.CODE_BITS:
-        raise ValueError(
-            f"decoder: got logits of up to {largest_logits(decoder).max():.3g}, wanted at most {LARGEST_LOGIT:g} for "
-            f"the exact VLB of {model.latents} latents, which takes time in proportion; vlb_estimate takes any"
-        )
-    return _checked(model, q, x, summed=summed)
+    if needs_sum(model, q) and (isinstance(model.prior, Bernoulli) or isinstance(q, LayerwisePosterior)):
+        if _linear(decoder) and model.latents > bits.CODE_BITS:
+            raise ValueError(
+                f"decoder: got logits of up to {largest_logits(decoder).max():.3g}, wanted at most {LARGEST_LOGIT:g} "
+                f"for the exact VLB of {model.latents} latents, which takes time in proportion; vlb_estimate takes any"
+            )
+        bits.check_codes(model.latents)
+    for depth, part in enumerate(model.layers[1:] if isinstance(q, LayerwisePosterior) else (), 1):
+        if not _bounded(part.decoder):
+            raise ValueError(
+                f"decoder: {'prior.' * depth}decoder is not linear, or has logits above {LARGEST_LOGIT:g}, wanted "
+                "neither for the exact VLB of a LayerwisePosterior; a ChainPosterior or vlb_estimate take such a model"
+            )
 
 
-class _Bound(NamedTuple):
-    """What the pass for the VLB leaves for a layer: the terms, and a bound on the rounding error of their sum."""
-
-    terms: VLBTerms
-    error: Floats
-
-    @property
-    def value(self) -> Floats:
-        """The VLB, (N,)."""
-        return self.terms.prior + self.terms.reconstruction + self.terms.entropy
+def _bound(model: BernoulliLVM, q: Posterior, x: Bits, engine: Engine) -> Bound:
+    """The VLB of rows that are checked."""
+    check_decoders(model, q)
+    if _by_layers(model, q):
+        return layerwise.bound_pass(prepare_layerwise(model, x, q), engine, summed=needs_sum(model, q))
+    return _bound_pass(prepare(model, x, q), engine)
 
 
-def _bound_pass(layers: Sequence[Layer], engine: Engine) -> _Bound:
+def _bound_pass(layers: Sequence[Layer], engine: Engine) -> Bound:
     """The VLB of the lowest layer; of a chain from the highest stage downwards."""
     layer, *upper = layers
     if len(layer.x) == 0:
-        return _Bound(VLBTerms(np.zeros(0), np.zeros(0), np.zeros(0)), np.zeros(0))
+        return of_no_rows()
+    if not needs_sum(layer.model):
+        return layerwise.bound_pass(layers, engine, summed=False)
     model, q, stage = layer.model, layer.q, layer.stage
     assert stage is not None
-    reconstruction, reconstruction_error = _reconstruction_pass(layer, engine)
+    reconstruction = layerwise.summed_reconstruction(layer, engine)
     closed = arrays.log_probabilities(model.top).bits if not upper else np.zeros((2, model.latents))
     prior, entropy = kernels.bernoulli.prior_and_entropy(q, closed)
     table_error, entropy_above = 0.0, None
@@ -161,42 +181,10 @@ def _bound_pass(layers: Sequence[Layer], engine: Engine) -> _Bound:
     elif upper:
         table, table_error, _ = prior_pass(layers, engine)
         prior = kernels.bound.expectation(q, table.table[None])[:, 0]
-    error = vlb_error(
-        model, stage, prior, reconstruction, entropy, table=table_error, reconstruction_error=reconstruction_error
-    )
+    error = vlb_error(model, stage, prior, reconstruction, entropy, table=table_error)
     if entropy_above is not None:
-        error = error + expectation_error(model.latents, entropy_above)
-    return _Bound(VLBTerms(prior, reconstruction, entropy), error)
-
-
-def _reconstruction_pass(layer: Layer, engine: Engine) -> tuple[Floats, Floats | None]:
-    """E_q[log p(x | z)], (N,), and a bound on its error where it is no sum over codes."""
-    if needs_sum(layer.model):
-
-        def task_of(rows: slice) -> Task[Floats]:
-            return task(kernels.bound.reconstruction, layer.q.of(rows), layer.x[rows])
-
-        return sums.per_row(layer.source, len(layer.x), task_of, engine)[0], None
-    decoder, prior, stage = layer.model.decoder, layer.model.prior, layer.stage
-    assert isinstance(decoder, MLP)
-    assert isinstance(prior, Bernoulli)
-    assert stage is not None
-    value = sums.by_characteristic(arrays.flat_network(decoder), layer.q, layer.x, engine)
-    return value, characteristic_error(prior, decoder, stage, layer.q, layer.x)
-
-
-def needs_sum(model: BernoulliLVM) -> bool:
-    """Whether the VLB takes a sum over all codes.
-
-    It does not where the decoder is linear, its prior a Bernoulli, K above `SUMMED_LATENTS` and no logit can exceed
-    `LARGEST_LOGIT`; then K is any number.
-    """
-    decoder = model.decoder
-    linear = isinstance(decoder, MLP) and len(decoder.weights) == 1
-    if not linear or not isinstance(model.prior, Bernoulli) or model.latents <= SUMMED_LATENTS:
-        return True
-    assert isinstance(decoder, MLP)
-    return float(largest_logits(decoder).max()) > LARGEST_LOGIT
+        error = error + expectation_error(stage, entropy_above)
+    return Bound(VLBTerms(prior, reconstruction, entropy), error)
 
 
 @overload
@@ -221,16 +209,26 @@ def kl(
 ) -> Floats | tuple[Floats, Floats]:
     """KL(q || p(z | x)), eq. (7): (N,) nats, never negative; +inf where q puts mass on an impossible z.
 
-    With a `ChainPosterior` the divergence over all layers jointly. with_error=True: also (N,) bounds on the rounding
-    error. Arguments as in `log_marginal`.
+    With a `ChainPosterior` or a `LayerwisePosterior` the divergence over all layers jointly; with the latter each row
+    takes a pass over the codes of all layers above the lowest. with_error=True: also (N,) bounds on the rounding error.
+    Arguments as in `log_marginal`.
     """
-    engine = Engine(workers, executor, progress)
-    value, error = _divergence_pass(marginal_pass(_checked(model, q, x), engine), engine)
+    rows, engine = _checked(model, q, x), Engine(workers, executor, progress)
+    marginal = marginal_pass(prepare(model, rows, q), engine)
+    value, error = _divergence_pass(marginal, engine, _layers_above(model, q, rows))
     return (value, error) if with_error else value
 
 
-def _divergence_pass(marginal: Marginal, engine: Engine) -> tuple[Floats, Floats]:
-    """The divergence, given what the pass for log p(x) left, and a bound on its rounding error."""
+def _layers_above(model: BernoulliLVM, q: Posterior, x: Bits) -> Sequence[Layer]:
+    """The layers above the lowest, with what a layerwise q says of them for each row; none for another q."""
+    return prepare_layerwise(model, x, q)[1:] if isinstance(q, LayerwisePosterior) else ()
+
+
+def _divergence_pass(marginal: Marginal, engine: Engine, upper: Sequence[Layer] = ()) -> tuple[Floats, Floats]:
+    """The divergence, given what the pass for log p(x) left, and a bound on its rounding error.
+
+    upper: the layers above with a q for each row of x, where it does not depend on the layer below.
+    """
     layer, prior, _, log_px = marginal
     if len(layer.x) == 0:
         return np.zeros(0), np.zeros(0)
@@ -241,13 +239,30 @@ def _divergence_pass(marginal: Marginal, engine: Engine) -> tuple[Floats, Floats
 
     (gap,) = sums.per_row(layer.source, len(layer.x), task_of, engine)
     error = kl_error(layer.model, layer.stage, gap, log_px, marginal.error, prior.error)
-    if prior.above is not None and prior.above.layer.stage is not None:
-        above, errors = _divergence_pass(prior.above, engine)
-        expected = kernels.bound.expectation(layer.q, above[None])[:, 0]
-        gap, finite = gap + expected, np.isfinite(expected)
-        error = error + float(errors.max()) + expectation_error(layer.model.latents, np.where(finite, expected, 0.0))
-        error = np.where(np.isfinite(gap), error, 0.0)
-    return gap, error
+    above = prior.above
+    if above is None or (above.layer.stage is None and not upper):
+        return gap, error
+    expected, table_error = np.empty_like(gap), np.empty_like(gap)
+    for n in range(len(gap) if upper else 1):  # one table of the layers above serves all rows, or each has its own
+        rows = slice(n, n + 1) if upper else slice(0, len(gap))
+        table, errors = _divergence_pass(_with_q_of_row(above, upper, n) if upper else above, engine)
+        expected[rows] = kernels.bound.expectation(layer.q.of(rows), table[None])[:, 0]
+        table_error[rows] = errors.max()
+    gap, finite = gap + expected, np.isfinite(expected)
+    error = error + table_error + expectation_error(layer.stage, np.where(finite, expected, 0.0))
+    return gap, np.where(np.isfinite(gap), error, 0.0)
+
+
+def _with_q_of_row(above: Marginal, layers: Sequence[Layer], n: int) -> Marginal:
+    """What the pass for log p(x) left of some layers, with the q that row n of x has for them at every code."""
+    layer, *upper = layers
+    codes = len(above.layer.x)
+    logits, *q = (np.repeat(values[n : n + 1], codes, axis=0) for values in (layer.logits, *layer.q))
+    named = above.layer._replace(stage=layer.stage, logits=logits, q=Recognition(*q))
+    prior = above.prior
+    if prior.above is not None:
+        prior = prior._replace(above=_with_q_of_row(prior.above, upper, n))
+    return above._replace(layer=named, prior=prior)
 
 
 def decompose(
@@ -263,9 +278,10 @@ def decompose(
 
     Arguments as in `log_marginal`; q as in `vlb`.
     """
-    layers, engine = _checked(model, q, x), Engine(workers, executor, progress)
-    marginal, bound = marginal_pass(layers, engine), _bound_pass(layers, engine)
-    gap, gap_error = _divergence_pass(marginal, engine)
+    rows, engine = _checked(model, q, x), Engine(workers, executor, progress)
+    layers = prepare(model, rows, q)
+    bound, marginal = _bound(model, q, rows, engine), marginal_pass(layers, engine)
+    gap, gap_error = _divergence_pass(marginal, engine, _layers_above(model, q, rows))
     with np.errstate(invalid="ignore"):
         residual = np.where(np.isneginf(bound.value) & np.isposinf(gap), 0.0, marginal.log_px - (bound.value + gap))
     return Decomposition(marginal.log_px, bound.value, gap, residual, marginal.error, bound.error, gap_error)
@@ -286,15 +302,20 @@ def grad_vlb(
     weights: (N,), None for ones. The gradient with respect to an infinite logit is 0. Raises ValueError where the
     VLB is -inf and so has no gradient. Other arguments as in `log_marginal`.
     """
-    layers, engine = _bound_layers(model, q, x), Engine(workers, executor, progress)
+    rows, engine = _checked(model, q, x), Engine(workers, executor, progress)
+    check_decoders(model, q)
     names = prefixed("model.", model.parameters()) | prefixed("posterior.", q.parameters())
-    if len(layers[0].x) == 0:
+    if len(rows) == 0:
         return {name: np.zeros_like(value) for name, value in names.items()}
-    row_weights = as_weights(weights, len(layers[0].x))
-    of_model, of_stages = _gradient_pass(layers, row_weights, engine)
+    row_weights = as_weights(weights, len(rows))
+    if _by_layers(model, q):
+        layers, summed = prepare_layerwise(model, rows, q), needs_sum(model, q)
+        of_model, of_stages = layerwise.gradient_pass(layers, row_weights, engine, summed=summed)
+    else:
+        of_model, of_stages = _gradient_pass(prepare(model, rows, q), row_weights, engine)
     gradient = prefixed("model.", of_model)
     for depth, stage in enumerate(of_stages):
-        gradient |= prefixed(f"posterior.{depth}." if isinstance(q, ChainPosterior) else "posterior.", stage)
+        gradient |= prefixed(f"posterior.{depth}." if isinstance(q, StagedPosterior) else "posterior.", stage)
     return {name: gradient[name] for name in names}
 
 
@@ -302,7 +323,7 @@ def _gradient_pass(layers: Sequence[Layer], weights: Floats, engine: Engine) -> 
     """The gradient in the model's parameters, and in those of each stage of q, from the lowest layer upwards."""
     layer, *upper = layers
     if not needs_sum(layer.model):
-        return _unsummed_gradient(layer, weights, engine)
+        return layerwise.gradient_pass(layers, weights, engine, summed=False)
     chained = bool(upper) and upper[0].stage is not None
     if chained:  # what stands for log p(z) under q is the VLB of the layers above
         prior, above = table_prior(_bound_pass(upper, engine).value, layer.model.latents), None
@@ -313,7 +334,7 @@ def _gradient_pass(layers: Sequence[Layer], weights: Floats, engine: Engine) -> 
         return task(kernels.moments.moments, prior, layer.q.of(rows), layer.x[rows])
 
     moment, expected = sums.per_row(layer.source, len(layer.x), task_of, engine)
-    _check_finite(expected)
+    check_finite(expected)
     flat, bit_mass, code_mass = sums.gradient(
         layer.source, prior, layer.q, layer.x, weights, sums.no_sum(len(layer.x)), engine
     )
@@ -328,32 +349,6 @@ def _gradient_pass(layers: Sequence[Layer], weights: Floats, engine: Engine) -> 
     else:
         deeper = prior_gradient(layer.model.top, bit_mass, weights.sum())
     return prefixed("prior.", deeper) | prefixed("decoder.", layer.source.named(flat)), stages
-
-
-def _unsummed_gradient(layer: Layer, weights: Floats, engine: Engine) -> tuple[Parameters, list[Parameters]]:
-    """The same where the decoder is linear and the prior a Bernoulli, without a sum over codes."""
-    assert isinstance(layer.model.decoder, MLP)
-    assert layer.stage is not None
-    top, off, on = layer.model.top, layer.q.probability[:, 0], layer.q.probability[:, 1]
-    _check_finite(kernels.bernoulli.prior_and_entropy(layer.q, arrays.log_probabilities(top).bits)[0])
-    decoder = arrays.flat_network(layer.model.decoder)
-    flat, by_probability = sums.gradient_by_characteristic(decoder, layer.q, layer.x, weights, engine)
-    finite = np.isfinite(layer.logits)
-    log_odds = np.where(np.isfinite(top.logits), top.logits, 0.0) - np.where(finite, layer.logits, 0.0)
-    slopes = np.where(finite, on * off * (by_probability + log_odds), 0.0) * weights[:, None]
-    deeper = prior_gradient(top, (on * weights[:, None]).sum(axis=0), weights.sum())
-    stages = [arrays.recognition_gradient(layer.stage, layer.x, slopes)]
-    return prefixed("prior.", deeper) | prefixed("decoder.", layer.source.named(flat)), stages
-
-
-def _check_finite(prior: Floats) -> None:
-    """Refuse a gradient where E_q[log p(z)], (N,), or what contains it, is -inf."""
-    infinite = np.isneginf(prior)
-    if infinite.any():
-        raise ValueError(
-            f"posterior: puts mass on a z of zero prior probability for row {int(np.argmax(infinite))} of x, where the "
-            "VLB is -inf; wanted a q that vanishes wherever the prior does"
-        )
 
 
 def _logit_slopes(layer: Layer, moment: Floats, expected: Floats) -> Floats:

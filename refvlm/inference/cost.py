@@ -16,7 +16,7 @@ from ..enumeration.blocks import MANY_ROWS
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
-from ..model.recognition import ChainPosterior, PerDatumPosterior, Posterior
+from ..model.recognition import LayerwisePosterior, PerDatumPosterior, Posterior
 from ..types import Bits
 from .bounds import decompose
 from .exact import log_marginal, log_marginal_and_grad
@@ -27,13 +27,13 @@ _SAMPLE = 4096
 """Rows that are timed at most."""
 
 
-def multiplications(model: BernoulliLVM, rows: int) -> int:
-    """Roughly the multiplications of log p(x) of so many rows, all layers together."""
-    total = 0
+def multiplications(model: BernoulliLVM, rows: int, posterior: Posterior | None = None) -> int:
+    """Roughly the multiplications of log p(x) of so many rows, all layers together; or of KL, where q is layerwise."""
+    total, passes, count = 0, 1, rows
     for layer in model.layers:
         weights = sum(value.size for value in layer.decoder.parameters().values())
-        total += (weights + rows * (1 + layer.observed // 4)) << layer.latents
-        rows = 1 << layer.latents
+        total += passes * ((weights + count * (1 + layer.observed // 4)) << layer.latents)
+        passes, count = rows if isinstance(posterior, LayerwisePosterior) else 1, 1 << layer.latents
     return total
 
 
@@ -52,23 +52,32 @@ def predict_seconds(
     itself, and runs every kernel involved once before, so that compiling is not counted. A decoder that is no MLP
     cannot be shortened: then the whole model is timed on one row. Refused where codes cannot hold so many bits.
     """
+    stages = 0 if posterior is None else len(posterior.stages)
+    passes = rows if isinstance(posterior, LayerwisePosterior) else 1
+    return _predict(model, stages, x, rows, passes, gradient, workers)
+
+
+def _predict(
+    model: BernoulliLVM, stages: int, x: Bits, rows: int, passes: int, gradient: bool, workers: int | None
+) -> float:
+    """The same, where q has so many stages, and there are so many passes over the layers above."""
     bits.check_codes(model.latents)
     sample = x[:_SAMPLE]
     if len(sample) == 0 or rows == 0:
         return 0.0
     above = 0.0
     if isinstance(model.prior, BernoulliLVM):
-        upper = posterior.above if isinstance(posterior, ChainPosterior) else None
         codes = bits.rows_of(np.arange(min(1 << model.latents, _SAMPLE)), model.latents)
-        above = predict_seconds(model.prior, upper, codes, 1 << model.latents, gradient=gradient, workers=workers)
+        upper = max(stages - 1, 0)
+        above = passes * _predict(model.prior, upper, codes, 1 << model.latents, 1, gradient, workers)
     fewer = _FEW if len(sample) < MANY_ROWS else _MANY
     if not isinstance(model.decoder, MLP):
         fewer, sample = model.latents, sample[:1]
-    elif len(model.decoder.weights) == 1 and posterior is None and len(sample) < MANY_ROWS:
+    elif len(model.decoder.weights) == 1 and stages == 0 and len(sample) < MANY_ROWS:
         fewer = _LINEAR
     smaller = _shortened(model, min(fewer, model.latents))
     q = None
-    if posterior is not None:
+    if stages > 0:
         q = PerDatumPosterior(np.zeros((len(sample), smaller.latents)))
     timed = min(_seconds(smaller, q, sample, gradient, workers) for _ in range(3))
     states = 2.0 ** (model.latents - smaller.latents)

@@ -52,7 +52,7 @@ def log_joint(model: BernoulliLVM, x: ArrayLike, z: ArrayLike) -> Floats:
 
 
 def log_q(q: Posterior, x: ArrayLike, z: ArrayLike) -> Floats:
-    """log q(z | x), eq. (4), for the pairs of rows x (N, L) and z (N, K): (N,) nats. Of a chain: its first stage."""
+    """log q(z | x), eq. (4), for the pairs of rows x (N, L) and z (N, K): (N,) nats. Of several stages: the first."""
     latent = as_binary("z", z, q.latents)
     observed = as_binary("x", x, None, rows=len(latent))
     return log_of_bits(recognition_logits(q.stages[0], observed), latent)

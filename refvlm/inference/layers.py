@@ -16,17 +16,19 @@ from ..enumeration import kernels
 from ..enumeration.problem import Recognition
 from ..enumeration.sums import Source
 from ..model.latent_variable import BernoulliLVM
-from ..model.recognition import FactorisedPosterior, Posterior
+from ..model.recognition import FactorisedPosterior, LayerwisePosterior, Posterior
 from ..types import Bits, Floats
 from . import arrays
+from .departures import mode_of
 
 
 class Layer(NamedTuple):
     """One layer of latents and the rows that it explains.
 
     model: the layer's decoder, with what is above as its prior. x: (N, L), the data or, above the lowest layer, all
-    codes of the layer below. stage: q's part for this layer, None where the layer is summed exactly. logits: those of
-    q, (N, K), and q: its probabilities bit by bit; both are empty without a stage.
+    codes of the layer below; of a q over all layers that needs no codes, its likeliest z of the layer below. stage:
+    q's part for this layer, None where the layer is summed exactly. logits: those of q, (N, K), and q: its
+    probabilities bit by bit; both are empty without a stage.
     """
 
     model: BernoulliLVM
@@ -37,11 +39,14 @@ class Layer(NamedTuple):
     q: Recognition
 
 
-def prepare(model: BernoulliLVM, x: Bits, q: Posterior | None = None, *, summed: bool = True) -> Sequence[Layer]:
-    """The layers from x upwards; refused where there are too many codes to sum, or a table of them will not fit."""
-    for part in model.layers if summed else ():
+def prepare(model: BernoulliLVM, x: Bits, q: Posterior | None = None) -> Sequence[Layer]:
+    """The layers from x upwards; refused where there are too many codes to sum, or a table of them will not fit.
+
+    Of a layerwise q only the lowest layer has its stage: above, it says nothing about codes, but about rows of x.
+    """
+    for part in model.layers:
         bits.check_codes(part.latents)
-    stages = () if q is None else q.stages
+    stages = () if q is None else q.stages[:1] if isinstance(q, LayerwisePosterior) else q.stages
     layers = []
     for depth, part in enumerate(model.layers):
         stage = stages[depth] if depth < len(stages) else None
@@ -52,6 +57,17 @@ def prepare(model: BernoulliLVM, x: Bits, q: Posterior | None = None, *, summed:
         layers.append(Layer(part, x, arrays.source(part.decoder), stage, logits, probabilities))
         if depth < len(model.layers) - 1:
             x = _all_codes(part.latents)
+    return layers
+
+
+def prepare_layerwise(model: BernoulliLVM, x: Bits, q: Posterior) -> Sequence[Layer]:
+    """The layers from x upwards for a q whose stages, one for each layer, all take x: no sum over codes is to come."""
+    layers, rows = [], x
+    for part, stage in zip(model.layers, q.stages, strict=True):
+        logits = arrays.recognition_logits(stage, x)
+        probabilities = Recognition(*kernels.bernoulli.bernoulli(logits))
+        layers.append(Layer(part, rows, arrays.source(part.decoder), stage, logits, probabilities))
+        rows = mode_of(probabilities)
     return layers
 
 

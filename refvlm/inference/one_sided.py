@@ -32,7 +32,7 @@ from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
 from ..model.recognition import ChainPosterior, Posterior
 from ..types import Bits, Floats
-from .arrays import check_model, check_posterior, recognition_logits
+from .arrays import check_model, check_posterior, recognition_logits, stages_of_x
 from .capital import Capital
 from .certificate import SLACK, U, logit_errors
 from .exact import log_marginal
@@ -66,12 +66,12 @@ def log_marginal_lower(
     check_count("samples", samples, 2)
     delta = (1.0 - confidence) / max(len(rows), 1)
     bounds = np.empty(len(rows))
-    logits = recognition_logits(q.stages[0], rows)
+    logits = [recognition_logits(stage, rows) for stage in stages_of_x(q)]
     for n in range(len(rows)):
         step = max(_PAIRS // (model.latents + model.observed), 1)
         sizes = [min(step, samples - start) for start in range(0, samples, step)]
         same = [np.full(size, n) for size in sizes]
-        parts = [_log_weights(model, q, rows[some], logits[some], None, rng) for some in same]
+        parts = [_log_weights(model, q, rows[some], [each[some] for each in logits], None, rng) for some in same]
         weights, magnitudes = (np.concatenate(column) for column in zip(*parts, strict=True))
         top = float(weights.max())
         if top == -math.inf:
@@ -106,7 +106,7 @@ def mean_log_marginal_upper(
     latent = as_binary("z", z, model.latents, rows=len(rows))
     if len(rows) == 0:
         raise ValueError("x: got no rows, wanted at least one that the model drew")
-    logits = recognition_logits(q.stages[0], rows)
+    logits = [recognition_logits(stage, rows) for stage in stages_of_x(q)]
     own, magnitudes = _log_weights(model, q, rows, logits, latent, rng)
     if np.isneginf(own).any():
         raise ValueError(
@@ -142,21 +142,24 @@ def _checked(model: BernoulliLVM, q: Posterior, x: ArrayLike, rng: np.random.Gen
 
 
 def _log_weights(
-    model: BernoulliLVM, q: Posterior, x: Bits, logits: Floats, given: Bits | None, rng: np.random.Generator
+    model: BernoulliLVM, q: Posterior, x: Bits, logits: list[Floats], given: Bits | None, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
     """log w of one draw of all layers for each row, and the magnitudes that are added up, (N,).
 
-    logits: of the lowest stage; given: the lowest z.
+    logits: of the stages known without z; given: the lowest z.
     """
-    z, log_q = _draw(logits, rng) if given is None else (given, _log_q(logits, given))
+    lowest, *upper = logits
+    z, log_q = _draw(lowest, rng) if given is None else (given, _log_q(lowest, given))
     likelihood = log_likelihood(model, x, z)
     if np.isnan(likelihood).any():
         raise ValueError("decoder: forward returned logits that are no numbers; wanted finite ones")
     if isinstance(q, ChainPosterior):
+        q = q.above
+        upper = [recognition_logits(q.stages[0], z)]
+    if upper:
         assert isinstance(model.prior, BernoulliLVM)
         above = None if given is None else sample_posterior(model.prior, z, 1, rng)[:, 0]
-        upper = recognition_logits(q.above.stages[0], z)
-        prior, more = _log_weights(model.prior, q.above, z, upper, above, rng)
+        prior, more = _log_weights(model.prior, q, z, upper, above, rng)
     elif isinstance(model.prior, BernoulliLVM):
         prior, error = log_marginal(model.prior, z, with_error=True)
         more = np.abs(prior) + error / U

@@ -13,7 +13,7 @@ from ..model.bernoulli import draw
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import ChainPosterior, Posterior
 from ..types import Bits, Floats
-from .arrays import check_model, check_posterior
+from .arrays import check_model, check_posterior, stages_of_x
 from .joint import log_likelihood, log_of_bits, log_prior
 
 _PAIRS = 1 << 16
@@ -77,19 +77,24 @@ def _log_ratios(
     rows = as_binary("x", x, model.observed)
     check_generator("rng", rng)
     check_count("samples", samples, 2)
-    logits = np.asarray(q.stages[0].forward(rows)[0])
+    logits = [np.asarray(stage.forward(rows)[0]) for stage in stages_of_x(q)]
     step = max(1, _PAIRS // samples)
     for start in range(0, len(rows), step):
         part = slice(start, min(start + step, len(rows)))
         pairs = np.repeat(rows[part], samples, axis=0)
-        yield _log_ratio(model, q, pairs, np.repeat(logits[part], samples, axis=0), rng).reshape(-1, samples)
+        repeated = [np.repeat(each[part], samples, axis=0) for each in logits]
+        yield _log_ratio(model, q, pairs, repeated, rng).reshape(-1, samples)
 
 
-def _log_ratio(model: BernoulliLVM, q: Posterior, x: Bits, logits: Floats, rng: np.random.Generator) -> Floats:
-    """log p(x, z) - log q(z | x) for one draw of all layers per row of x; logits are those of the lowest stage."""
-    z = draw(logits, rng)
-    ratio = log_likelihood(model, x, z) - log_of_bits(logits, z)
+def _log_ratio(model: BernoulliLVM, q: Posterior, x: Bits, logits: list[Floats], rng: np.random.Generator) -> Floats:
+    """log p(x, z) - log q(z | x) for one draw of all layers per row of x; logits: of the stages known without z."""
+    lowest, *above = logits
+    z = draw(lowest, rng)
+    ratio = log_likelihood(model, x, z) - log_of_bits(lowest, z)
     if isinstance(q, ChainPosterior):
+        q = q.above
+        above = [q.stages[0].forward(z)[0]]
+    if above:
         assert isinstance(model.prior, BernoulliLVM)
-        return ratio + _log_ratio(model.prior, q.above, z, q.above.stages[0].forward(z)[0], rng)
+        return ratio + _log_ratio(model.prior, q, z, above, rng)
     return ratio + log_prior(model, z)

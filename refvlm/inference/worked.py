@@ -34,7 +34,7 @@ class Sums(NamedTuple):
     """The columns' sums: p(z), p(z | x) and q(z | x) add up to 1; log sum exp of log p(x, z) is log p(x).
 
     vlb: the sum of q (log p(x, z) - log q), eq. (10). kl: the sum of q log(q / p(z | x)), eq. (7). With q's first stage
-    alone where q is a chain.
+    alone where q has several.
     """
 
     prior: float
@@ -54,7 +54,7 @@ class Worked(NamedTuple):
 
 
 def work_out(model: BernoulliLVM, q: Posterior | None, x: Bits, workers: int | None) -> Worked:
-    """The table for x (1, L); a per-datum q must be that of this row. Of a chain, q is its first stage."""
+    """The table for x (1, L); a per-datum q must be that of this row. Of several stages, q is the first."""
     z = bits.table(model.latents)
     repeated = np.repeat(x, len(z), axis=0)
     columns = [

@@ -6,8 +6,10 @@ z first; () for none. encoder_hidden: of every encoder, x first; by default thos
 name in `refvlm.activations.ACTIVATIONS`, for all networks.
 method: the name of a rule in `refvlm.learning.rules.RULES`, whose hyperparameters are then arguments too: the fields
 of the rule, such as `samples` of `refvlm.learning.rules.Vimco`; or the rule itself.
-posterior: "amortised" (an encoder); "per-datum" (one phi for each row), where the rule fits q after the model, or
-takes all rows at once and is exact; or "none", where the rule needs no q.
+posterior: "amortised" (an encoder, in deep models from each layer to the next); "layerwise" (an encoder from x to each
+layer of a deep model), with method "vlb", whose gradient is then exact at any K where decoders are linear; "per-datum"
+(one phi for each row), where the rule fits q after the model, or takes all rows at once and is exact; or "none", where
+the rule needs no q.
 start: (model, posterior or None) to go on from, instead of random parameters; latents, hidden and activation are
 then theirs.
 epochs; batch_size: rows in a minibatch, N for all; by default 100, but all where the rule needs them, with one phi for
@@ -50,6 +52,7 @@ from .setup import (
     batch_rows,
     check_enumerable,
     check_posterior_kind,
+    check_start_kind,
     encoders,
     learning_rate_of,
     random_model,
@@ -111,11 +114,12 @@ def fit(
     if patience is not None and held_out is None:
         raise ValueError(f"patience: got {patience} without validation rows, which it goes by; wanted both")
     check_posterior_kind(posterior, rule)
+    check_start_kind(q, posterior)
     shape = shape_of(hidden, encoder_hidden, activation)
     rng = np.random.default_rng([check_count("seed", seed, 0), 1 << 33])
     model = model or random_model(data, widths("latents", latents, 1), shape, rng)
-    check_enumerable(rule, model)
     learnt = start_posterior(q, posterior, data, model, shape, rng) if rule.learns_posterior else None
+    check_enumerable(rule, model, learnt)
     settings = Settings(
         rule, epochs, batch_rows(batch_size, rule, posterior, data), optimiser,
         learning_rate_of(learning_rate, optimiser, weight_decay, rule), momentum, schedule, weight_decay, patience,

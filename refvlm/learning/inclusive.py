@@ -19,7 +19,7 @@ from ..inference.partition import has_boxes
 from ..inference.rejection import sample_posterior
 from ..model.latent_variable import BernoulliLVM
 from ..model.parameters import Parameters
-from ..model.recognition import ChainPosterior, Posterior
+from ..model.recognition import ChainPosterior, LayerwisePosterior, Posterior
 from .ascent import ascend, rows_and_weights
 from .history import enumerable
 from .logistic import sigmoid
@@ -48,6 +48,10 @@ def cover(
     layer, the posterior means are those of exact draws. The stages of a chain are fitted one by one, each
     to the codes of the layer below with the mass that the posterior gives them.
     """
+    if isinstance(q, LayerwisePosterior):
+        raise ValueError(
+            "posterior: got a LayerwisePosterior, wanted a single one or a ChainPosterior to cover p(z | x)"
+        )
     rows, fractions = rows_and_weights(model, x, weights)
     lowest = q.stages[0]
     if enumerable(model) or not has_boxes(model):

@@ -12,7 +12,7 @@ from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP, Network
 from ..model.parameters import Parameters, flatten, prefixed, under, unflatten
-from ..model.recognition import AmortisedPosterior, ChainPosterior, FactorisedPosterior, PerDatumPosterior, Posterior
+from ..model.recognition import AmortisedPosterior, FactorisedPosterior, PerDatumPosterior, Posterior, StagedPosterior
 from ..types import Floats
 
 Leaf = TypeVar("Leaf", Bernoulli, MLP, PerDatumPosterior)
@@ -95,8 +95,8 @@ def _live_stage(stage: FactorisedPosterior, views: Parameters) -> FactorisedPost
 
 
 def _live_posterior(posterior: Posterior, views: Parameters) -> Posterior:
-    if isinstance(posterior, ChainPosterior):
-        return ChainPosterior(
+    if isinstance(posterior, StagedPosterior):
+        return type(posterior)(
             [_live_stage(stage, under(f"{depth}.", views)) for depth, stage in enumerate(posterior.stages)]
         )
     return _live_stage(posterior, views)

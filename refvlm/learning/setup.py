@@ -11,17 +11,24 @@ import numpy as np
 from ..activations import ACTIVATIONS
 from ..checks import check_choice, check_count, describe
 from ..inference.arrays import check_posterior
+from ..inference.bounds import check_decoders, needs_sum
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
-from ..model.recognition import AmortisedPosterior, ChainPosterior, PerDatumPosterior, Posterior
+from ..model.recognition import (
+    AmortisedPosterior,
+    ChainPosterior,
+    LayerwisePosterior,
+    PerDatumPosterior,
+    Posterior,
+)
 from .batches import Data
 from .history import ENUMERABLE, enumerable
 from .optimisers import LEARNING_RATES, OPTIMISERS
 from .rules import methods
 from .rules.rule import Rule
 
-POSTERIORS = ("amortised", "per-datum", "none")
+POSTERIORS = ("amortised", "layerwise", "per-datum", "none")
 
 BATCH = 100
 """Rows in a minibatch by default."""
@@ -82,6 +89,16 @@ def encoders(
     return stages[0] if len(stages) == 1 else ChainPosterior(stages)
 
 
+def _layerwise(observed: int, model: BernoulliLVM, shape: Shape, rng: np.random.Generator) -> LayerwisePosterior:
+    """A random encoder from x to each layer."""
+    if isinstance(model.prior, Bernoulli):
+        raise ValueError("posterior: got 'layerwise' for one layer of latents, wanted latents=(K1, K2, ...)")
+    sizes = ((observed, *shape.encoder_hidden, layer.latents) for layer in model.layers)
+    return LayerwisePosterior(
+        [AmortisedPosterior(MLP.random(each, rng, activation=shape.activation)) for each in sizes]
+    )
+
+
 def start_posterior(
     posterior: Posterior | None, kind: str, data: Data, model: BernoulliLVM, shape: Shape, rng: np.random.Generator
 ) -> Posterior:
@@ -89,6 +106,8 @@ def start_posterior(
     if posterior is None:
         if kind == "per-datum":
             return PerDatumPosterior(rng.normal(size=(len(data.distinct), model.latents)) * 0.01)
+        if kind == "layerwise":
+            return _layerwise(data.x.shape[1], model, shape, rng)
         return encoders(data.x.shape[1], model, shape, rng)
     check_posterior(model, posterior)
     if isinstance(posterior, PerDatumPosterior):
@@ -112,10 +131,20 @@ def start_of(value: object) -> tuple[BernoulliLVM, Posterior | None]:
         not isinstance(value, tuple)
         or len(value) != 2
         or not isinstance(value[0], BernoulliLVM)
-        or not (value[1] is None or isinstance(value[1], (AmortisedPosterior, ChainPosterior, PerDatumPosterior)))
+        or not (value[1] is None or isinstance(value[1], Posterior))
     ):
         raise TypeError(f"start: got {describe(value)}, wanted (model, posterior or None), as refvlm.load returns them")
     return value[0], value[1]
+
+
+def check_start_kind(posterior: Posterior | None, kind: str) -> None:
+    """Refuse to go on from a layerwise q as from another kind, or the other way round, or from one phi per datum."""
+    if posterior is None or kind == "none":
+        return
+    if isinstance(posterior, LayerwisePosterior) != (kind == "layerwise"):
+        raise ValueError(f"start: got a {type(posterior).__name__} with posterior={kind!r}, wanted its own kind")
+    if kind == "layerwise" and any(isinstance(stage, PerDatumPosterior) for stage in posterior.stages):
+        raise ValueError("start: got a LayerwisePosterior with one phi per datum, wanted encoders for all layers")
 
 
 def check_posterior_kind(kind: str, rule: Rule) -> None:
@@ -123,6 +152,10 @@ def check_posterior_kind(kind: str, rule: Rule) -> None:
     check_choice("posterior", kind, POSTERIORS)
     if kind == "none" and rule.learns_posterior:
         raise ValueError(f"posterior: got 'none', and method {rule.name!r} learns one; wanted 'amortised'")
+    if kind == "layerwise" and not (rule.learns_posterior and rule.enumerates):
+        raise ValueError(
+            f"posterior: got 'layerwise' with method {rule.name!r}, wanted the method 'vlb' with its exact gradient"
+        )
     if kind == "per-datum" and rule.learns_posterior and not rule.enumerates:
         raise ValueError(
             f"posterior: got 'per-datum' with method {rule.name!r}, which draws z; wanted 'amortised', or a method "
@@ -156,9 +189,17 @@ def learning_rate_of(rate: float | None, optimiser: str, weight_decay: float, ru
     return LEARNING_RATES[check_choice("optimiser", optimiser, tuple(OPTIMISERS))] if rate is None else rate
 
 
-def check_enumerable(rule: Rule, model: BernoulliLVM) -> None:
-    """Refuse rules that enumerate where there is too much to enumerate, and say which do not."""
-    if not enumerable(model) and rule.sums_codes(model):
+def check_enumerable(rule: Rule, model: BernoulliLVM, posterior: Posterior | None) -> None:
+    """Refuse rules that enumerate where there is too much to enumerate, and say which do not.
+
+    posterior: the one that learns with the model.
+    """
+    if isinstance(posterior, LayerwisePosterior):
+        check_decoders(model, posterior)
+        sums_codes = model.latents > ENUMERABLE and needs_sum(model, posterior)
+    else:
+        sums_codes = not enumerable(model) and rule.sums_codes(model)
+    if sums_codes:
         latents = tuple(layer.latents for layer in model.layers)
         raise ValueError(
             f"latents: got {latents}, and method {rule.name!r} enumerates all 2**{max(latents)} "

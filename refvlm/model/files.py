@@ -23,10 +23,13 @@ from .bernoulli import Bernoulli
 from .latent_variable import BernoulliLVM
 from .mlp import MLP, Network
 from .parameters import Parameters, prefixed, under
-from .recognition import AmortisedPosterior, ChainPosterior, PerDatumPosterior, Posterior
+from .recognition import AmortisedPosterior, ChainPosterior, LayerwisePosterior, PerDatumPosterior, Posterior
 
 FORMAT_VERSION = 1
 
+_STAGED: dict[str, type[ChainPosterior | LayerwisePosterior]] = {
+    "chain": ChainPosterior, "layerwise": LayerwisePosterior,
+}  # fmt: skip
 _DEEPEST = 16
 _LARGEST_HEADER = 1 << 16
 
@@ -93,8 +96,9 @@ def _describe_model(model: BernoulliLVM) -> dict[str, Any]:
 
 
 def _describe_posterior(posterior: Posterior) -> dict[str, Any]:
-    if isinstance(posterior, ChainPosterior):
-        return {"kind": "chain", "stages": [_describe_posterior(stage) for stage in posterior.stages]}
+    for kind, staged in _STAGED.items():
+        if isinstance(posterior, staged):
+            return {"kind": kind, "stages": [_describe_posterior(stage) for stage in posterior.stages]}
     if isinstance(posterior, AmortisedPosterior):
         return {"kind": "amortised", "encoder": _describe_network("encoder", posterior.encoder)}
     if isinstance(posterior, PerDatumPosterior):
@@ -192,12 +196,13 @@ def _build_model(described: Any, arrays: Parameters, depth: int) -> BernoulliLVM
 
 def _build_posterior(described: Any, arrays: Parameters) -> Posterior:
     kind = described.get("kind") if isinstance(described, dict) else None
-    if kind != "chain":
+    staged = _STAGED.get(kind) if isinstance(kind, str) else None
+    if staged is None:
         return _build_stage(described, arrays)
     _, stages = _fields(described, "kind", "stages")
     if not isinstance(stages, list) or len(stages) > _DEEPEST:
         raise ValueError(f"header: got {describe(stages)}, wanted a list of at most {_DEEPEST} stages")
-    return ChainPosterior([_build_stage(stage, under(f"{depth}.", arrays)) for depth, stage in enumerate(stages)])
+    return staged([_build_stage(stage, under(f"{depth}.", arrays)) for depth, stage in enumerate(stages)])
 
 
 def _build_stage(described: Any, arrays: Parameters) -> AmortisedPosterior | PerDatumPosterior:
@@ -207,5 +212,7 @@ def _build_stage(described: Any, arrays: Parameters) -> AmortisedPosterior | Per
         return AmortisedPosterior(_build_network(encoder, under("encoder.", arrays)))
     _fields(described, "kind")
     if kind != "per-datum":
-        raise ValueError(f"header: got the kind {describe(kind)}, wanted 'amortised', 'per-datum' or 'chain'")
+        raise ValueError(
+            f"header: got the kind {describe(kind)}, wanted 'amortised', 'per-datum', 'chain' or 'layerwise'"
+        )
     return PerDatumPosterior(arrays["logits"])

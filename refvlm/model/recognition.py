@@ -1,4 +1,4 @@
-"""Recognition: the approximate posterior q(z; phi(x)) of eq. (4), amortised, per data point, or along a chain."""
+"""Recognition: the approximate posterior q(z; phi(x)) of eq. (4), amortised or per data point; for deep models too."""
 
 from __future__ import annotations
 
@@ -145,18 +145,75 @@ class ChainPosterior:
 
     def parameters(self) -> Parameters:
         """The stages' parameters under 0., 1., ..."""
-        return {
-            name: value
-            for depth, stage in enumerate(self.stages)
-            for name, value in prefixed(f"{depth}.", stage.parameters()).items()
-        }
+        return _parameters_of(self.stages)
 
     def with_parameters(self, parameters: Parameters) -> ChainPosterior:
         """The same architecture with other parameters."""
-        return ChainPosterior(
-            [stage.with_parameters(under(f"{depth}.", parameters)) for depth, stage in enumerate(self.stages)]
+        return ChainPosterior(_with_parameters(self.stages, parameters))
+
+
+@dataclass(frozen=True, eq=False)
+class LayerwisePosterior:
+    """For a deep model: q(z1, z2, ... | x) = q1(z1 | x) q2(z2 | x) ..., from x upwards, one stage for each layer.
+
+    Given x the layers are independent, so where decoders are linear the VLB needs no sum over codes.
+    stages: two or more; each an `AmortisedPosterior` whose encoder reads x, or a `PerDatumPosterior` with a row for
+    each row of x.
+    """
+
+    stages: tuple[FactorisedPosterior, ...]
+
+    def __init__(self, stages: Sequence[FactorisedPosterior]) -> None:
+        if not isinstance(stages, (list, tuple)) or len(stages) < 2:
+            raise TypeError(f"stages: got {describe(stages)}, wanted a list of at least two posteriors, from x upwards")
+        for depth, stage in enumerate(stages):
+            if not isinstance(stage, (AmortisedPosterior, PerDatumPosterior)):
+                raise TypeError(
+                    f"stages[{depth}]: got {describe(stage)}, wanted AmortisedPosterior or PerDatumPosterior"
+                )
+        widths = {stage.encoder.fan_in for stage in stages if isinstance(stage, AmortisedPosterior)}
+        rows = {len(stage.logits) for stage in stages if isinstance(stage, PerDatumPosterior)}
+        for what, sizes in (("encoders with fan_in", widths), ("logits with rows", rows)):
+            if len(sizes) > 1:
+                raise ValueError(
+                    f"stages: got {what} {' and '.join(map(str, sorted(sizes)))}, wanted one number: all stages take x"
+                )
+        object.__setattr__(self, "stages", tuple(stages))
+
+    @property
+    def latents(self) -> int:
+        """K of the layer next to x."""
+        return self.stages[0].latents
+
+    def take(self, rows: slice | NDArray[np.integer]) -> LayerwisePosterior:
+        """The posterior of x[rows]; amortised stages stay what they are."""
+        return LayerwisePosterior(
+            [stage.take(rows) if isinstance(stage, PerDatumPosterior) else stage for stage in self.stages]
         )
+
+    def parameters(self) -> Parameters:
+        """The stages' parameters under 0., 1., ..."""
+        return _parameters_of(self.stages)
+
+    def with_parameters(self, parameters: Parameters) -> LayerwisePosterior:
+        """The same architecture with other parameters."""
+        return LayerwisePosterior(_with_parameters(self.stages, parameters))
+
+
+def _parameters_of(stages: Sequence[FactorisedPosterior]) -> Parameters:
+    """Those of each stage under its number."""
+    return {
+        name: value
+        for depth, stage in enumerate(stages)
+        for name, value in prefixed(f"{depth}.", stage.parameters()).items()
+    }
+
+
+def _with_parameters(stages: Sequence[FactorisedPosterior], parameters: Parameters) -> list[FactorisedPosterior]:
+    """The stages with other parameters."""
+    return [stage.with_parameters(under(f"{depth}.", parameters)) for depth, stage in enumerate(stages)]
 
 
 FactorisedPosterior = AmortisedPosterior | PerDatumPosterior
-Posterior = AmortisedPosterior | PerDatumPosterior | ChainPosterior
+StagedPosterior = ChainPosterior | LayerwisePosterior
+Posterior = AmortisedPosterior | PerDatumPosterior | ChainPosterior | LayerwisePosterior

@@ -19,7 +19,7 @@ from ..inference.exact import grad_log_marginal, log_marginal
 from ..inference.partition import is_summed
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
-from ..model.recognition import ChainPosterior, PerDatumPosterior, Posterior
+from ..model.recognition import PerDatumPosterior, Posterior, StagedPosterior
 from ..types import Floats
 from .rounding import model_sizes, q_sizes, slopes, unit
 
@@ -141,7 +141,7 @@ def _gradient_tolerances(model: BernoulliLVM, q: Posterior | None, weight: float
         signal = sizes.magnitude + log_q.magnitude + 1
         error += 2 * log_q.error
         for depth, stage in enumerate(q.stages):
-            prefix = f"posterior.{depth}." if isinstance(q, ChainPosterior) else "posterior."
+            prefix = f"posterior.{depth}." if isinstance(q, StagedPosterior) else "posterior."
             if isinstance(stage, PerDatumPosterior):
                 errors[f"{prefix}logits"] = error * signal
             else:

@@ -18,7 +18,7 @@ from ..conformance.comparison import PRECISIONS
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP, Network
-from ..model.recognition import AmortisedPosterior, ChainPosterior, PerDatumPosterior, Posterior
+from ..model.recognition import AmortisedPosterior, PerDatumPosterior, Posterior, StagedPosterior
 from ..types import Floats
 
 _ELEMENTARY = 4.0
@@ -50,8 +50,8 @@ def model_sizes(model: BernoulliLVM) -> Sizes:
 
 
 def q_sizes(q: Posterior, latents: int) -> Sizes:
-    """Returns the bounds for log q(z | x), over all x and z; for a chain the sum over its stages."""
-    if isinstance(q, ChainPosterior):
+    """Returns the bounds for log q(z | x), over all x and z; of several stages their sum."""
+    if isinstance(q, StagedPosterior):
         parts = [q_sizes(stage, stage.latents) for stage in q.stages]
         return Sizes(sum(part.error for part in parts), sum(part.magnitude for part in parts))
     if isinstance(q, PerDatumPosterior):
