@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import mpmath as mp
 import numpy as np
@@ -12,8 +13,10 @@ from problems import binary, deep, shallow
 from scipy.stats import binom
 
 import refvlm
-from refvlm.enumeration import kernels
+from refvlm.enumeration import kernels, sums
 from refvlm.inference import bounds, brackets, mixture, partition, sampled_bracket
+from refvlm.inference.context_ground import ContextGround
+from refvlm.inference.ground import log_sums, upper_bounds
 from refvlm.learning.per_datum import mean_field
 
 
@@ -25,13 +28,13 @@ def never_exact(patch):
 
 def lower_the_tangents(patch, fault):
     """A planted fault: every log U is too low, or too high."""
-    right = partition._tangents
+    right = sums.majorants
 
     def wrong(*given):
         boxes = right(*given)
         return boxes._replace(log_u=boxes.log_u + fault)
 
-    patch.setattr(partition, "_tangents", wrong)
+    patch.setattr(sums, "majorants", wrong)
 
 
 @st.composite
@@ -199,7 +202,7 @@ def samplers(model, x, boxes):
     """The sampler of each row from so many boxes, the boxes, and 2**K uniforms that force every z."""
     engine = refvlm.inference.brackets.Engine(1)
     ground = partition.ground_of(model)
-    parts = partition.refined(ground, x, partition.whole(ground, x, engine), np.full(len(x), boxes), engine)
+    parts = partition.refined(ground, x, ground.whole(x, engine), np.full(len(x), boxes), engine)
     own = [parts.take(np.flatnonzero(parts.rows == n)) for n in range(len(x))]
     return [(mixture.sampler(ground, x[n], part), part) for n, part in enumerate(own)]
 
@@ -232,7 +235,7 @@ def test_the_ratios_of_all_codes_add_up_to_the_marginal_and_none_exceeds_one(pro
             np.testing.assert_allclose(log_r, np.minimum(exact, 0.0), atol=drawn.rounding + 1e-9)
         assert abs(total + drawn.log_u - value[n]) <= error[n] + drawn.rounding + 1e-12 * (1.0 + abs(value[n]))
         assert codes == 2 ** np.isfinite(model.prior.logits).sum()
-        assert drawn.log_u >= partition.log_sums(part.log_u, part.rows * 0, 1)[0][0] - 1e-12 * abs(drawn.log_u)
+        assert drawn.log_u >= log_sums(part.log_u, part.rows * 0, 1)[0][0] - 1e-12 * abs(drawn.log_u)
 
 
 def test_boxes_are_a_partition_and_their_sum_falls_with_every_halving():
@@ -241,11 +244,11 @@ def test_boxes_are_a_partition_and_their_sum_falls_with_every_halving():
     model, x = shallow(9, (), 14, rng, scale=6.0), binary(3, 14, rng)
     engine = refvlm.inference.brackets.Engine(1)
     ground, z = partition.ground_of(model), refvlm.bits.table(9)
-    boxes = partition.whole(ground, x, engine)
-    before = partition.upper_bounds(ground, boxes, 3)
+    boxes = ground.whole(x, engine)
+    before = upper_bounds(ground, boxes, 3)
     for number in (2, 3, 5, 9, 40, 511, 512, 600):
         boxes = partition.refined(ground, x, boxes, np.array([number, number, 1]), engine)
-        after = partition.upper_bounds(ground, boxes, 3)
+        after = upper_bounds(ground, boxes, 3)
         assert (after <= before + 1e-12).all()
         assert np.bincount(boxes.rows).tolist() == [min(number, 512), min(number, 512), 1]
         for row in range(3):
@@ -261,7 +264,7 @@ def test_the_sums_do_not_depend_on_where_halving_paused():
     model, x = shallow(30, (), 17, rng, scale=3.0), binary(2, 17, rng)
     engine = refvlm.inference.brackets.Engine(1)
     ground = partition.ground_of(model)
-    root = partition.whole(ground, x, engine)
+    root = ground.whole(x, engine)
     number = 1
     while number < 60:
         number = partition.next_number(number)
@@ -323,7 +326,7 @@ def test_a_bit_that_the_grid_makes_even_counts_as_its_value_one():
     model = shallow(4, (), 7, np.random.default_rng(21))
     x = binary(1, 7, np.random.default_rng(22))
     ground = partition.ground_of(model)
-    part = partition.whole(ground, x, refvlm.inference.brackets.Engine(1))
+    part = ground.whole(x, refvlm.inference.brackets.Engine(1))
     part = part._replace(logits=np.full((1, 4), -2.2e-16), log_u=np.array([40.0]), size=np.array([100.0]))
     drawn = mixture.sampler(ground, x[0], part)
     assert drawn.mixture.probabilities.tolist() == [[0.5] * 4]
@@ -438,7 +441,7 @@ def test_an_interrupt_ends_the_draws_and_keeps_what_was_reached(monkeypatch):
 def test_an_interrupt_between_groups_of_rows_keeps_what_the_others_reached(monkeypatch):
     """20 rows are two groups; the interrupt comes while the tangents of the second are found."""
     model, x = shallow(40, (), 20, np.random.default_rng(30)), binary(20, 20, np.random.default_rng(31))
-    right, calls = sampled_bracket.whole, []
+    right, calls = ContextGround.whole, []
 
     def interrupted(*given):
         calls.append(1)
@@ -446,7 +449,7 @@ def test_an_interrupt_between_groups_of_rows_keeps_what_the_others_reached(monke
             raise KeyboardInterrupt
         return right(*given)
 
-    monkeypatch.setattr(sampled_bracket, "whole", interrupted)
+    monkeypatch.setattr(ContextGround, "whole", interrupted)
     result = refvlm.bracket(model, x, samples=5000, rng=np.random.default_rng(0))
     assert result.samples.tolist() == [5000] * 16 + [0] * 4
     assert np.isfinite(result.lower).all()
@@ -566,15 +569,14 @@ def test_a_context_that_is_left_out_is_caught(monkeypatch):
     value = refvlm.log_marginal(model, x)
     never_exact(monkeypatch)
     right = partition.ground_of(model)
-    less = right._replace(
-        contexts=type(right.contexts)(*(column[1:].copy() for column in right.contexts)), logits=right.logits[1:]
-    )
+    contexts = type(right.contexts)(*(column[1:].copy() for column in right.contexts))
+    less = replace(right, contexts=contexts, logits=right.logits[1:])
     monkeypatch.setattr(brackets, "ground_of", lambda _: less)
     assert (refvlm.bracket(model, x).upper < value).all()
 
 
 def test_a_deep_model_of_many_latents_has_a_bracket_that_holds_the_estimate():
-    """(60, 8) over L = 30: 256 states of the upper layer; and 13 bits there are refused."""
+    """(60, 8) over L = 30: 256 states of the upper layer; and 13 bits below a hidden layer are refused."""
     rng = np.random.default_rng(27)
     model = refvlm.BernoulliLVM(shallow(8, (), 60, rng), shallow(60, (), 30, rng).decoder)
     x = model.sample(3, rng)[0]
@@ -591,7 +593,7 @@ def test_a_deep_model_of_many_latents_has_a_bracket_that_holds_the_estimate():
     estimate = refvlm.log_marginal_estimate(model, prior, x, rng, samples=400_000)
     assert (estimate.value < result.upper + 6 * estimate.standard_error).all()
     assert (estimate.value > result.lower - 6 * estimate.standard_error).all()
-    wide = refvlm.BernoulliLVM(shallow(13, (), 63, rng), shallow(63, (), 30, rng).decoder)
+    wide = refvlm.BernoulliLVM(shallow(13, (4,), 63, rng), shallow(63, (), 30, rng).decoder)
     with pytest.raises(ValueError, match=r"^latents: got 63"):
         refvlm.bracket(wide, x)
 

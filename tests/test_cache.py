@@ -103,6 +103,13 @@ for latents, observed in ((70, 9), (65, 11)):
         refvlm.grad_vlb(many, q, data)
         refvlm.decompose_bracket(many, q, data, samples=10, rng=rng)
         refvlm.decompose_bracket(many, q, data)
+for sizes in ((13, 30, 9), (14, 15, 31, 11)):
+    deep = refvlm.Bernoulli(rng.normal(size=sizes[0]))
+    for above, below in zip(sizes[:-1], sizes[1:]):
+        deep = refvlm.BernoulliLVM(deep, refvlm.MLP.random([above, below], rng))
+    for data in ((rng.random((3, sizes[-1])) < 0.5), deep.sample(2, rng)[0]):
+        refvlm.bracket(deep, data, samples=10, boxes=2, rng=rng)
+        refvlm.sample_posterior(deep, data, 1, rng)
 homes = [getattr(kernels, name) for name in kernels.__all__ if name != "roofline"]
 own = [part for home in homes for part in vars(home).values() if getattr(part, "__module__", None) == home.__name__]
 compiled = [part for part in own if hasattr(part, "compiled")]

@@ -8,6 +8,7 @@ from scipy.stats import binom, chi2
 import refvlm
 from refvlm.enumeration import kernels
 from refvlm.inference import bounds, brackets, partition, rejection
+from refvlm.inference.context_ground import ContextGround
 from refvlm.learning.batches import Batch
 from refvlm.learning.machine import Machine
 from refvlm.learning.rules import maximum_likelihood
@@ -37,7 +38,7 @@ def surprise(codes, probability):
 @pytest.mark.parametrize(("scale", "price"), [(1.0, 1e9), (3.0, 1e9), (3.0, 1e-9)])
 def test_draws_have_the_distribution_of_the_exact_posterior(never_summed, monkeypatch, scale, price):
     """K = 6, L = 11, 20000 draws for each of 3 rows, from one box or from many; one certain bit. Chi-square at 1e-6."""
-    monkeypatch.setattr(rejection, "price_of_a_box", lambda *given: price)
+    monkeypatch.setattr(ContextGround, "price", price)
     rng = np.random.default_rng(0)
     model = shallow(6, (), 11, rng, scale=scale)
     model = refvlm.BernoulliLVM(refvlm.Bernoulli([np.inf, *model.prior.logits[1:]]), model.decoder)
@@ -54,7 +55,7 @@ def test_draws_have_the_distribution_of_the_exact_posterior(never_summed, monkey
 
 def test_the_first_draws_of_a_call_are_of_all_boxes(never_summed, monkeypatch):
     """4000 calls for one draw each: sorted by box, the first one accepted would be of the first boxes."""
-    monkeypatch.setattr(rejection, "price_of_a_box", lambda *given: 1e-9)
+    monkeypatch.setattr(ContextGround, "price", 1e-9)
     rng = np.random.default_rng(1)
     model, x = shallow(5, (), 13, rng, scale=4.0), binary(1, 13, rng)
     rows = np.repeat(x, 4000, axis=0)
@@ -66,7 +67,7 @@ def test_the_first_draws_of_a_call_are_of_all_boxes(never_summed, monkeypatch):
 
 def test_a_fault_in_the_ratios_is_caught(never_summed, monkeypatch):
     """Acceptance with sqrt(r): a planted fault. One box, because with many r is close to 1."""
-    monkeypatch.setattr(rejection, "price_of_a_box", lambda *given: 1e9)
+    monkeypatch.setattr(ContextGround, "price", 1e9)
     right = kernels.ratios.log_ratios
     monkeypatch.setattr(kernels.ratios, "log_ratios", lambda *given: 0.5 * right(*given))
     rng = np.random.default_rng(0)

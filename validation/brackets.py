@@ -46,7 +46,7 @@ from common import AGREES, DISAGREES, binary
 from scipy.stats import binom, norm
 
 import refvlm
-from refvlm.enumeration import draws, kernels
+from refvlm.enumeration import draws, kernels, sums
 from refvlm.enumeration.engine import Engine
 from refvlm.inference import bounds, mixture, partition, sampled_bracket
 from refvlm.inference.capital import Capital
@@ -163,7 +163,7 @@ def samplers(model: refvlm.BernoulliLVM, x: Array, boxes: int) -> tuple[mixture.
     """Of the first row, from so many boxes; and how many there are."""
     engine, x = Engine(1), x[:1]
     ground = partition.ground_of(model)
-    parts = partition.refined(ground, x, partition.whole(ground, x, engine), np.array([boxes]), engine)
+    parts = partition.refined(ground, x, ground.whole(x, engine), np.array([boxes]), engine)
     return mixture.sampler(ground, x[0], parts), len(parts.rows)
 
 
@@ -400,13 +400,13 @@ def check(count: int, workers: int) -> bool:
 
 def lowered() -> tuple[tuple[Any, str, Any], ...]:
     """Every log U is too low by a thousandth."""
-    right = partition._tangents
+    right = sums.majorants
 
     def wrong(*given: Any) -> Any:
         boxes = right(*given)
         return boxes._replace(log_u=boxes.log_u - 1e-3)
 
-    return ((partition, "_tangents", wrong),)
+    return ((sums, "majorants", wrong),)
 
 
 def left_out() -> tuple[tuple[Any, str, Any], ...]:
@@ -510,7 +510,7 @@ def importance(model: refvlm.BernoulliLVM, x: Array, seconds: float) -> tuple[fl
         from torch.nn.functional import logsigmoid, softplus
     except ImportError:
         return None
-    logits = torch.from_numpy(partition.whole(partition.ground_of(model), x, Engine()).logits[0])
+    logits = torch.from_numpy(partition.ground_of(model).whole(x, Engine()).logits[0])
     weights, biases = (torch.tensor(np.array(v[0])) for v in (model.decoder.weights, model.decoder.biases))
     prior, signs = torch.tensor(np.array(model.prior.logits)), torch.from_numpy(2.0 * x[0] - 1.0)
     generator, p = torch.Generator().manual_seed(0), torch.sigmoid(logits)

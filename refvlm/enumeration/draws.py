@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..types import Bits, Floats
 from . import kernels
-from .problem import Mixture
+from .problem import AnyMixture, LayeredMixture
 
 PIECE = 4096
 """Draws in a piece."""
@@ -55,7 +56,21 @@ def histogram(logarithms: Floats) -> Histogram:
     return Histogram(len(x), mass, float(x.sum()), float((x * x).sum()))
 
 
-def accepted(mixture: Mixture, first: int, count: int, seed: int, key: tuple[int, ...]) -> tuple[Bits, float]:
+def log_ratios(mixture: AnyMixture, boxes: NDArray[np.int64], uniforms: Floats) -> Floats:
+    """log r of a draw of these boxes for each row of uniforms (draws, randoms)."""
+    if isinstance(mixture, LayeredMixture):
+        return kernels.layered_ratios.log_ratios(mixture, boxes, uniforms)[0]
+    return kernels.ratios.log_ratios(mixture, boxes, uniforms)
+
+
+def bits_of(mixture: AnyMixture, boxes: NDArray[np.int64], uniforms: Floats) -> Bits:
+    """The z of these draws, of the layer next to x, (draws, K)."""
+    if isinstance(mixture, LayeredMixture):
+        return kernels.layered_ratios.log_ratios(mixture, boxes, uniforms)[1]
+    return (uniforms < mixture.probabilities[boxes]).astype(np.uint8)
+
+
+def accepted(mixture: AnyMixture, first: int, count: int, seed: int, key: tuple[int, ...]) -> tuple[Bits, float]:
     """The z of those draws that are accepted with probability r each, (accepted, K), and the sum of all r.
 
     In the order of the draws, so that the first so many of them are not of one box more than of another. seed, key,
@@ -66,15 +81,15 @@ def accepted(mixture: Mixture, first: int, count: int, seed: int, key: tuple[int
     kept, total = list[Bits](), 0.0
     for start in range(0, count, _CHUNK):
         some = boxes[start : start + _CHUNK]
-        uniforms = stream.random((len(some), mixture.probabilities.shape[1]))
-        log_r = kernels.ratios.log_ratios(mixture, some, uniforms)
+        uniforms = stream.random((len(some), mixture.randoms))
+        log_r = log_ratios(mixture, some, uniforms)
         good = stream.standard_exponential(len(some)) >= -log_r
-        kept.append((uniforms[good] < mixture.probabilities[some[good]]).astype(np.uint8))
+        kept.append(bits_of(mixture, some[good], uniforms[good]))
         total += float(np.exp(log_r).sum())
     return np.concatenate(kept), total
 
 
-def draw(mixture: Mixture, first: int, count: int, seed: int, key: tuple[int, ...]) -> Histogram:
+def draw(mixture: AnyMixture, first: int, count: int, seed: int, key: tuple[int, ...]) -> Histogram:
     """Of r for the draws first to first + count - 1 from a mixture: `kernels/ratios.py`; first is a multiple of PIECE.
 
     seed, key: which stream of random numbers.
@@ -82,9 +97,9 @@ def draw(mixture: Mixture, first: int, count: int, seed: int, key: tuple[int, ..
     stream = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(*key, first // PIECE))))
     # In order of their boxes, so that what is read lies together: nothing that follows depends on the order in a piece.
     boxes = np.searchsorted(mixture.upto, np.sort(stream.random(count)), side="right")
-    uniforms, result = np.empty((min(_CHUNK, count), mixture.probabilities.shape[1])), np.empty(count)
+    uniforms, result = np.empty((min(_CHUNK, count), mixture.randoms)), np.empty(count)
     for start in range(0, count, _CHUNK):
         some = boxes[start : start + _CHUNK]
         stream.random(out=uniforms[: len(some)])
-        result[start : start + _CHUNK] = kernels.ratios.log_ratios(mixture, some, uniforms[: len(some)])
+        result[start : start + _CHUNK] = log_ratios(mixture, some, uniforms[: len(some)])
     return histogram(result)

@@ -19,13 +19,16 @@ import numpy as np
 from ..checks import check_count, describe
 from ..machine import available_cores
 from . import kernels
-from .problem import Decoder, Mixture, Precise
+from .problem import AnyMixture, Decoder, Precise, Stack
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 Progress = Callable[[int, int], object]
 """Called in the caller's thread as progress(pieces done, pieces in all)."""
+
+Subject = Decoder | Precise | Stack | AnyMixture
+"""What a piece is of."""
 
 _IN_FLIGHT = 3
 
@@ -37,7 +40,7 @@ class Task(Generic[R]):
     kernel: Callable[..., R]
     arguments: tuple[Any, ...]
 
-    def run(self, decoder: Decoder | Precise | Mixture, code: int, count: int) -> R:
+    def run(self, decoder: Subject, code: int, count: int) -> R:
         """The kernel's result for `count` codes from `code`. A precise decoder's logits are computed here."""
         if isinstance(decoder, Precise):
             network = decoder.decoder
@@ -54,7 +57,7 @@ def task(kernel: Callable[Concatenate[Any, int, int, P], R], *arguments: P.args,
     return Task(kernel, arguments)
 
 
-Piece = tuple[Task[R], Decoder | Precise | Mixture, int, int]
+Piece = tuple[Task[R], Subject, int, int]
 """A task, and what it runs on: a decoder, the first code and the number of codes; or a mixture and draws from it."""
 
 

@@ -56,6 +56,19 @@ class Contexts(NamedTuple):
     size: Floats
 
 
+class Stack(NamedTuple):
+    """A deep model of linear decoders, from x upwards: bits of layer d, given those above, have the logits b + W^T z.
+
+    sizes: (D + 1,) int64, L and the latent bits of each layer. flat: of each decoder, the lowest first, its weights
+    (fan_in, fan_out), row by row, then its biases (fan_out,). top: (2, K_D), log probabilities of the highest layer's
+    bits, like those of a Prior.
+    """
+
+    sizes: NDArray[np.int64]
+    flat: Floats
+    top: Floats
+
+
 class Groups(NamedTuple):
     """The cut of x into groups of bits, and where each row's patterns lie in their tables: see `kernels/groups.py`.
 
@@ -98,3 +111,35 @@ class Mixture(NamedTuple):
     departures: Floats
     at_mode: Floats
     upto: Floats
+
+    @property
+    def randoms(self) -> int:
+        """Random numbers of a draw."""
+        return int(self.probabilities.shape[1])
+
+
+class LayeredMixture(NamedTuple):
+    """The same of a deep model: distributions on boxes that draw each layer given the one above, tilted.
+
+    All units lie in one array, layer after layer from z_1 upwards, each in whole octets. signed: of layer 0, as in a
+    Mixture, the weights to it and, last, the biases. weights: of each layer above it but the highest the same, without
+    signs; of the highest its prior's logits; biases of units that only fill an octet are far below 0. tilts, free:
+    (B, units), g and 1 for each free unit; a fixed one has a tilt beyond any logit, and 0. at: (B,), log U + log pi_j.
+    upto: (B,), as in a Mixture.
+    """
+
+    sizes: NDArray[np.int64]
+    signed: Floats
+    weights: Floats
+    tilts: Floats
+    free: Floats
+    at: Floats
+    upto: Floats
+
+    @property
+    def randoms(self) -> int:
+        """Random numbers of a draw."""
+        return int(self.tilts.shape[1])
+
+
+AnyMixture = Mixture | LayeredMixture

@@ -16,11 +16,9 @@ from ..types import Bits, Floats
 from . import kernels
 from .blocks import MANY_ROWS, Route, Tree, code_pieces, output_pieces, row_pieces
 from .engine import Engine, Piece, Task, task
-from .problem import Contexts, Decoder, Precise, Prior, Recognition
+from .problem import Decoder, Precise, Prior, Recognition, Stack
 
 Columns = tuple[Floats, ...]
-BOXES = 16
-"""Boxes in a piece, where each takes one Newton step."""
 R = TypeVar("R")
 
 
@@ -132,9 +130,10 @@ def gradient_by_characteristic(
 
 
 class Boxes(NamedTuple):
-    """Boxes with a tangent each, of any rows, in order: see `kernels/tangent.py` for the meanings.
+    """Boxes with a majorant each, of any rows, in order: see `kernels/tangent.py` for the meanings.
 
-    rows, states: (B,). fixed: (B, K). log_u, size: (B,). logits, points, curvatures: (B, K).
+    rows, states: (B,). fixed: (B, K). log_u, size: (B,). logits, points, curvatures: (B, K). Where they are those of
+    `kernels/layered.py`, K counts the bits of all layers, logits are the tilts, and curvatures the gains.
     """
 
     rows: NDArray[np.int64]
@@ -155,25 +154,18 @@ class Boxes(NamedTuple):
         return Boxes._make(np.concatenate([column, others[n]]) for n, column in enumerate(self))
 
 
-def tangents(
-    decoder: Decoder, contexts: Contexts, x: Bits, rows: NDArray[np.int64], states: NDArray[np.int64],
-    fixed: NDArray[np.int8], points: Floats, steps: int, tolerance: float, engine: Engine,
+def majorants(
+    work: Task[tuple[Floats, Floats, Floats, Floats, Floats]], subject: Decoder | Stack, boxes: Boxes, size: int,
+    engine: Engine,
 ) -> Boxes:  # fmt: skip
-    """The tangents of boxes (B, K) of the rows (B,), from points (B, K), by at most so many Newton steps.
-
-    states: (B,), which of the contexts' priors each box has.
-    """
-    work = task(kernels.tangent.tangent, contexts, x, rows, states, fixed, points, steps, tolerance)
-    size = BOXES if steps == 1 else 1
-    firsts = range(0, len(rows), size)
-    pieces = ((work, decoder, first, min(size, len(rows) - first)) for first in firsts)
+    """The boxes with the majorants that a kernel finds for them, `size` of them in a piece."""
+    firsts = range(0, len(boxes.rows), size)
+    pieces = ((work, subject, first, min(size, len(boxes.rows) - first)) for first in firsts)
     results = dict(engine.run(pieces, len(firsts)))
     if not results:
-        nothing = np.zeros((0, fixed.shape[1]))
-        return Boxes(rows, states, fixed, np.zeros(0), np.zeros(0), nothing, nothing, nothing)
+        return boxes
     columns = zip(*(results[n] for n in range(len(firsts))), strict=True)
-    log_u, sizes, logits, found, curvatures = (np.concatenate(column) for column in columns)
-    return Boxes(rows, states, fixed, log_u, sizes, logits, found, curvatures)
+    return Boxes(boxes.rows, boxes.states, boxes.fixed, *(np.concatenate(column) for column in columns))
 
 
 class LogSum(NamedTuple):

@@ -1,13 +1,14 @@
 """log p(x) between proven bounds where the sum over all codes is too long.
 
-For a decoder without hidden layers and a Bernoulli prior, at any K, or one for each state of a small layer above:
+For decoders without hidden layers, at any K, of one layer of latents or several:
 
-- above, the sum U of the best affine majorant of log p(x | z) (`kernels/tangent.py`): log p(x) <= log U for any
-  lambda, in exact arithmetic, and log U is a sum of closed forms. With u = 2**-53 its rounding error is at most
-  (2 L + K + 12) u times the sum of their magnitudes, which the kernel returns: each g_k, of L products, moves its
-  term by no more than its own error; logarithms and entropies are good to 8 u (1 + their size); L + K terms are added.
+- above, the sum U of the best affine majorant of log p(x | z) (`kernels/tangent.py`, `kernels/layered.py`):
+  log p(x) <= log U for any slopes, in exact arithmetic, and log U is a sum of closed forms. With u = 2**-53 its
+  rounding error is at most (2 L + K + 12) u times the sum of their magnitudes, which the kernel returns: each g_k, of L
+  products, moves its term by no more than its own error; logarithms and entropies are good to 8 u (1 + their size);
+  L + K terms are added. `layered_ground.py` has that of several layers.
 - below, the VLB of eq. (10) at a factorised q, exact at any K, less its own error bound. The q is where coordinate-wise
-  ascent leads from the distribution that U sums, the tilted one.
+  ascent leads from the distribution that U sums, the tilted one; of several layers, that one.
 
 {0,1}^K in boxes (`partition.py`) has a bound of either kind in each: their sums are closer to p(x).
 """
@@ -23,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..checks import as_binary, as_counts, check_generator, describe
 from ..enumeration.engine import Engine, Progress
+from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import Posterior
 from ..types import Bits, Floats
@@ -30,9 +32,10 @@ from . import arrays
 from .bounds import needs_sum, vlb
 from .certificate import U
 from .exact import log_marginal
+from .ground import upper_bounds
 from .mean_bracket import sum_bounds
 from .mean_field import ascend_together
-from .partition import MOST_NUMBERS, doubled, ground_of, is_summed, lower_bounds, refined, upper_bounds, whole
+from .partition import MOST_NUMBERS, doubled, ground_of, is_summed, numbers_in_a_box, refined
 from .sampled_bracket import BOUNDING, Stop, by_draws
 
 SWEEPS = 30
@@ -80,9 +83,9 @@ def bracket(
     """Bounds on log p(x_n), eq. (3), at any K, that hold in floating point too: see `Bracket`.
 
     x: (N, L) zeros and ones. Where the sum over all codes takes seconds, or is the only way, because a decoder has
-    hidden layers or the layer above z more than 12 bits, the bounds are log p(x) and its rounding error. Else, without
-    rng, a tangent above and the VLB of the best factorised q below, 1 to 25 nats apart; or such a pair for each of
-    `boxes` parts of {0,1}^K, which are doubled until `width` or `seconds` is reached where their number is not given.
+    hidden layers, the bounds are log p(x) and its rounding error. Else, without rng, an affine majorant above and the
+    VLB of a good factorised q below, 1 to 25 nats apart; or such a pair for each of `boxes` parts of {0,1}^K, of a deep
+    model of all layers' bits, which are doubled until `width` or `seconds` is reached where their number is not given.
     With rng, draws bring the sides together until all brackets are `width` nats wide, until `seconds` of the whole call
     have passed, or for `samples` draws of each row: at least one of the three. Ctrl-C ends them too, with what was
     reached.
@@ -221,21 +224,21 @@ def _stop(
 def _by_boxes(model: BernoulliLVM, x: Bits, stop: Stop, engine: Engine) -> Bracket:
     """A proven bound in each box, above and below; the boxes doubled until something ends it."""
     base = ground_of(model)
-    boxes, most = whole(base, x, engine), MOST_NUMBERS // (6 * model.latents + model.observed)
-    lower, upper = lower_bounds(model, base, boxes, boxes.logits, x, engine), upper_bounds(base, boxes, len(x))
-    if not needs_sum(model):
+    boxes, most = base.whole(x, engine), MOST_NUMBERS // numbers_in_a_box(base)
+    lower, upper = base.lower_bounds(boxes, x, engine), upper_bounds(base, boxes, len(x))
+    if isinstance(model.prior, Bernoulli) and not needs_sum(model):
         q = ascend_together(
             model, x, boxes.logits, SWEEPS, 1e-3, workers=engine.workers, executor=engine.executor,
             progress=engine.progress,
         )  # fmt: skip
-        lower = np.maximum(lower, lower_bounds(model, base, boxes, q.logits, x, engine))
+        lower = np.maximum(lower, base.lower_bounds(boxes._replace(logits=q.logits), x, engine))
     wanted = np.bincount(boxes.rows, minlength=len(x)).astype(np.int64) if stop.boxes is None else stop.boxes
     try:
         while True:
             start = time.monotonic()
             if (wanted > np.bincount(boxes.rows, minlength=len(x))).any():
                 finer = refined(base, x, boxes, wanted, engine)
-                new = lower_bounds(model, base, finer, finer.logits, x, engine)
+                new = base.lower_bounds(finer, x, engine)
                 lower, upper = np.maximum(lower, new), np.minimum(upper, upper_bounds(base, finer, len(x)))
                 grew = len(finer.rows) > len(boxes.rows)
                 boxes = finer

@@ -24,18 +24,9 @@ from ..model.latent_variable import BernoulliLVM
 from ..types import Bits, Floats
 from . import arrays
 from .exact import invert_posterior, posterior_mean
+from .ground import Ground
 from .mixture import Sampler, sampler
-from .partition import (
-    MOST_NUMBERS,
-    Ground,
-    doubled,
-    ground_of,
-    is_summed,
-    price_of_a_box,
-    refined,
-    rows_together,
-    whole,
-)
+from .partition import MOST_NUMBERS, doubled, ground_of, is_summed, numbers_in_a_box, refined, rows_together
 
 _GROUP = 64
 """Rows whose boxes are held at a time, if they are few."""
@@ -145,8 +136,8 @@ def reject(model: BernoulliLVM, x: Bits, n: int, seed: int, engine: Engine) -> t
 
 def _reject(base: Ground, x: Bits, n: int, first: int, seed: int, engine: Engine) -> tuple[Bits, Floats, Floats]:
     """For a group of rows, which begins at `first`."""
-    boxes, price = whole(base, x, engine), price_of_a_box(base.latents, base.observed)
-    most = max(MOST_NUMBERS // (len(x) * (6 * base.latents + base.observed)), 1)
+    boxes, price = base.whole(x, engine), base.price
+    most = max(MOST_NUMBERS // (len(x) * numbers_in_a_box(base)), 1)
     found: list[list[Bits]] = [[] for _ in x]
     missing = np.full(len(x), n)
     tries, sums, wanted = np.zeros(len(x), np.int64), np.zeros(len(x)), np.full(len(x), _FIRST_TRIES)

@@ -25,19 +25,9 @@ from ..model.latent_variable import BernoulliLVM
 from ..progress import ProgressBar
 from ..types import Bits
 from .capital import Capital, draws_needed, forecast
+from .ground import Ground, upper_bounds
 from .mixture import Sampler, sampler
-from .partition import (
-    MOST_NUMBERS,
-    Ground,
-    doubled,
-    ground_of,
-    lower_bounds,
-    price_of_a_box,
-    refined,
-    rows_together,
-    upper_bounds,
-    whole,
-)
+from .partition import MOST_NUMBERS, doubled, ground_of, numbers_in_a_box, refined, rows_together
 
 _GROUP = 16
 """Rows whose boxes are held at a time."""
@@ -109,12 +99,13 @@ class Evidence:
 class _Group:
     """Rows that are drawn for together: numbers from 0, and the first one's number among all rows."""
 
-    def __init__(self, model: BernoulliLVM, base: Ground, x: Bits, first: int, stop: Stop, delta: float, seed: int,
-                 engine: Engine) -> None:  # fmt: skip
+    def __init__(
+        self, base: Ground, x: Bits, first: int, stop: Stop, delta: float, seed: int, engine: Engine
+    ) -> None:  # fmt: skip
         self.base, self.x, self.first, self.stop = base, x, first, stop
         self.delta, self.seed, self.engine = delta, seed, engine
-        self.boxes = whole(base, x, engine)
-        below = lower_bounds(model, base, self.boxes, self.boxes.logits, x, engine)
+        self.boxes = base.whole(x, engine)
+        below = base.lower_bounds(self.boxes, x, engine)
         self.certain = np.stack([below, upper_bounds(base, self.boxes, len(x))], axis=1)
         self.cost = math.inf  # seconds for a draw
         self.samplers: dict[int, Sampler] = {}
@@ -148,11 +139,11 @@ class _Group:
         if self.stop.boxes is not None:
             self._refine(self.stop.boxes)
             return
-        most = max(MOST_NUMBERS // (len(self.x) * (6 * self.base.latents + self.base.observed)), 1)
+        most = max(MOST_NUMBERS // (len(self.x) * numbers_in_a_box(self.base)), 1)
         before = [(math.inf, False)] * len(self.x)
         failures, wanted, samples = [0] * len(self.x), self.counts, self.stop.samples
         active = [n for n in range(len(self.x)) if samples is None or samples[n] > _PILOT]
-        price = price_of_a_box(self.base.latents, self.base.observed)
+        price = self.base.price
         while active:
             pilots = self._pilots(active)
             for n in list(active):
@@ -297,13 +288,13 @@ def by_draws(model: BernoulliLVM, x: Bits, stop: Stop, delta: float, seed: int, 
         rows = slice(start, min(start + size, len(x)))
         own, group = stop.of(rows, len(x) - start), None
         try:
-            group = _Group(model, base, x[rows], start, own, delta, seed, quiet)
+            group = _Group(base, x[rows], start, own, delta, seed, quiet)
             if not interrupted and stop.left > 0.0:
                 group.choose_boxes()
                 group.draw(engine.progress, start, len(x))
         except KeyboardInterrupt:
             interrupted = True
-        group = group or _Group(model, base, x[rows], start, own, delta, seed, quiet)  # its tangents were interrupted
+        group = group or _Group(base, x[rows], start, own, delta, seed, quiet)  # its tangents were interrupted
         result += group.evidence()
     return result
 

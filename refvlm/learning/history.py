@@ -9,10 +9,10 @@ import numpy as np
 from ..inference.bounds import kl, needs_sum, vlb
 from ..inference.brackets import bracket
 from ..inference.exact import log_marginal
-from ..inference.partition import has_boxes, price_of_a_box
+from ..inference.partition import ground_of, has_boxes
 from ..inference.sampled import log_marginal_estimate
 from ..model.latent_variable import BernoulliLVM
-from ..model.recognition import PerDatumPosterior, Posterior
+from ..model.recognition import LayerwisePosterior, PerDatumPosterior, Posterior
 from .batches import Data
 
 ENUMERABLE = 28
@@ -31,7 +31,8 @@ AFFORDABLE = 1e8
 class Record(NamedTuple):
     """The numbers at the end of an epoch: means over the rows in nats, None where a number was not computed.
 
-    log_px, vlb, kl are exact, of the rows that are learnt from; validation_* of the held-out ones. *_estimate: by
+    log_px, vlb, kl are exact, of the rows that are learnt from; validation_* of the held-out ones; no kl
+    of a layerwise q, which would take a pass for each row. *_estimate: by
     importance sampling with the posterior, with its standard error. objective: the mean over the epoch's steps of the
     objective, or of its estimate, at the parameters before each step. gradient_variance: that of the score function,
     with its baseline and without. *_lower, *_upper: of the last record, where log p(x) can be bracketed but not summed:
@@ -93,16 +94,16 @@ def judge(
         rng = np.random.default_rng(seed)
         between = bracket(model, data.x, samples=BRACKET_SAMPLES, boxes=BRACKET_BOXES, rng=rng, workers=workers)
         means[f"{name}log_px_lower"], means[f"{name}log_px_upper"] = between.mean_lower, between.mean_upper
-    if posterior is not None and fits and (enumerable(model) or not needs_sum(model)):
+    if posterior is not None and fits and (enumerable(model) or not needs_sum(model, posterior)):
         means[f"{name}vlb"] = float(weights @ vlb(model, posterior, x, workers=workers))
-    if posterior is not None and fits and enumerable(model):
+    if posterior is not None and fits and enumerable(model) and not isinstance(posterior, LayerwisePosterior):
         means[f"{name}kl"] = float(weights @ kl(model, posterior, x, workers=workers))
     return means
 
 
 def _bracketable(model: BernoulliLVM, rows: int) -> bool:
     """Whether log p(x) of so many rows can be bracketed but not summed, and in a few seconds."""
-    if enumerable(model) or not has_boxes(model) or isinstance(model.prior, BernoulliLVM):
+    if enumerable(model) or not has_boxes(model):
         return False
-    cost = BRACKET_SAMPLES + BRACKET_BOXES * price_of_a_box(model.latents, model.observed)
-    return rows * cost <= AFFORDABLE
+    ground = ground_of(model)
+    return rows * (BRACKET_SAMPLES + max(BRACKET_BOXES, ground.states) * ground.price) <= AFFORDABLE

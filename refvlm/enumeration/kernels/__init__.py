@@ -19,9 +19,12 @@ if TYPE_CHECKING:
         characteristic,
         compiling,
         encoder,
+        envelope,
         gradient,
         groups,
         joint,
+        layered,
+        layered_ratios,
         linear,
         marginal,
         moments,
@@ -44,7 +47,7 @@ else:
 
 
 __all__ = [
-    "bernoulli", "bound", "characteristic", "compiling", "constants", "encoder", "gradient", "groups", "joint",
-    "linear", "marginal", "moments", "precise", "ratios", "roofline", "tables",
+    "bernoulli", "bound", "characteristic", "compiling", "constants", "encoder", "envelope", "gradient", "groups",
+    "joint", "layered", "layered_ratios", "linear", "marginal", "moments", "precise", "ratios", "roofline", "tables",
     "tangent",
 ]  # fmt: skip

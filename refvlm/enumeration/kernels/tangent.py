@@ -28,7 +28,7 @@ from ...types import Bits, Floats
 from ..problem import Contexts, Decoder
 from .compiling import inline, kernel, part
 from .constants import OCTET
-from .elementary import exp, larger, log, log1p, sigmoids
+from .elementary import Number, exp, larger, log, log1p, sigmoids
 from .lanes import absolute, load_octet, splat_octet, store, total, transposed_sums, vectors
 
 SHORTEST = 1.0 / 1024.0
@@ -42,6 +42,13 @@ def log_mixture(off: float, on: float, g: float) -> float:
     """log(e^off + e^(on + g)), for the logarithms of a bit's probabilities; either may be -inf."""
     high, low = larger(off, on + g), -larger(-off, -(on + g))
     return high if low == -np.inf else high + log1p(exp(low - high))
+
+
+@inline
+def entropy(slope: Number) -> Number:
+    """H of this very float in [0, 1]."""
+    rest = 1.0 - slope
+    return -(slope * log(larger(slope, SMALLEST), 0.0)) - rest * log(larger(rest, SMALLEST), 0.0)
 
 
 @part
@@ -62,10 +69,8 @@ def log_u(
             a = a + z[k] * load_octet(signed, k * width + i)
         store(arguments, i, a)
         slope = sigmoids(a)[1]
-        rest = 1.0 - slope  # of this very float
-        h = -(slope * log(larger(slope, SMALLEST), 0.0)) - rest * log(larger(rest, SMALLEST), 0.0)
         store(slopes, i, slope)
-        value = value + (slope * b - h)
+        value = value + (slope * b - entropy(slope))
     sum_u = total(value)
     for k in range(free):
         g = splat_octet(0.0)
