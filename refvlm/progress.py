@@ -1,13 +1,14 @@
-"""A progress bar for the terminal: `with ProgressBar("log p(x)") as bar: log_marginal(..., progress=bar)`."""
+"""A progress bar for terminal and notebook: `with ProgressBar("log p(x)") as bar: log_marginal(..., progress=bar)`."""
 
 from __future__ import annotations
 
+import html
 import shutil
 import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Any, Self, TextIO
 
 PATIENCE = 2.0
 """Seconds of work, done or predicted, below which nothing is shown."""
@@ -20,10 +21,11 @@ _WIDTH, _NARROWEST = 30, 5
 class ProgressBar:
     """Called with (done, total), shows a bar and the time left on one line of the terminal, and wipes it at the end.
 
-    It draws nothing where `stream` (default: sys.stderr) is not a terminal, nothing before two seconds of work have
-    passed or are predicted, at most ten times a second, and it never raises: a stream that is closed under it
-    ends the drawing, not the work. `total` 0 stands for unknown: then it counts. Where the work comes in several
-    passes, `done` going down begins the next, and the time left is that of the pass.
+    In a Jupyter notebook it is one output of the cell, always the same, that ends as a line with the time taken.
+    It draws nothing where `stream` (default: sys.stderr) is not a terminal and there is no notebook, nothing before two
+    seconds of work have passed or are predicted, at most ten times a second, and it never raises: a stream that is
+    closed under it ends the drawing, not the work. `total` 0 stands for unknown: then it counts. Where the work comes
+    in several passes, `done` going down begins the next, and the time left is that of the pass.
 
     label: what is being done. clock: seconds that only grow.
     """
@@ -37,7 +39,8 @@ class ProgressBar:
         self._start = self._pass = self._called = self._shown = clock()
         self._done = 0
         self._drawn = 0
-        self._alive = _is_terminal(self._stream)
+        self._notebook = Notebook() if stream is None and _in_notebook() else None
+        self._alive = self._notebook is not None or _is_terminal(self._stream)
 
     def __enter__(self) -> Self:
         return self
@@ -46,6 +49,9 @@ class ProgressBar:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.wipe()
+        if self._notebook is not None and self._notebook.drawn:
+            end = "done" if error is None else "stopped"
+            self._notebook.show(f"{self._labelled()}{end}, {duration(self._clock() - self._start)}")
 
     def __call__(self, done: int, total: int) -> None:
         """Say that `done` of `total` pieces of work are done."""
@@ -58,23 +64,26 @@ class ProgressBar:
         passed = now - self._pass
         if self._is_due(now, _time_left(done, total, passed)):
             self._shown = now
-            self._draw(self._line(done, total, passed))
+            if self._notebook is None:
+                self._draw(self._line(done, total, passed))
+            else:
+                self._notebook.show(self._line(done, total, passed))
 
     def wipe(self) -> None:
-        """Clear the line, if there is one; the next call may draw again."""
+        """Clear the terminal's line, if there is one; the next call may draw again."""
         if self._drawn:
             self._write("\r" + " " * self._drawn + "\r")
             self._drawn = 0
 
     def _is_due(self, now: float, left: float) -> bool:
         """Whether to draw: often enough once there is a line, before that only if the wait is worth one."""
-        if self._drawn:
+        if self._drawn or (self._notebook is not None and self._notebook.drawn):
             return now - self._shown >= _REDRAW
         so_far = now - self._start
         return so_far >= PATIENCE or (so_far >= _TRUSTED and so_far + left >= PATIENCE)
 
     def _line(self, done: int, total: int, passed: float) -> str:
-        label = self.label + " " if self.label else ""
+        label = self._labelled()
         if total <= 0:
             return f"{label}{done} done, {duration(passed)}"
         fraction = min(max(done / total, 0.0), 1.0)
@@ -83,6 +92,9 @@ class ProgressBar:
         width = min(_WIDTH, max(_room() - len(label) - 1 - len(rest), _NARROWEST))
         bar = "#" * int(fraction * width)
         return f"{label}[{bar:-<{width}}{rest}"
+
+    def _labelled(self) -> str:
+        return self.label + " " if self.label else ""
 
     def _draw(self, line: str) -> None:
         line = line[: _room()]
@@ -95,6 +107,31 @@ class ProgressBar:
             self._stream.flush()
         except (OSError, ValueError):  # closed, or gone
             self._alive = False
+
+
+class Notebook:
+    """One output of the running cell, which each call of `show` replaces. drawn: whether there is one."""
+
+    def __init__(self) -> None:
+        self._display = sys.modules["IPython"].display
+        self._handle: Any = None
+
+    @property
+    def drawn(self) -> bool:
+        return self._handle is not None
+
+    def show(self, line: str) -> None:
+        data = {"text/plain": line, "text/html": f"<code>{html.escape(line)}</code>"}
+        if self._handle is None:
+            self._handle = self._display.display(data, raw=True, display_id=True)
+        else:
+            self._handle.update(data, raw=True)
+
+
+def _in_notebook() -> bool:
+    """Whether this runs in a kernel of Jupyter, which then has loaded IPython."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
 
 
 def _room() -> int:

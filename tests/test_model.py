@@ -51,8 +51,8 @@ def test_parameters_are_exact_read_only_copies():
 
 
 def test_a_network_shows_its_widths_and_not_its_weights():
-    assert repr(network([3, 5, 4], rng(), "relu")) == "MLP(3-5-4, 'relu')"
-    assert "MLP(3-5-4, 'tanh')" in repr(shallow(3, (5,), 4, rng()))
+    assert repr(network([3, 5, 4], rng(), "relu")) == "MLP(3-5-4, relu)"
+    assert "MLP(3-5-4, tanh)" in repr(shallow(3, (5,), 4, rng()))
 
 
 def test_forward_follows_the_weights_orientation():

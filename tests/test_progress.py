@@ -1,6 +1,8 @@
 """The progress bar: silent until it is worth something, quiet at the end, never in the way."""
 
 import io
+import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -136,6 +138,90 @@ def test_a_missing_or_closed_stream_is_no_terminal(clock, monkeypatch):
         with ProgressBar(stream=stream, clock=clock) as bar:
             clock.now += 3
             bar(1, 5)
+
+
+class Cell:
+    """What IPython shows of a running cell: each output as what it last was, and how often it was drawn."""
+
+    def __init__(self):
+        self.outputs, self.drawn = [], 0
+
+    def display(self, data, *, raw, display_id):
+        assert raw
+        assert display_id
+        self.outputs.append(None)
+        number = len(self.outputs) - 1
+
+        def update(data, *, raw):
+            assert raw
+            self.outputs[number] = data
+            self.drawn += 1
+
+        update(data, raw=True)
+        return SimpleNamespace(update=update)
+
+
+@pytest.fixture
+def cell(monkeypatch, capsys):
+    """The running cell of a notebook, whose standard error is no terminal."""
+    cell = Cell()
+    shell = SimpleNamespace(kernel=object())
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(display=cell, get_ipython=lambda: shell))
+    yield cell
+    assert capsys.readouterr() == ("", "")
+
+
+def test_in_a_notebook_one_output_is_redrawn_and_ends_with_the_time(clock, cell):
+    with ProgressBar("fit <1>", clock=clock) as bar:
+        clock.now += PATIENCE
+        for done in range(1, 1001):
+            clock.now += 0.001
+            bar(done, 2000)
+        (shown,) = cell.outputs
+        assert shown["text/plain"].startswith("fit <1> [###")
+        assert shown["text/plain"].endswith("left")
+        assert "fit &lt;1&gt; [#" in shown["text/html"]
+        assert 5 <= cell.drawn <= 11
+        bar.wipe()
+        assert cell.outputs == [shown]
+    assert [output["text/plain"] for output in cell.outputs] == ["fit <1> done, 3 s"]
+
+
+def test_in_a_notebook_short_work_shows_nothing(clock, cell):
+    with ProgressBar(clock=clock) as bar:
+        clock.now += 0.9 * PATIENCE
+        bar(19, 20)
+        bar(20, 20)
+    assert cell.outputs == []
+
+
+def test_in_a_notebook_what_fails_or_was_interrupted_says_so(clock, cell):
+    def work():
+        with ProgressBar(clock=clock) as bar:
+            clock.now += 70
+            bar(1, 3)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert [output["text/plain"] for output in cell.outputs] == ["stopped, 1:10 min"]
+
+
+def test_a_stream_that_was_asked_for_is_not_the_notebook(clock, cell, terminal):
+    with ProgressBar(stream=terminal, clock=clock) as bar:
+        clock.now += 3
+        bar(1, 5)
+    assert terminal.getvalue() != ""
+    assert cell.outputs == []
+
+
+@pytest.mark.parametrize("shell", [None, SimpleNamespace(), SimpleNamespace(kernel=None)])
+def test_ipython_without_a_kernel_is_no_notebook(clock, cell, shell, monkeypatch):
+    monkeypatch.setattr(sys.modules["IPython"], "get_ipython", lambda: shell)
+    with ProgressBar(clock=clock) as bar:
+        clock.now += 3
+        bar(1, 5)
+    assert cell.outputs == []
 
 
 def test_durations_are_for_people():

@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from ..checks import FileFormatError
-from ..lesson.numbers import MOST_OBSERVED, prepare
-from ..lesson.page import page, shape_of
 from ..model.bernoulli import Bernoulli
 from ..model.mlp import MLP
 from ..storage import atomic_write, check_writable
@@ -41,6 +39,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace) -> int:
     """Fit, put together, write."""
+    from ..lesson.numbers import MOST_OBSERVED, prepare  # with SciPy and every kernel: not for --help
+    from ..lesson.page import page, shape_of
+
     with writing(arguments.output):
         check_writable(arguments.output)
     x, _ = read_data(arguments.data)

@@ -193,7 +193,7 @@ class Human:
         if not self._headed:
             print(self._line("row", "log p(x)", "error bound", "VLB", "KL", "residual"))
             self._headed = True
-        print(self._line(str(row.row), *_numbers(row.log_px, row.log_px_error, row.vlb, row.kl, row.residual)))
+        print(self._line(str(row.row), *numbers_of(row.log_px, row.log_px_error, row.vlb, row.kl, row.residual)))
 
     def end(self, summary: Summary, shown: int) -> None:
         """The means and the verdict."""
@@ -203,11 +203,11 @@ class Human:
             print("no rows")
             return
         log_px, vlb, kl = (summary.mean(name) for name in ("log_px", "vlb", "kl"))
-        print(self._line("mean", *_numbers(log_px, summary.largest_error, vlb, kl, summary.largest_residual)))
+        print(self._line("mean", *numbers_of(log_px, summary.largest_error, vlb, kl, summary.largest_residual)))
         plural = "" if summary.rows == 1 else "s"
         print(f"\nmeans over {summary.rows} row{plural}, but of error bound and |residual| the largest")
         if summary.has_bound:
-            print(_verdict(summary))
+            print(verdict(summary))
 
     def _line(self, row: str, log_px: str, error: str, *bound: str) -> str:
         vlb, kl, residual = bound
@@ -219,7 +219,7 @@ def _heads(*names: str) -> list[str]:
     return [f"{name:>14}" for name in names]
 
 
-def _numbers(
+def numbers_of(
     log_px: float | None, error: float, vlb: float | None, kl: float | None, residual: float | None
 ) -> list[str]:
     """Values to 10 places, rounding errors to two digits."""
@@ -227,7 +227,8 @@ def _numbers(
     return [values[0], f"{error:.1e}", *values[1:], "" if residual is None else f"{residual:.1e}"]
 
 
-def _verdict(summary: Summary) -> str:
+def verdict(summary: Summary) -> str:
+    """Whether the identity holds, in a sentence without its full stop."""
     identity, within = "log p(x) = VLB + KL", f"within {TOLERANCE:g} (1 + |log p(x)| + |VLB|)"
     if not summary.broken:
         return f"{identity} holds for every row, {within}"

@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple, TypeGuard, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import bits
+from .. import bits, show
 from ..checks import as_binary, as_weights
 from ..enumeration import kernels, sums
 from ..enumeration.engine import Engine, Progress, Task, task
@@ -56,6 +56,17 @@ class Decomposition(NamedTuple):
     log_px_error: Floats
     vlb_error: Floats
     kl_error: Floats
+
+    def __repr__(self) -> str:
+        return str(self._table())
+
+    def _repr_html_(self) -> str:
+        return show.notebook(self._table())
+
+    def _table(self) -> show.Table:
+        kinds = dict.fromkeys(("log_px", "vlb", "kl"), show.EXACT) | {"residual": "log_px - (vlb + kl)"}
+        named = {name: (kinds.get(name, show.ROUNDING), value) for name, value in self._asdict().items()}
+        return show.statistics("Decomposition, in nats", named)
 
 
 @overload

@@ -22,6 +22,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .. import show
 from ..checks import as_binary, as_counts, check_generator, describe
 from ..enumeration.engine import Engine, Progress
 from ..model.bernoulli import Bernoulli
@@ -64,6 +65,22 @@ class Bracket(NamedTuple):
     boxes: NDArray[np.int64]
     mean_lower: float | None
     mean_upper: float | None
+
+    def __repr__(self) -> str:
+        return str(self._table())
+
+    def _repr_html_(self) -> str:
+        return show.notebook(self._table())
+
+    def _table(self) -> show.Table:
+        return show.statistics(f"Bracket, {self.kind}, in nats", self._statistics())
+
+    def _statistics(self) -> dict[str, tuple[str, object]]:
+        """Everything but `kind` and `confidence` with what it is, for tables."""
+        kind = show.certified(self.confidence) if self.kind == "sampled" else show.PROVED
+        counts = {name: (show.COUNT, value) for name, value in (("samples", self.samples), ("boxes", self.boxes))}
+        sides = ("lower", "upper", "mean_lower", "mean_upper")
+        return {name: (kind, getattr(self, name)) for name in sides} | counts
 
 
 def bracket(
@@ -138,6 +155,19 @@ class DecompositionBracket(NamedTuple):
     vlb_error: Floats
     kl_lower: Floats
     kl_upper: Floats
+
+    def __repr__(self) -> str:
+        return str(self._table())
+
+    def _repr_html_(self) -> str:
+        return show.notebook(self._table())
+
+    def _table(self) -> show.Table:
+        between = {f"log_px.{name}": pair for name, pair in self.log_px._statistics().items()}
+        kind = between["log_px.lower"][0]
+        value = {"vlb": (show.EXACT, self.vlb), "vlb_error": (show.ROUNDING, self.vlb_error)}
+        gap = {"kl_lower": (kind, self.kl_lower), "kl_upper": (kind, self.kl_upper)}
+        return show.statistics(f"DecompositionBracket, {self.log_px.kind}, in nats", between | value | gap)
 
 
 def decompose_bracket(

@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .. import show
 from ..checks import as_binary, check_count, check_generator, describe
 from ..enumeration import draws
 from ..enumeration.engine import Engine, Piece, Progress, task
@@ -76,6 +77,17 @@ class MeanBracket(NamedTuple):
     upper: Floats
     kind: Literal["exact", "sampled"]
     confidence: float
+
+    def __repr__(self) -> str:
+        return str(self._table())
+
+    def _repr_html_(self) -> str:
+        return show.notebook(self._table())
+
+    def _table(self) -> show.Table:
+        kind = show.certified(self.confidence) if self.kind == "sampled" else show.PROVED
+        sides = {"lower": (kind, self.lower), "upper": (kind, self.upper)}
+        return show.statistics(f"MeanBracket, {self.kind}, of probabilities", sides)
 
 
 def posterior_mean_bracket(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .. import show
 from ..checks import as_binary, check_count, check_generator
 from ..model.bernoulli import draw
 from ..model.latent_variable import BernoulliLVM
@@ -25,6 +26,16 @@ class Estimate(NamedTuple):
 
     value: Floats
     standard_error: Floats
+
+    def __repr__(self) -> str:
+        return str(self._table())
+
+    def _repr_html_(self) -> str:
+        return show.notebook(self._table())
+
+    def _table(self) -> show.Table:
+        kinds = {"value": (show.ESTIMATE, self.value), "standard_error": (show.STANDARD_ERROR, self.standard_error)}
+        return show.statistics("Estimate, in nats", kinds)
 
 
 def vlb_estimate(

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import show
 from ..types import Floats
 
 
@@ -19,6 +20,16 @@ class VLBTerms(NamedTuple):
     prior: Floats
     reconstruction: Floats
     entropy: Floats
+
+    def __repr__(self) -> str:
+        return str(self._table())
+
+    def _repr_html_(self) -> str:
+        return show.notebook(self._table())
+
+    def _table(self) -> show.Table:
+        kinds = {name: (show.EXACT, value) for name, value in self._asdict().items()}
+        return show.statistics("VLBTerms, in nats", kinds)
 
 
 class Bound(NamedTuple):

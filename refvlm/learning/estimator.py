@@ -16,7 +16,7 @@ from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import Posterior
 from ..types import Bits, Floats
 from .fit import fit
-from .history import Record, enumerable
+from .history import History, enumerable
 from .rules import Rule, hyperparameters, hyperparameters_of, rule_of
 
 Init = TypeVar("Init", bound=Callable[..., None])
@@ -58,7 +58,7 @@ class BernoulliLVMEstimator:
 
     model_: BernoulliLVM
     posterior_: Posterior | None
-    history_: tuple[Record, ...]
+    history_: History
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
 
@@ -133,7 +133,7 @@ class BernoulliLVMEstimator:
         history = self.history_ if begun else ()
         start = (self.model_, self.posterior_) if begun else None
         self._learn(rows, epochs=1, batch_size=size, start=start, seed=_seed(self.random_state) + calls)
-        self.history_ = (*history, *self.history_)
+        self.history_ = History([*history, *self.history_])
         self.calls_ = calls
         return self
 

@@ -34,6 +34,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .. import show
 from ..checks import check_count
 from ..enumeration.engine import Progress
 from ..inference.arrays import check_posterior
@@ -43,7 +44,7 @@ from ..model.recognition import PerDatumPosterior, Posterior
 from .ascent import climb_posterior
 from .batches import Data
 from .checkpoints import Keeper
-from .history import Record, enumerable
+from .history import History, Record, enumerable
 from .inclusive import cover
 from .machine import Machine
 from .per_datum import mean_field
@@ -73,13 +74,24 @@ AFFORDABLE = 2_000_000_000
 class Fit(NamedTuple):
     """model; posterior, None if none was asked for; history, a Record for every evaluated epoch, means in nats.
 
-    With held-out rows the model is the one of the evaluation with their best log p(x). Where the posterior is fitted
-    after the model, the last record is of the two together.
+    `history.columns()` has the numbers as arrays by name. With held-out rows the model is the one of the evaluation
+    with their best log p(x). Where the posterior is fitted after the model, the last record is of the two together.
     """
 
     model: BernoulliLVM
     posterior: Posterior | None
-    history: tuple[Record, ...]
+    history: History
+
+    def __repr__(self) -> str:
+        return f"{self._parts()}\n{self.history!r}"
+
+    def _repr_html_(self) -> str:
+        return show.notebook(self._parts()) + self.history._repr_html_()
+
+    def _parts(self) -> show.Table:
+        return show.Table(
+            "Fit", ("part", "what it is"), [("model", repr(self.model)), ("posterior", repr(self.posterior))]
+        )
 
 
 def fit(
@@ -129,7 +141,7 @@ def fit(
     _learn(training, Keeper(training, checkpoint, checkpoint_every, resume), progress, watch)
     model, learnt = training.machine.snapshot(training.best)
     if rule.learns_posterior or posterior == "none":
-        return Fit(model, _for_rows(learnt, data), tuple(training.history))
+        return Fit(model, _for_rows(learnt, data), History(training.history))
     if posterior == "per-datum":
         q = mean_field(model, data.distinct, workers=workers, progress=progress)
     else:
@@ -139,7 +151,7 @@ def fit(
     last = training.judged(model, q, last=True)
     if watch is not None:
         watch(last)
-    return Fit(model, _for_rows(q, data), (*training.history, last))
+    return Fit(model, _for_rows(q, data), History([*training.history, last]))
 
 
 def _learn(

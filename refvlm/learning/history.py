@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, SupportsIndex, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
+from .. import show
 from ..inference.bounds import kl, needs_sum, vlb
 from ..inference.brackets import bracket
 from ..inference.exact import log_marginal
@@ -13,6 +15,7 @@ from ..inference.partition import ground_of, has_boxes
 from ..inference.sampled import log_marginal_estimate
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import LayerwisePosterior, PerDatumPosterior, Posterior
+from ..types import Floats
 from .batches import Data
 
 ENUMERABLE = 28
@@ -23,6 +26,9 @@ ESTIMATE_SAMPLES = 200
 
 BRACKET_SAMPLES, BRACKET_BOXES = 8192, 65
 """Of a row, where the last record's log p(x) is bracketed."""
+
+CONFIDENCE = 1.0 - 1e-9
+"""Of that bracket."""
 
 AFFORDABLE = 1e8
 """Draws, and what boxes cost in draws, up to which it is: some seconds."""
@@ -64,6 +70,83 @@ class Record(NamedTuple):
     def score(self) -> float | None:
         """Held-out log p(x), exact or else estimated, by which early stopping chooses; None without held-out rows."""
         return self.validation_log_px if self.validation_log_px is not None else self.validation_log_px_estimate
+
+    def __repr__(self) -> str:
+        return f"Record({', '.join(f'{name}={value!r}' for name, value in self._numbers().items())})"
+
+    def _repr_html_(self) -> str:
+        rows = [(name, _kind(name), show.number(value)) for name, value in self._numbers().items()]
+        return show.notebook(show.Table("Record, means in nats", ("number", "kind", "value"), rows))
+
+    def _numbers(self) -> dict[str, float]:
+        """Those that there are."""
+        there = {name: value for name, value in self._asdict().items() if value is not None}
+        return {name: value if name in COUNTS else float(value) for name, value in there.items()}
+
+
+COUNTS = ("epoch", "step")
+"""What are no means, but integers."""
+
+
+def _kind(name: str) -> str:
+    """What kind of number a field of a record has."""
+    if name in COUNTS:
+        return show.COUNT
+    kinds = {
+        "learning_rate": "setting", "objective": "mean over steps", "_estimate": show.ESTIMATE,
+        "_standard_error": show.STANDARD_ERROR, "_lower": show.certified(CONFIDENCE),
+        "_upper": show.certified(CONFIDENCE), "variance": show.ESTIMATE, "_without_baseline": show.ESTIMATE,
+    }  # fmt: skip
+    return next((kind for ending, kind in kinds.items() if name.endswith(ending)), show.EXACT)
+
+
+class History(tuple[Record, ...]):
+    """The records of a run, one after the other: a tuple, which shows itself, and gives columns."""
+
+    __slots__ = ()
+
+    @overload
+    def __getitem__(self, key: SupportsIndex) -> Record: ...
+    @overload
+    def __getitem__(self, key: slice) -> History: ...
+    def __getitem__(self, key: SupportsIndex | slice) -> Record | History:
+        """A record, or the history of a part of the run."""
+        return History(super().__getitem__(key)) if isinstance(key, slice) else super().__getitem__(key)
+
+    def columns(self) -> dict[str, NDArray[np.int64] | Floats]:
+        """The numbers by name, an array of (records,) each, as `pandas.DataFrame` takes them.
+
+        epoch and step are integers, the others floats, NaN where a record has no such number. Numbers that no record
+        has are left out.
+
+        >>> History([Record(0, 0, 0.1, log_px=-2.5), Record(1, 7, 0.1, log_px=-2.25, vlb=-2.5)]).columns()["vlb"]
+        array([ nan, -2.5])
+        """
+        named = dict(zip(Record._fields, zip(*self, strict=True) if self else [()] * len(Record._fields), strict=True))
+        columns: dict[str, NDArray[np.int64] | Floats] = {}
+        for name, values in named.items():
+            if name in COUNTS:
+                columns[name] = np.array(values, np.int64)
+            elif any(value is not None for value in values):
+                columns[name] = np.array([np.nan if value is None else value for value in values], np.float64)
+        return columns
+
+    def __repr__(self) -> str:
+        return str(self._table())
+
+    def _repr_html_(self) -> str:
+        return show.notebook(self._table())
+
+    def _table(self) -> show.Table:
+        """Of every number that there is the first, the last and the extremes."""
+        rows = []
+        for name, column in self.columns().items():
+            values = column[~np.isnan(column)]
+            if len(values):
+                shown = map(show.number, (values[0], values[-1], values.min(), values.max()))
+                rows.append((name, _kind(name), *shown, str(len(values))))
+        caption = f"History, {len(self)} record{'' if len(self) == 1 else 's'}, means in nats"
+        return show.Table(caption, ("number", "kind", "first", "last", "min", "max", "count"), rows)
 
 
 def enumerable(model: BernoulliLVM) -> bool:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .. import show
 from ..activations import sigmoid
 from ..checks import as_logits, as_parameters, check_count, check_generator
 from ..types import Bits, Floats
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Bernoulli:
     """p(z) = prod_k beta_k**z_k (1 - beta_k)**(1 - z_k), eq. (1), with beta_k = sigmoid(logits_k).
 
@@ -37,6 +38,12 @@ class Bernoulli:
             raise ValueError(f"beta: got {probabilities[k]} at index {k}, wanted probabilities in [0, 1]")
         with np.errstate(divide="ignore"):
             return cls(np.log(probabilities) - np.log1p(-probabilities))
+
+    def __repr__(self) -> str:
+        return f"Bernoulli({self.latents})"
+
+    def _repr_html_(self) -> str:
+        return show.notebook(show.parameters(self))
 
     @property
     def latents(self) -> int:

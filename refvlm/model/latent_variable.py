@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .. import show
 from ..checks import check_count, check_generator, describe
 from ..types import Bits
 from .bernoulli import Bernoulli, draw
-from .mlp import Network
+from .mlp import Network, named
 from .parameters import Parameters, prefixed, under
 
 
@@ -18,7 +19,7 @@ def is_network(value: object) -> bool:
     return all(hasattr(value, name) for name in ("fan_in", "fan_out", "forward", "parameters"))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class BernoulliLVM:
     """p(x) = sum over z of p(x | z) p(z): z from the prior, x_i ~ Bernoulli(sigmoid(decoder(z)_i)), eqs. (1) to (3).
 
@@ -41,6 +42,13 @@ class BernoulliLVM:
         bits = self.prior.latents if isinstance(self.prior, Bernoulli) else self.prior.observed
         if self.decoder.fan_in != bits:
             raise ValueError(f"decoder: got fan_in {self.decoder.fan_in}, wanted {bits}, the bits of the prior")
+
+    def __repr__(self) -> str:
+        sizes = f"K={self.latents}, L={self.observed}"
+        return f"BernoulliLVM({sizes}, prior={self.prior!r}, decoder={named(self.decoder)})"
+
+    def _repr_html_(self) -> str:
+        return show.notebook(show.parameters(self))
 
     @property
     def latents(self) -> int:

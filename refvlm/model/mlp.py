@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .. import show
 from ..activations import ACTIVATIONS
 from ..checks import as_parameters, check_choice, check_count, check_generator, describe
 from ..types import Floats
@@ -37,6 +38,13 @@ class Network(Protocol):
 
     def parameters(self) -> Parameters:
         """The parameters by name; gradients come under the same names."""
+
+
+def named(network: Network) -> str:
+    """A network in a line: its kind, and its widths."""
+    if isinstance(network, MLP):
+        return repr(network)
+    return f"{type(network).__name__}({network.fan_in}-{network.fan_out})"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -99,7 +107,11 @@ class MLP:
         return cls(weights, [np.zeros(fan_out) for _, fan_out in pairs], activation)
 
     def __repr__(self) -> str:
-        return f"MLP({'-'.join(map(str, self.sizes))}, {self.activation!r})"
+        sizes = "-".join(map(str, self.sizes))
+        return f"MLP({sizes}, {self.activation})" if len(self.weights) > 1 else f"MLP({sizes})"
+
+    def _repr_html_(self) -> str:
+        return show.notebook(show.parameters(self))
 
     @property
     def fan_in(self) -> int:

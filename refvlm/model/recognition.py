@@ -8,14 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .. import show
 from ..checks import as_logits, describe
 from ..types import Bits, Floats
 from .latent_variable import is_network
-from .mlp import Network, Pullback
+from .mlp import Network, Pullback, named
 from .parameters import Parameters, prefixed, under
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AmortisedPosterior:
     """q(z; phi(x)) with phi = sigmoid(encoder(x)): one network for all x.
 
@@ -30,6 +31,12 @@ class AmortisedPosterior:
                 f"encoder: got {describe(self.encoder)}, wanted an MLP or an object with fan_in, fan_out, forward(x) "
                 "and parameters()"
             )
+
+    def __repr__(self) -> str:
+        return f"AmortisedPosterior(K={self.latents}, encoder={named(self.encoder)})"
+
+    def _repr_html_(self) -> str:
+        return show.notebook(show.parameters(self))
 
     @property
     def latents(self) -> int:
@@ -58,7 +65,7 @@ class AmortisedPosterior:
         return logits, lambda slopes: prefixed("encoder.", pullback(slopes))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PerDatumPosterior:
     """One phi per data point, an approximate posterior of its own for each: N * K numbers to store.
 
@@ -72,6 +79,12 @@ class PerDatumPosterior:
         if checked.shape[1] == 0:
             raise ValueError(f"logits: got shape {checked.shape}, wanted at least one latent bit")
         object.__setattr__(self, "logits", checked)
+
+    def __repr__(self) -> str:
+        return f"PerDatumPosterior(N={len(self.logits)}, K={self.latents})"
+
+    def _repr_html_(self) -> str:
+        return show.notebook(show.parameters(self))
 
     @property
     def latents(self) -> int:
@@ -105,7 +118,7 @@ class PerDatumPosterior:
         return self.logits, lambda slopes: {"logits": slopes}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ChainPosterior:
     """For a deep model: q(z1 | x) q(z2 | z1) ..., from x upwards; layers above the last stage are summed exactly.
 
@@ -133,6 +146,12 @@ class ChainPosterior:
                 )
         object.__setattr__(self, "stages", tuple(stages))
 
+    def __repr__(self) -> str:
+        return f"ChainPosterior({list(self.stages)})"
+
+    def _repr_html_(self) -> str:
+        return show.notebook(show.parameters(self))
+
     @property
     def latents(self) -> int:
         """K of the layer next to x."""
@@ -152,7 +171,7 @@ class ChainPosterior:
         return ChainPosterior(_with_parameters(self.stages, parameters))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LayerwisePosterior:
     """For a deep model: q(z1, z2, ... | x) = q1(z1 | x) q2(z2 | x) ..., from x upwards, one stage for each layer.
 
@@ -179,6 +198,12 @@ class LayerwisePosterior:
                     f"stages: got {what} {' and '.join(map(str, sorted(sizes)))}, wanted one number: all stages take x"
                 )
         object.__setattr__(self, "stages", tuple(stages))
+
+    def __repr__(self) -> str:
+        return f"LayerwisePosterior({list(self.stages)})"
+
+    def _repr_html_(self) -> str:
+        return show.notebook(show.parameters(self))
 
     @property
     def latents(self) -> int:
