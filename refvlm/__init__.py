@@ -4,7 +4,7 @@ Exact log p(x), posterior, variational lower bound (VLB), KL gap and gradients b
 Quantities are in nats, per row of x; parameters are logits; bit k of a code c is z_k = (c >> k) & 1.
 """
 
-from . import bits
+from . import bits, plot
 from .checks import FileFormatError
 from .data import bars, digits, shifter
 from .inference.bounds import Decomposition, decompose, grad_vlb, kl, vlb, vlb_terms
@@ -29,6 +29,7 @@ from .model.foreign import from_flax, from_torch
 from .model.latent_variable import BernoulliLVM
 from .model.mlp import MLP
 from .model.recognition import AmortisedPosterior, ChainPosterior, LayerwisePosterior, PerDatumPosterior
+from .progress import ProgressBar
 from .version import __version__ as __version__
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "LayerwisePosterior",
     "MeanBracket",
     "PerDatumPosterior",
+    "ProgressBar",
     "VLBTerms",
     "bars",
     "bits",
@@ -71,6 +73,7 @@ __all__ = [
     "log_prior",
     "log_q",
     "mean_log_marginal_upper",
+    "plot",
     "posterior",
     "posterior_mean",
     "posterior_mean_bracket",

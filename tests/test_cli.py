@@ -4,13 +4,16 @@ import io
 import json
 import math
 import os
+import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from pages import Page, number
 
 import refvlm
 from refvlm.cli import demo, main
@@ -329,6 +332,137 @@ def test_a_table_of_too_many_lines_is_refused(folder, run, x):
     refvlm.save("big.npz", model)
     assert_fails(run("evaluate", "big.npz", "x.npy", "--table"), 65, "2**13 lines; wanted at most 12 bits")
     assert run("evaluate", "big.npz", "x.npy")[0] == 0
+
+
+def evaluated(run, kind, form, *options):
+    """The output of --table in a format."""
+    code, out, _ = run("evaluate", f"{kind}.npz", "x.npy", "--table-format", form, *options)
+    assert code == 0
+    return out
+
+
+def text_tables(out):
+    """The numbers of --table as text: of each row's table the lines and the sums, then of the rows."""
+    cells = [line.split() for line in out.splitlines()]
+    numbers = [
+        [float(cell) for cell in line[2:]] for line in cells if len(line) in (6, 7) and set(line[1]) <= set("01")
+    ]
+    sums = [[float(cell) for cell in line[1:]] for line in cells if line[:1] == ["sum"]]
+    rows = [[float(cell) for cell in line[1:]] for line in cells if line and line[0].isdigit() and "e-" in line[2]]
+    means = [[float(cell) for cell in line[1:]] for line in cells if line[:1] == ["mean"]]
+    expectations = [float(line[-1]) for line in cells if line[:1] in (["VLB"], ["KL"])]
+    return numbers, sums, rows, means, expectations
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_page_has_the_numbers_of_the_text(folder, run, x, kind):
+    numbers, sums, rows, means, expectations = text_tables(evaluated(run, kind, "text", "--rows", "3:5"))
+    assert (len(numbers), len(sums), len(rows), len(means)) == (2 * 2**K, 2, 2, 1)
+    source = evaluated(run, kind, "html", "--rows", "3:5")
+    page = Page(source)
+    *worked, last = page.tables
+    cells = [row for table in worked for row in table.rows]
+    assert [[number(cell) for cell in row[2:]] for row in cells] == numbers
+    assert [row[:2] for row in worked[0].rows] == [[str(c), f"{c:03b}"[::-1]] for c in range(2**K)]
+    assert [[number(cell) for cell in table.foot[0] if cell and cell != "sum"] for table in worked] == sums
+    assert [[number(cell) for cell in row[1:]] for row in last.rows] == rows
+    assert [number(cell) for cell in last.foot[0][1:]] == means[0]
+    read = [float(value.replace("−", "-")) for value in re.findall(r"= (−?\d+\.\d+)$", page.text, re.MULTILINE)]
+    assert read == expectations
+    assert [table.caption for table in worked] == [f"every z beside x = {''.join(map(str, x[n]))}" for n in (3, 4)]
+    bounded = kind != "none"
+    heads = ["code", "z (z0 first)", "log\u2061p(z)", "log\u2061p(x|z)", "log\u2061p(x,z)", "p(z|x)", "q(z|x)"]
+    assert worked[0].heads == heads[: 7 if bounded else 6]
+    assert last.heads == ["row", "log\u2061p(x)", "error bound", "VLB", "KL", "residual"][: 6 if bounded else 3]
+    assert ("holds for every row" in page.text) == bounded
+
+
+def test_the_page_is_whole_and_asks_for_nothing(folder, run):
+    os.rename("amortised.npz", "<b>&amp;\n{0}.npz")
+    source = evaluated(run, "<b>&amp;\n{0}", "html")
+    page = Page(source)
+    assert source.startswith("<!doctype html>\n")
+    assert source.endswith("</html>\n")
+    assert source.isascii()
+    assert page.attributes["html"] == {"lang": "en"}
+    assert page.asks == ["data:,"]
+    assert "script" not in page.attributes
+    assert "prefers-color-scheme: dark" in source
+    assert page.text.count("<b>&amp;\n{0}.npz") == 2  # the title and the text
+
+
+def test_infinities_are_on_the_page_and_in_latex(folder, run):
+    model = refvlm.BernoulliLVM(refvlm.Bernoulli([np.inf, 0.0, 1.0]), make("none")[0].decoder)
+    refvlm.save("infinite.npz", model, make("amortised")[1])
+    *_, last = Page(evaluated(run, "infinite", "html")).tables
+    assert last.rows[0][3:] == ["−∞", "∞", "0"]
+    assert r"& $-\infty$ & $\infty$ & $0$ \\" in evaluated(run, "infinite", "latex")
+
+
+def test_no_rows_make_a_whole_page_and_latex(folder, run):
+    for rows in ("0", "40:50"):
+        page = Page(evaluated(run, "none", "html", "--rows", rows))
+        assert page.tables == []
+        assert "No rows." in page.text
+        assert "No rows." in evaluated(run, "none", "latex", "--rows", rows)
+
+
+def latex_number(cell):
+    """The number in a cell, which is in math mode."""
+    inside = re.fullmatch(r"\$(.*)\$", cell)[1]
+    return float(re.sub(r" \\cdot 10\^{(-?\d+)}", r"e\1", inside))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_latex_has_the_numbers_of_the_text(folder, run, x, kind):
+    numbers, sums, rows, means, expectations = text_tables(evaluated(run, kind, "text", "--rows", "3:5"))
+    source = evaluated(run, kind, "latex", "--rows", "3:5")
+    tables = re.findall(r"\\begin{tabular}{([rl]+)}\n\\hline\n(.*?)\\hline\n\\end{tabular}", source, re.DOTALL)
+    assert len(tables) == 3
+    read = []
+    for columns, body in tables:
+        head, lines, foot = body.split("\\hline\n")
+        cells = [line.removesuffix(r" \\").split(" & ") for line in (head + lines + foot).splitlines()]
+        assert all(line.endswith(r" \\") for line in body.splitlines() if line != r"\hline")
+        assert {len(line) for line in cells} == {len(columns)}
+        read.append(cells[1:])
+    assert [columns.strip("r") for columns, _ in tables] == ["l", "l", ""]  # bits to the left, numbers to the right
+    worked, last = read[:2], read[2]
+    assert [[latex_number(c) for c in row[2:]] for table in worked for row in table[:-1]] == numbers
+    assert [[latex_number(c) for c in table[-1][1:] if c] for table in worked] == sums
+    assert [[latex_number(c) for c in row[1:]] for row in last] == rows + means
+    assert [float(v) for v in re.findall(r"= (-?[\d.]+) \\\]$", source, re.MULTILINE)] == expectations
+    bits = re.findall(r"\$x =\$ \\texttt{(.*)}", source)
+    assert [b.replace(r"\allowbreak ", "") for b in bits] == ["".join(map(str, x[n])) for n in (3, 4)]
+
+
+@pytest.mark.parametrize("kind", ["none", "amortised"])
+def test_the_latex_compiles_in_the_body_of_a_document(folder, run, kind):
+    name = "a_$%&#{}~^\\b"
+    os.rename(f"{kind}.npz", f"{name}.npz")
+    source = evaluated(run, name, "latex", "--rows", "2")
+    visible = "\n".join(line for line in source.splitlines() if not line.startswith("%"))
+    plain = re.sub(r"\\[\\{}$&#_%]", "", visible)
+    assert plain.count("{") == plain.count("}")
+    assert plain.count("$") % 2 == 0
+    assert "%" not in plain
+    assert sorted(re.findall(r"\\begin{(\w+)}", plain)) == sorted(re.findall(r"\\end{(\w+)}", plain))
+    if shutil.which("pdflatex") is not None:
+        (folder / "document.tex").write_text(
+            f"\\documentclass{{article}}\\begin{{document}}\n{source}\\end{{document}}"
+        )
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "document.tex"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, errors="replace")
+        assert done.returncode == 0, done.stdout
+
+
+def test_a_table_format_is_of_tables_alone(folder, run):
+    assert_fails(run("evaluate", "none.npz", "x.npy", "--table-format", "html", "--json"), 2, "with --json")
+    assert_fails(run("evaluate", "none.npz", "x.npy", "--table-format", "latex", "--width", "1"), 2, "for brackets")
+    assert run("evaluate", "none.npz", "x.npy", "--table-format", "word")[0] == 2
+    as_table = run("evaluate", "none.npz", "x.npy", "--table")
+    assert run("evaluate", "none.npz", "x.npy", "--table-format", "text") == as_table
+    assert run("evaluate", "none.npz", "x.npy", "--table", "--table-format", "text") == as_table
 
 
 # standard input, pipes, terminals, signals

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import show
 from ..bits import CODE_BITS
 from ..inference.brackets import Bracket, bracket, decompose_bracket
 from ..model.latent_variable import BernoulliLVM
@@ -22,6 +23,7 @@ from ..types import Bits
 from .arguments import Rows, count, number
 from .inputs import chunks_of, rows_of_posterior
 from .messages import say
+from .pictures import Gallery
 from .report import print_json
 
 EPILOG = f"""\
@@ -74,7 +76,12 @@ def wanted(arguments: argparse.Namespace, model: BernoulliLVM) -> bool:
 
 
 def evaluate(
-    arguments: argparse.Namespace, model: BernoulliLVM, posterior: Posterior | None, reader: RowReader, shown: Rows
+    arguments: argparse.Namespace,
+    model: BernoulliLVM,
+    posterior: Posterior | None,
+    reader: RowReader,
+    shown: Rows,
+    gallery: Gallery | None = None,
 ) -> bool:
     """Report every row that is to be shown, and the summary; whether an interrupt ended it before all rows."""
     bracket(model, np.zeros((0, model.observed)))  # refuses what has none, before anything is printed
@@ -86,11 +93,13 @@ def evaluate(
     if not arguments.json:
         _print_heads(arguments, model, posterior is not None)
     with _interrupts() as interrupted, ProgressBar("rows") as bar:
-        rows, whole = _bracket(arguments, model, posterior, data, bar)
+        rows, whole = _bracket(arguments, model, posterior, data, bar, gallery)
     for row in rows:
         if shown is None or row.row in shown:
             print_json(row._asdict()) if arguments.json else print(_line(row))
     _summarise(arguments, rows, whole, len(rows) if shown is None else sum(row.row in shown for row in rows))
+    if gallery is not None:
+        gallery.write()
     return bool(interrupted)
 
 
@@ -100,7 +109,12 @@ def _seconds(arguments: argparse.Namespace) -> float:
 
 
 def _bracket(
-    arguments: argparse.Namespace, model: BernoulliLVM, posterior: Posterior | None, x: Bits, bar: ProgressBar
+    arguments: argparse.Namespace,
+    model: BernoulliLVM,
+    posterior: Posterior | None,
+    x: Bits,
+    bar: ProgressBar,
+    gallery: Gallery | None,
 ) -> tuple[list[Between], Bracket]:
     """Every row, and what is known of all together."""
     width = arguments.width if arguments.width is not None else 0.01
@@ -116,6 +130,8 @@ def _bracket(
         model, q, x, width=width, seconds=seconds, confidence=arguments.confidence, rng=rng, workers=arguments.workers,
         progress=bar,
     )  # fmt: skip
+    if gallery is not None and len(x):
+        gallery.add(0, x, q, result, bar)
     columns = [*_columns(result.log_px), *(column.tolist() for column in result[1:])]
     return [Between(*row) for row in zip(*columns, strict=True)], result.log_px
 
@@ -138,7 +154,7 @@ def _print_heads(arguments: argparse.Namespace, model: BernoulliLVM, bounded: bo
 
 
 def _confidence(arguments: argparse.Namespace) -> str:
-    return f"1 - {1.0 - arguments.confidence:.2g}" if arguments.confidence > 0.99 else f"{arguments.confidence:g}"
+    return show.confidence(arguments.confidence)
 
 
 def _line(row: Between, label: str | None = None) -> str:

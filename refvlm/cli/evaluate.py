@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ..checks import FileFormatError
 from ..inference.bounds import decompose
@@ -16,9 +16,11 @@ from ..rows import RowReader
 from ..types import Bits
 from . import between
 from .arguments import Rows, add_json, add_workers, positive, row_range
-from .failure import BAD_INPUT, IDENTITY_BROKEN, INTERRUPTED, OK, Failure
+from .failure import BAD_INPUT, IDENTITY_BROKEN, INTERRUPTED, OK, USAGE, Failure
+from .handout import LaTeX, Page
 from .inputs import DATA_HELP, chunks_of, open_data, open_model, rows_of_posterior
 from .messages import say, say_cache_problem, say_if_cold, say_prediction
+from .pictures import Gallery, add_plot, check_plot
 from .report import Human, JSONLines, Reporter, Summary, rows_of
 
 _DESCRIPTION = """\
@@ -41,9 +43,12 @@ with --json, one object a line, keys as here:
                        "vlb": ... or null, "kl": ... or null}}}}   vlb and kl as the columns give them
 
 {between.EPILOG}
---table wants a model of at most {MOST_LATENTS} latent bits. In a deep model z is the layer next to x.
+--table and --table-format want a model of at most {MOST_LATENTS} latent bits. Of a deep one z is the layer next to x.
 Exit codes as in `refvlm --help`: 1 if the identity does not hold for some row.
 """
+
+
+_TABLES: dict[str, Callable[[], Reporter]] = {"text": Human, "html": Page, "latex": LaTeX}
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -64,6 +69,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="for each shown row the whole table over z; only the shown rows are evaluated (default: the first row)",
     )
     parser.add_argument(
+        "--table-format",
+        choices=tuple(_TABLES),
+        metavar="FORMAT",
+        help="--table as text (default), as a whole page of html, or as latex for the body of a document",
+    )
+    parser.add_argument(
         "--rows",
         type=row_range,
         default=argparse.SUPPRESS,
@@ -71,6 +82,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="rows to show: all, the first N, or A:B for A to B - 1 (default: 10; with --json all; with --table 1); "
         "the summary is of all rows, with --table of the shown ones",
     )
+    add_plot(parser, "the terms of the VLB, KL and log p(x); where one row is shown its posterior beside q, too")
     add_workers(parser)
     parser.add_argument(
         "--chunk", type=positive, default=4096, metavar="ROWS", help="rows in memory at a time (default: %(default)s)"
@@ -81,7 +93,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate DATA under MODEL."""
+    arguments.table = arguments.table or arguments.table_format is not None
+    form = arguments.table_format or "text"
+    if arguments.json and form != "text":
+        raise Failure(f"--table-format: got {form} together with --json, wanted one of them", USAGE)
+    check_plot(arguments.plot)
     model, posterior = open_model(arguments.model)
+    if form != "text" and between.wanted(arguments, model):
+        raise Failure(
+            f"--table-format: got {form} for brackets, which --table does not show; wanted none of them", USAGE
+        )
     if arguments.table and model.latents > MOST_LATENTS:
         raise Failure(
             f"--table: {arguments.model} has {model.latents} latent bits, 2**{model.latents} lines; wanted at most "
@@ -91,21 +112,27 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.table and "rows" not in arguments:
         say("note: the table of the first row alone; --rows chooses others")
     shown = _shown(arguments)
+    gallery = None
+    if arguments.plot is not None:
+        gallery = Gallery(arguments.plot, model, posterior, shown, arguments.workers)
     say_if_cold()
     with open_data(arguments.data, model.observed, arguments.chunk) as reader:
         if between.wanted(arguments, model):
             _check_rows(posterior, reader.rows, False)
-            return INTERRUPTED if between.evaluate(arguments, model, posterior, reader, shown) else OK
+            return INTERRUPTED if between.evaluate(arguments, model, posterior, reader, shown, gallery) else OK
         summary = evaluate(
             arguments.model,
             model,
             posterior,
             reader,
-            JSONLines() if arguments.json else Human(),
+            JSONLines() if arguments.json else _TABLES[form](),
             shown=shown,
             tables=arguments.table,
             workers=arguments.workers,
+            gallery=gallery,
         )
+    if gallery is not None:
+        gallery.write()
     say_cache_problem()
     return IDENTITY_BROKEN if summary.broken else OK
 
@@ -130,6 +157,7 @@ def evaluate(
     shown: Rows,
     tables: bool = False,
     workers: int | None = None,
+    gallery: Gallery | None = None,
 ) -> Summary:
     """Report every row that is to be shown and the summary of all; with `tables`, of the shown ones alone."""
     _check_rows(posterior, reader.rows, tables)
@@ -145,7 +173,10 @@ def evaluate(
             if q is None:
                 rows = rows_of(number, log_marginal(model, x, with_error=True, workers=workers, progress=bar))
             else:
-                rows = rows_of(number, decompose(model, q, x, workers=workers, progress=bar))
+                whole = decompose(model, q, x, workers=workers, progress=bar)
+                rows = rows_of(number, whole)
+                if gallery is not None:
+                    gallery.add(number, x, q, whole, bar)
             for row in rows:
                 summary.add(row)
                 if shown is None or row.row in shown:

@@ -17,12 +17,15 @@ from ..learning.rules import RULES, hyperparameters
 from ..learning.setup import POSTERIORS
 from ..model.files import save
 from ..model.recognition import PerDatumPosterior
+from ..plot import learning_curve
+from ..plot import save as save_picture
 from ..progress import PATIENCE, ProgressBar, duration
 from ..storage import check_writable
 from .arguments import add_json, add_workers, count, number, positive, widths
 from .failure import BAD_INPUT, NO_INPUT, OK, Failure, listening, writing
 from .inputs import DATA_HELP, read_data
 from .messages import say, say_cache_problem, say_if_cold
+from .pictures import add_plot, check_plot, drawing
 from .report import print_json
 
 if TYPE_CHECKING:
@@ -52,7 +55,7 @@ Exit codes as in `refvlm --help`; 65 also where learning diverges.
 """
 
 
-_NOT_OF_FIT = {"data", "output", "validation", "checkpoint", "json", "run", "parser"}
+_NOT_OF_FIT = {"data", "output", "validation", "checkpoint", "plot", "json", "run", "parser"}
 """Arguments that the command reads; all others go to `refvlm.fit` under their names."""
 
 
@@ -104,6 +107,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--checkpoint", metavar="FILE", help="(default: MODEL.checkpoint)")
     add("--checkpoint-every", type=number, default=60.0, metavar="SECONDS", help="(default: %(default)s)")
     add("--resume", action="store_true", help="go on from the checkpoint of a run that did not end")
+    add_plot(parser, "log p(x) = VLB + KL over the epochs")
     add_workers(parser)
     add_json(parser)
     parser.set_defaults(run=run)
@@ -117,6 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
     for path in (output, checkpoint):
         with writing(path):
             check_writable(path)
+    check_plot(arguments.plot)
     if arguments.resume and not os.path.exists(checkpoint):
         raise Failure(f"--resume: there is no checkpoint {checkpoint}; leave --resume out to begin", NO_INPUT)
     if not arguments.resume and os.path.exists(checkpoint):
@@ -151,6 +156,9 @@ def run(arguments: argparse.Namespace) -> int:
         if fitted.history:
             watcher.end(fitted.history[-1])
         _summarise(arguments, fitted, len(x), time.monotonic() - begun)
+    if arguments.plot is not None and fitted.history:
+        with drawing(arguments.plot):
+            save_picture(learning_curve(fitted.history), arguments.plot)
     return OK
 
 
