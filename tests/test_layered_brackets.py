@@ -292,6 +292,20 @@ def test_boxes_fix_bits_of_both_layers_and_their_sum_falls():
     assert (boxes.fixed[:, 9:] >= 0).any()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_boxes_lose_little_where_a_few_steps_from_the_whole_lead_nowhere(seed):
+    """(20, 30) over L = 40, logits to hundreds: a fixed bit of z_1 has a tangent, worse than the whole's line."""
+    rng = np.random.default_rng(seed)
+    model = layers_of([20, 30, 40], rng, scale=30.0)
+    x, engine = model.sample(1, rng)[0], Engine(1)
+    base = layered_ground.layered_ground(model)
+    boxes = base.whole(x, engine)
+    before = ground.upper_bounds(base, boxes, 1)
+    for number in (2, 5, 16, 64):
+        boxes = partition.refined(base, x, boxes, np.array([number]), engine)
+        assert ground.upper_bounds(base, boxes, 1) <= before + 2.0  # tens with steps from the whole alone
+
+
 @pytest.mark.parametrize(("sizes", "width"), [((20, 50, 30), 0.05), ((50, 100, 40), 0.1), ((9, 14, 60, 33), 0.1)])
 def test_deep_models_of_many_latents_have_brackets_that_hold_the_estimate(sizes, width):
     """(50, 20), (100, 50) and (60, 14, 9) latents over other L: bounds at 1 - 1e-9, importance sampling within."""

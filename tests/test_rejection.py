@@ -220,3 +220,11 @@ def test_deep_models_have_draws_of_the_layer_next_to_x(never_summed):
         assert statistic < chi2.isf(1e-6, freedom)
         wrong, freedom = surprise(codes_of(z[n]), exact[1 - n])
         assert wrong > chi2.isf(1e-6, freedom)
+
+
+def test_a_draw_that_is_out_of_reach_is_refused_where_nothing_is_left_to_be_halved():
+    """K = 40, L = 3, weights of 1e4: saturated tangents promise no gain, and the one box accepts nothing."""
+    decoder = refvlm.MLP([np.full((40, 3), 1e4)], [np.full(3, -2e5)])
+    model = refvlm.BernoulliLVM(refvlm.Bernoulli(np.zeros(40)), decoder)
+    with pytest.raises(ValueError, match=r"^n: got 1, and a draw for row 0 takes about"):
+        refvlm.sample_posterior(model, [[0, 1, 1]], 1, np.random.default_rng(0))

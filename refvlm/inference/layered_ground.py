@@ -29,6 +29,8 @@ from .joint import log_likelihood, log_of_bits
 
 HALVING_STEPS = 3
 """Newton steps for the halves of a box: after one they are often worse than the whole."""
+_WORSE = 1e-6
+"""Nats by which the sum of two halves is above that of the whole where they take more steps."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,23 @@ class LayeredGround:
         return self._majorants(x, boxes, NEWTON_STEPS, engine)
 
     def halves(self, x: Bits, boxes: Boxes, engine: Engine) -> Boxes:
-        """Their majorants, a few steps from those of the whole."""
-        return self._majorants(x, boxes, HALVING_STEPS, engine)
+        """Their majorants, a few steps from those of the whole; more, from other starts, where they are worse."""
+        found = self._majorants(x, boxes, HALVING_STEPS, engine)
+        sums_of_halves = np.logaddexp(found.log_u[::2], found.log_u[1::2])
+        worse = np.repeat(sums_of_halves > boxes.log_u[::2] + _WORSE, 2)
+        if not worse.any():
+            return found
+        best = found.take(np.flatnonzero(worse))
+        for start in (
+            best.points,
+            np.where(best.fixed < 0, best.points, best.fixed),
+            np.where(best.fixed < 0, 0.5, best.fixed),
+        ):
+            other = self._majorants(x, best._replace(points=start), NEWTON_STEPS, engine)
+            both = best.and_those(other)
+            best = both.take(np.arange(len(best.rows)) + len(best.rows) * (other.log_u < best.log_u))
+        together = found.take(np.flatnonzero(~worse)).and_those(best)
+        return together.take(np.argsort(np.argsort(worse, kind="stable"), kind="stable"))
 
     def _majorants(self, x: Bits, boxes: Boxes, steps: int, engine: Engine) -> Boxes:
         kernel = kernels.layered.majorant

@@ -155,7 +155,7 @@ def _reject(base: Ground, x: Bits, n: int, first: int, seed: int, engine: Engine
     tries, sums, wanted = np.zeros(len(x), np.int64), np.zeros(len(x)), np.full(len(x), _FIRST_TRIES)
     samplers: dict[int, Sampler] = {}
     rounding = np.zeros(len(x))
-    counts = np.bincount(boxes.rows, minlength=len(x))
+    counts, final = np.bincount(boxes.rows, minlength=len(x)), np.zeros(len(x), bool)
     while (missing > 0).any():
         for row in np.flatnonzero(missing > 0).tolist():
             if row not in samplers:
@@ -181,7 +181,7 @@ def _reject(base: Ground, x: Bits, n: int, first: int, seed: int, engine: Engine
             left = missing[row] * tries[row] / max(sums[row], 1e-30 * tries[row])
             more = doubled(int(counts[row]), _FEWEST)
             worth = 0.25 * left if left <= _TOO_MANY else _PATIENT
-            if (more - counts[row]) * price < worth and more <= most:
+            if (more - counts[row]) * price < worth and more <= most and not final[row]:
                 aim[row] = more
             elif left > _TOO_MANY:
                 raise ValueError(
@@ -191,6 +191,7 @@ def _reject(base: Ground, x: Bits, n: int, first: int, seed: int, engine: Engine
             wanted[row] = int(min(1.1 * left + 64, 64 * draws.PIECE))
         boxes = refined(base, x, boxes, aim, engine)
         counts, before = np.bincount(boxes.rows, minlength=len(x)), counts
+        final |= (aim > before) & (counts == before)  # nothing is left to be halved
         for row in np.flatnonzero(counts != before).tolist():
             tries[row], sums[row], wanted[row] = 0, 0.0, _FIRST_TRIES
             del samplers[row]

@@ -30,7 +30,7 @@ BRACKET_SAMPLES, BRACKET_BOXES = 8192, 65
 CONFIDENCE = 1.0 - 1e-9
 """Of that bracket."""
 
-AFFORDABLE = 1e8
+AFFORDABLE = 2e7
 """Draws, and what boxes cost in draws, up to which it is: some seconds."""
 
 
