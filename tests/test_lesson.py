@@ -87,13 +87,38 @@ def test_each_equation_stands_beside_the_sources_as_installed(text):
     assert set(code.beside()) == set(formulas.EQUATIONS) == set(range(1, 11))
 
 
+def test_every_function_of_the_readmes_questions_is_reachable(text):
+    """A link leads from the page's questions to the source of each name that can be imported, and to its methods."""
+    table = (ROOT / "README.md").read_text().split("| question | answer |")[1].split("\n\n")[0]
+    named = {name for span in re.findall(r"`([^`]+)`", table) for name in re.findall(r"[A-Za-z_]+", span)}
+    public = {name for name in named if name in refvlm.__all__ and not inspect.ismodule(getattr(refvlm, name))}
+    assert {"log_marginal", "kl_bracket", "from_flax", "LayerwisePosterior", "fit", "ProgressBar", "load"} <= public
+    linked = set(re.findall(r'<a href="#source-([^"]+)">', text.split('id="functions"')[1]))
+    assert public <= linked
+    assert {"testing", "plot"} <= {name.split(".")[0] for name in linked}
+    assert "History.columns" in linked
+    for name in linked:
+        assert text.count(f'id="source-{name}"') == 1
+
+
+def test_every_section_asks_two_or_three_questions(text):
+    """All but the notation's list of functions and of papers; the browser's tests answer them."""
+    sections = set(re.findall(r'<section id="([a-z-]+)">', text)) - {"functions", "references"}
+    script = page._static("questions.js")
+    asked = dict(re.findall(r'^  "?([a-z-]+)"?: \[\n(.*?)^  \],', script, re.S | re.M))
+    assert set(asked) == sections
+    for questions in asked.values():
+        assert 2 <= len(re.findall(r"^    \[", questions, re.M)) <= 3
+
+
 def test_sources_have_a_place_in_the_repository():
-    for beside in code.beside().values():
-        for each in (*beside.functions, *beside.twins):
-            path, line = each.place.split(", line ")
-            lines = ROOT.joinpath(path).read_text().splitlines()
-            first = each.source.splitlines()[0]
-            assert lines[int(line) - 1].strip() == first.strip()
+    listed = [each for beside in code.beside().values() for each in (*beside.functions, *beside.twins)]
+    listed += [each for _, functions in code.answers() for each in functions]
+    for each in listed:
+        path, line = each.place.split(", line ")
+        lines = ROOT.joinpath(path).read_text().splitlines()
+        first = each.source.splitlines()[0]
+        assert lines[int(line) - 1].strip() == first.strip()
 
 
 def test_the_numbers_are_those_of_refvlm(shown, data):
@@ -108,6 +133,12 @@ def test_the_numbers_are_those_of_refvlm(shown, data):
     assert data["small"]["logits"] == shown.small.prior.logits.tolist()
     assert np.array(data["large"]["layers"][1]["weights"]).shape == (6, 16)
     assert data["cost"]["seconds"] > 0.0
+    deep, q = shown.machine
+    machine = data["deep"]
+    assert machine["model"]["prior"]["logits"] == deep.prior.prior.logits.tolist()
+    assert machine["model"]["prior"]["layers"][0]["weights"] == deep.prior.decoder.weights[0].tolist()
+    assert machine["model"]["layers"][0]["weights"] == deep.decoder.weights[0].tolist()
+    assert [each["weights"] for each in machine["encoders"]] == [q.encoder.weights[0].tolist() for q in q.stages]
 
 
 def test_no_factorised_q_explains_away(data):

@@ -11,14 +11,15 @@ import numpy as np
 from ..checks import FileFormatError
 from ..model.bernoulli import Bernoulli
 from ..model.mlp import MLP
+from ..progress import ProgressBar
 from ..storage import atomic_write, check_writable
 from .failure import OK, writing
 from .inputs import DATA_HELP, open_model, read_data
-from .messages import say
+from .messages import say, say_cache_problem, say_if_cold
 
 _DESCRIPTION = """\
-Write a lesson on latent variable models as one page for a browser: no network, no server, nothing to install. Two
-models are fitted to DATA when it is made, in some seconds; all numbers are theirs.
+Write a lesson on latent variable models as one page for a browser: no network, no server, nothing to install. Models
+are fitted to DATA when it is made, in some twenty seconds; all numbers on it are theirs.
 """
 
 
@@ -55,12 +56,14 @@ def run(arguments: argparse.Namespace) -> int:
         if not isinstance(model.decoder, MLP) or not isinstance(model.prior, Bernoulli):
             raise ValueError(f"{arguments.model}: has a prior that is a model, wanted one layer of latents to show")
     names = {"digits": "handwritten digits", "bars": "images of bars", "shifter": "shifted patterns"}
-    text = page(
-        prepare(x, shape_of(x), model, None), names.get(arguments.data, arguments.data), np.random.default_rng(0)
-    )
+    say_if_cold()
+    with ProgressBar("fitting what the page shows") as bar:
+        shown = prepare(x, shape_of(x), model, None, bar)
+        text = page(shown, names.get(arguments.data, arguments.data), np.random.default_rng(0), bar)
     with writing(arguments.output), atomic_write(arguments.output) as file:
         file.write(text.encode("utf-8"))
     say(f"wrote {arguments.output}, {len(text) / 1e3:.0f} kB")
+    say_cache_problem()
     if arguments.open:
         webbrowser.open(Path(arguments.output).resolve().as_uri())
     return OK

@@ -1,20 +1,21 @@
-"""Which code computes an equation: the source of refvlm's functions as they are installed, so that none can drift."""
+"""Which code computes what: the source of refvlm's functions as they are installed, so that none can drift.
+
+Names are those by which people import them from refvlm.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import pkgutil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from ..inference import bounds as bound
-from ..inference import definition, exact, joint
-from ..learning import fit as learning_fit
-from ..model import bernoulli, latent_variable, recognition
+_ROOT = Path(__file__).parents[2]
+_PACKAGE = Path(__file__).parent.parent.name
 
 
 class Code(NamedTuple):
-    """A function: its name as people call it, the place of its source in the repository, and that source."""
+    """A function or class: its name as people call it, the place of its source in the repository, and that source."""
 
     name: str
     place: str
@@ -28,37 +29,58 @@ class Beside(NamedTuple):
     twins: tuple[Code, ...]
 
 
-def _code(name: str, function: Callable[..., Any]) -> Code:
-    place = Path(inspect.getsourcefile(function) or "").relative_to(Path(__file__).parents[2]).as_posix()
-    return Code(name, f"{place}, line {inspect.getsourcelines(function)[1]}", inspect.getsource(function).rstrip())
+_BESIDE: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    1: (("Bernoulli", "log_prior"), ("bits.table", "definition.log_prior")),
+    2: (("BernoulliLVM.sample", "log_likelihood"), ("definition.log_likelihood",)),
+    3: (("log_marginal",), ("definition.log_joint", "definition.log_marginal")),
+    4: (("AmortisedPosterior", "PerDatumPosterior", "log_q"), ("definition.q_table",)),
+    5: (("grad_log_marginal", "fit"), ("definition.grad_log_marginal",)),
+    6: (("posterior",), ("definition.posterior",)),
+    7: (("kl",), ("definition.kl",)),
+    8: (("decompose",), ("definition.vlb", "definition.kl", "definition.log_marginal")),
+    9: (("vlb", "log_marginal", "grad_vlb"), ("definition.vlb", "definition.log_marginal")),
+    10: (("vlb_terms", "vlb"), ("definition.vlb",)),
+}
+"""By the number of the equation: functions, and their twins."""
+
+_ANSWERS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Is my log p(x) right?", ("log_marginal",)),
+    ("Is my bound right, and which term is off?", ("vlb", "vlb_terms")),
+    ("Are my gradients right?", ("grad_log_marginal", "log_marginal_and_grad", "grad_vlb")),
+    ("Is my estimator unbiased?", ("testing.assert_unbiased", "testing.assert_unbiased_exact", "vlb_estimate")),
+    ("How far is my encoder from the posterior?", ("kl", "kl_bracket", "decompose")),
+    ("What is the posterior?", ("posterior", "posterior_mean", "posterior_mean_bracket", "sample_posterior")),
+    ("I have weights from PyTorch or Flax", ("from_torch", "from_flax", "MLP")),
+    ("My prior is itself a model", ("BernoulliLVM", "ChainPosterior", "LayerwisePosterior")),
+    ("I want one φ per data point", ("PerDatumPosterior",)),
+    ("K is too large for the sum", ("bracket", "log_marginal_lower", "log_marginal_estimate")),
+    ("I want a model of my data", ("fit",)),
+    ("I want to see it", ("plot.learning_curve", "plot.posterior", "plot.receptive_fields", "plot.fantasies")),
+    ("I work in a notebook", ("ProgressBar", "History.columns")),
+    ("I want to keep it", ("save", "load")),
+)
+"""Questions that people come with, and the functions that answer them."""
+
+
+_ROOMS = {"definition": "inference.definition", "History": "learning.history.History"}
+"""Where those are that do not come with `import refvlm`."""
+
+
+def _code(name: str) -> Code:
+    first, _, rest = name.partition(".")
+    found = pkgutil.resolve_name(".".join(filter(None, (_PACKAGE, _ROOMS.get(first, first), rest))))
+    place = Path(inspect.getsourcefile(found) or "").relative_to(_ROOT).as_posix()
+    return Code(name, f"{place}, line {inspect.getsourcelines(found)[1]}", inspect.getsource(found).rstrip())
 
 
 def beside() -> dict[int, Beside]:
     """By the number of the equation."""
-    prior = _code("definition.log_prior", definition.log_prior)
-    likelihood = _code("definition.log_likelihood", definition.log_likelihood)
-    tables: dict[int, tuple[list[tuple[str, Any]], list[Code]]] = {
-        1: ([("Bernoulli", bernoulli.Bernoulli), ("log_prior", joint.log_prior)], [prior]),
-        2: (
-            [("BernoulliLVM.sample", latent_variable.BernoulliLVM.sample), ("log_likelihood", joint.log_likelihood)],
-            [likelihood],
-        ),
-        3: ([("log_marginal", exact.log_marginal)], [_code("definition.log_marginal", definition.log_marginal)]),
-        4: (
-            [("AmortisedPosterior", recognition.AmortisedPosterior), ("log_q", joint.log_q)],
-            [_code("definition.q_table", definition.q_table)],
-        ),
-        5: (
-            [("grad_log_marginal", exact.grad_log_marginal), ("fit", learning_fit.fit)],
-            [_code("definition.grad_log_marginal", definition.grad_log_marginal)],
-        ),
-        6: ([("posterior", exact.posterior)], [_code("definition.posterior", definition.posterior)]),
-        7: ([("kl", bound.kl)], [_code("definition.kl", definition.kl)]),
-        8: ([("decompose", bound.decompose)], [_code("definition.vlb", definition.vlb)]),
-        9: ([("grad_vlb", bound.grad_vlb)], [_code("definition.vlb", definition.vlb)]),
-        10: ([("vlb_terms", bound.vlb_terms), ("vlb", bound.vlb)], [_code("definition.vlb", definition.vlb)]),
-    }
     return {
-        number: Beside(tuple(_code(name, function) for name, function in functions), tuple(twins))
-        for number, (functions, twins) in tables.items()
+        number: Beside(tuple(map(_code, functions)), tuple(map(_code, twins)))
+        for number, (functions, twins) in _BESIDE.items()
     }
+
+
+def answers() -> list[tuple[str, tuple[Code, ...]]]:
+    """Questions, each with the functions that answer it."""
+    return [(question, tuple(map(_code, names))) for question, names in _ANSWERS]

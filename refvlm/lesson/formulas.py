@@ -50,7 +50,13 @@ def of(function: str, *arguments: str) -> str:
     return row(name(function), sign("("), *arguments, sign(")"))
 
 
-X, Z, Q, PHI, BETA, THETA, LOG = (name(letter) for letter in ("x", "z", "q", "φ", "β", "θ", "log"))
+def lines(*rows: str) -> str:
+    """One below the other, for narrow screens."""
+    return f"<mtable>{''.join(f'<mtr><mtd>{each}</mtd></mtr>' for each in rows)}</mtable>"
+
+
+X, Z, Q, PHI, BETA, THETA = (name(letter) for letter in ("x", "z", "q", "φ", "β", "θ"))
+LOG = row(name("log"), '<mspace width="0.17em"/>')
 Z_K, PHI_K, BETA_K = (sub(letter, name("k")) for letter in (Z, PHI, BETA))
 GIVEN, EQUALS, PLUS, MINUS = (sign(each) for each in ("|", "=", "+", "−"))
 
@@ -100,20 +106,35 @@ EQUATIONS = {
         log(p(sub(X, name("n")), sign(";"), THETA)),
     ),
     6: row(p(X), EQUALS, fraction(row(p(X, GIVEN, Z), p(Z)), p(Z, GIVEN, X)), sign("for every"), Z),
-    7: row(
-        KL, EQUALS, expectation(log(q(Z)), MINUS, log(p(X, GIVEN, Z)), MINUS, log(p(Z))), PLUS, log(p(X))
+    7: lines(
+        KL, row(EQUALS, expectation(log(q(Z)), MINUS, log(p(X, GIVEN, Z)), MINUS, log(p(Z)))), row(PLUS, log(p(X)))
     ),
-    8: row(log(p(X)), EQUALS, VLB, PLUS, KL),
+    8: lines(row(log(p(X)), EQUALS), row(VLB, PLUS, KL)),
     9: row(
         sub(name("E"), row(X, sign("∼"), name("data"))), sign("["), name("VLB"), sign("("), X, sign(")"), sign("]"),
         sign("≤"), sub(name("E"), row(X, sign("∼"), name("data"))), sign("["), log(p(X)), sign("]"),
     ),
-    10: row(
-        name("VLB"), EQUALS, expectation(log(p(Z, sign(";"), BETA))), PLUS,
-        expectation(log(p(X, GIVEN, Z, sign(";"), THETA))), PLUS, expectation(MINUS, log(q(Z, sign(";"), PHI))),
+    10: lines(
+        row(name("VLB"), EQUALS, expectation(log(p(Z, sign(";"), BETA)))),
+        row(PLUS, expectation(log(p(X, GIVEN, Z, sign(";"), THETA)))),
+        row(PLUS, expectation(MINUS, log(q(Z, sign(";"), PHI)))),
     ),
 }  # fmt: skip
 """By number, without the number."""
+
+_SHARE = fraction(p(X, sign(","), Z), p(X))
+STEPS = {
+    "divergence": row(
+        name("KL"), sign("("), Q, sign("‖"), name("r"), sign(")"), EQUALS, SUM, q(Z), log(fraction(q(Z), of("r", Z))),
+    ),
+    "slope": row(sign("∇"), log(p(X)), EQUALS, SUM, _SHARE, sign("∇"), log(p(X, sign(","), Z))),
+    "steps": lines(
+        row(KL, EQUALS, expectation(log(q(Z)), MINUS, log(p(Z, GIVEN, X)))),
+        row(EQUALS, expectation(log(q(Z)), MINUS, log(fraction(row(p(X, GIVEN, Z), p(Z)), p(X))))),
+        row(EQUALS, expectation(log(q(Z)), MINUS, log(p(X, GIVEN, Z)), MINUS, log(p(Z)), PLUS, log(p(X)))),
+    ),
+}  # fmt: skip
+"""What lies between: by a word."""
 
 
 def inline(markup: str) -> str:

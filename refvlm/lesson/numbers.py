@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..bits import table
+from ..enumeration.engine import Progress
 from ..inference.bounds import decompose
 from ..inference.exact import log_marginal, posterior
 from ..inference.joint import log_likelihood, log_prior
@@ -19,7 +20,7 @@ from ..learning.fit import fit
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
-from ..model.recognition import PerDatumPosterior
+from ..model.recognition import AmortisedPosterior, ChainPosterior, PerDatumPosterior
 from ..types import Bits
 
 SMALL = 3
@@ -30,6 +31,8 @@ MOST_LATENTS, MOST_OBSERVED = 10, 400
 """Of a model that can be shown."""
 RUN_LATENTS, PASSES = 6, 12
 """Of the net that is learnt in four ways, and the passes over the data."""
+LAYERS = (10, 4)
+"""Latents of the Helmholtz machine, from x upwards."""
 ROWS = 12
 """Rows of data on the page."""
 _TIMED, _TIMES = 20, 5
@@ -37,16 +40,23 @@ _TIMED, _TIMES = 20, 5
 
 
 class Shown(NamedTuple):
-    """The data and the models of a page. shape: rows and columns of pixels."""
+    """The data and the models of a page. shape: rows and columns of pixels. machine: of two layers, with its q."""
 
     x: Bits
     shape: tuple[int, int]
     small: BernoulliLVM
     large: BernoulliLVM
+    machine: tuple[BernoulliLVM, ChainPosterior]
 
 
-def prepare(x: Bits, shape: tuple[int, int], model: BernoulliLVM | None, workers: int | None) -> Shown:
-    """The small model fitted to x by exact maximum likelihood, and the large one, unless it is given."""
+def prepare(
+    x: Bits,
+    shape: tuple[int, int],
+    model: BernoulliLVM | None,
+    workers: int | None,
+    progress: Progress | None = None,
+) -> Shown:
+    """The small model fitted to x by exact maximum likelihood, the large one, unless it is given, and the machine."""
     if model is not None:
         if model.latents > MOST_LATENTS or model.observed > MOST_OBSERVED:
             raise ValueError(
@@ -55,13 +65,19 @@ def prepare(x: Bits, shape: tuple[int, int], model: BernoulliLVM | None, workers
             )
         if model.observed != x.shape[1]:
             raise ValueError(f"model: got one of {model.observed} observed bits, wanted the data's {x.shape[1]}")
-    options: dict[str, Any] = {"method": "maximum-likelihood", "posterior": "none", "seed": 0, "workers": workers}
+    common: dict[str, Any] = {"seed": 0, "workers": workers, "progress": progress}
+    options = {"method": "maximum-likelihood", "posterior": "none"} | common
     small = fit(x, latents=SMALL, hidden=(), epochs=60, evaluate_every=60, learning_rate=0.02, **options).model
     large = model or fit(x, latents=LARGE, hidden=(HIDDEN,), epochs=30, evaluate_every=30, **options).model
-    return Shown(x, shape, small, large)
+    deep = fit(
+        x, latents=LAYERS, hidden=(), method="wake-sleep", epochs=60, evaluate_every=60, learning_rate=0.02,
+        batch_size=20, **common,
+    )  # fmt: skip
+    assert isinstance(deep.posterior, ChainPosterior)
+    return Shown(x, shape, small, large, (deep.model, deep.posterior))
 
 
-def numbers(shown: Shown, rng: np.random.Generator) -> dict[str, Any]:
+def numbers(shown: Shown, rng: np.random.Generator, progress: Progress | None = None) -> dict[str, Any]:
     """What the page's script reads, as JSON has it."""
     rows = shown.x[np.sort(rng.choice(len(shown.x), min(ROWS, len(shown.x)), replace=False))]
     drawn = shown.large.sample(ROWS, rng)[0]
@@ -73,7 +89,8 @@ def numbers(shown: Shown, rng: np.random.Generator) -> dict[str, Any]:
         "drawn": drawn.tolist(),
         "exact": _exact(shown.small, rows),
         "away": _explaining_away(),
-        "runs": _runs(shown.x),
+        "deep": _machine(*shown.machine),
+        "runs": _runs(shown.x, progress),
         "cost": _cost(shown.small),
     }
 
@@ -82,12 +99,25 @@ def _plain(model: BernoulliLVM) -> dict[str, Any]:
     """A model as the page's script takes it."""
     decoder, prior = model.decoder, model.prior
     assert isinstance(decoder, MLP)
-    assert isinstance(prior, Bernoulli)
-    layers = [
+    above = {"prior": _plain(prior)} if isinstance(prior, BernoulliLVM) else {"logits": prior.logits.tolist()}
+    return above | {"layers": _layers(decoder), "activation": decoder.activation}
+
+
+def _layers(network: MLP) -> list[dict[str, Any]]:
+    return [
         {"weights": weights.tolist(), "biases": biases.tolist()}
-        for weights, biases in zip(decoder.weights, decoder.biases, strict=True)
+        for weights, biases in zip(network.weights, network.biases, strict=True)
     ]
-    return {"logits": prior.logits.tolist(), "layers": layers, "activation": decoder.activation}
+
+
+def _machine(model: BernoulliLVM, q: ChainPosterior) -> dict[str, Any]:
+    """Of two layers; its encoders, from x upwards, have one layer of weights each."""
+    encoders = []
+    for each in q.stages:
+        assert isinstance(each, AmortisedPosterior)
+        assert isinstance(each.encoder, MLP)
+        encoders += _layers(each.encoder)
+    return {"model": _plain(model), "encoders": encoders}
 
 
 def _exact(model: BernoulliLVM, x: Bits) -> list[dict[str, Any]]:
@@ -122,7 +152,7 @@ def _explaining_away() -> dict[str, Any]:
     }
 
 
-def _runs(x: Bits) -> list[dict[str, Any]]:
+def _runs(x: Bits, progress: Progress | None) -> list[dict[str, Any]]:
     """The same net learnt in four ways: exact means of log p(x) and VLB, None where q is learnt at the end.
 
     After each pass.
@@ -132,7 +162,7 @@ def _runs(x: Bits) -> list[dict[str, Any]]:
     for method in ("maximum-likelihood", "vlb", "wake-sleep", "reweighted-wake-sleep"):
         history = fit(
             x, method=method, epochs=PASSES, evaluate_every=1, learning_rate=0.02, seed=0,
-            start=(start.model, start.posterior),
+            start=(start.model, start.posterior), progress=progress,
         ).history  # fmt: skip
         last = {record.epoch: record for record in history}.values()  # a q that is learnt at the end has a record more
         curves = {"logPx": [record.log_px for record in last], "vlb": [record.vlb for record in last]}

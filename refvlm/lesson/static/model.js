@@ -15,7 +15,10 @@ const codes = (K) => Array.from({ length: 1 << K }, (_, c) => code(c, K));
 // log of a product of Bernoullis with these logits at these bits: eqs. (1), (2) and (4).
 const logBernoulli = (bits, logits) => sum(bits.map((bit, k) => logSigmoid(bit ? logits[k] : -logits[k])));
 
-const activations = { tanh: Math.tanh, sigmoid, relu: (a) => Math.max(a, 0) };
+const activations = {
+  tanh: Math.tanh, sigmoid, relu: (a) => Math.max(a, 0), leaky_relu: (a) => (a > 0 ? a : 0.01 * a),
+  elu: (a) => (a > 0 ? a : Math.expm1(a)), softplus: (a) => -logSigmoid(-a), silu: (a) => a * sigmoid(a),
+};
 
 // The decoder: logits of x given z.
 function decode(model, z) {
@@ -32,10 +35,12 @@ const logSumExp = (values) => {
   return most + Math.log(sum(values.map((value) => Math.exp(value - most))));
 };
 
-// For every code z: log p(z), eq. (1); log p(x|z), eq. (2); log p(x, z). And log p(x), eq. (3); p(z|x), eq. (6).
-function enumerate(model, x) {
-  const table = codes(model.logits.length).map((z) => {
-    const logPrior = logBernoulli(z, model.logits);
+// For every code z: log p(z), eq. (1), unless it is given; log p(x|z), eq. (2); log p(x, z). And log p(x), eq. (3);
+// p(z|x), eq. (6).
+function enumerate(model, x, logPriors = codes(model.logits.length).map((z) => logBernoulli(z, model.logits))) {
+  const K = Math.log2(logPriors.length);
+  const table = logPriors.map((logPrior, c) => {
+    const z = code(c, K);
     const logLikelihood = logBernoulli(x, decode(model, z));
     return { z, logPrior, logLikelihood, logJoint: logPrior + logLikelihood };
   });
@@ -65,17 +70,18 @@ function ascend({ table }, start, sweeps = 500) {
   for (let sweep = 0; sweep < sweeps; sweep++) {
     let moved = 0;
     q.forEach((before, k) => {
+      const on = q.map(sigmoid);
       let logit = 0;
       table.forEach((row, c) => {
         if (row.z[k] === 0) {
-          const others = row.z.map((bit, j) => (j === k ? 0 : logSigmoid(bit ? q[j] : -q[j])));
-          logit += Math.exp(sum(others)) * (table[c | (1 << k)].logJoint - row.logJoint);
+          const others = on.reduce((share, p, j) => (j === k ? share : share * (row.z[j] ? p : 1 - p)), 1);
+          logit += others * (table[c | (1 << k)].logJoint - row.logJoint);
         }
       });
       q[k] = Math.max(-40, Math.min(40, logit));
       moved = Math.max(moved, Math.abs(sigmoid(q[k]) - sigmoid(before)));
     });
-    if (moved < 1e-14) break;
+    if (moved < 1e-10) break;
   }
   return q;
 }
