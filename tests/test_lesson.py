@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from problems import binary, deep, shallow
+from scipy.special import expit
 
 import refvlm
 from refvlm.cli import main
@@ -147,6 +148,17 @@ def test_no_factorised_q_explains_away(data):
     assert abs(mass.sum() - 1.0) < 1e-12
     product = np.outer(mass.sum(axis=1), mass.sum(axis=0))
     assert np.abs(mass - product).max() > 0.1
+
+
+def test_few_rows_and_certain_bits_are_shown():
+    """One row of 5 pixels, and a model with prior logits of +-inf."""
+    x = np.ones((1, 5), np.uint8)
+    certain = refvlm.BernoulliLVM(
+        refvlm.Bernoulli([np.inf, 0.5, -np.inf]), shallow(3, (), 5, np.random.default_rng(4)).decoder
+    )
+    text = page.page(numbers.prepare(x, (1, 5), certain, 1), "one row", np.random.default_rng(5))
+    shown = json.loads(re.search(r'id="numbers">(.*?)</script>', text, re.S)[1])["large"]["logits"]
+    assert expit(shown).tolist() == expit(certain.prior.logits).tolist()
 
 
 @pytest.mark.parametrize(

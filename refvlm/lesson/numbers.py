@@ -35,6 +35,8 @@ LAYERS = (10, 4)
 """Latents of the Helmholtz machine, from x upwards."""
 ROWS = 12
 """Rows of data on the page."""
+_CERTAIN = 1e4
+"""A logit whose probability is 0 or 1 in float64, for an infinite one, which JSON does not have."""
 _TIMED, _TIMES = 20, 5
 """Latents of the sum that is timed, and how often: long enough that calling it does not count."""
 
@@ -71,7 +73,7 @@ def prepare(
     large = model or fit(x, latents=LARGE, hidden=(HIDDEN,), epochs=30, evaluate_every=30, **options).model
     deep = fit(
         x, latents=LAYERS, hidden=(), method="wake-sleep", epochs=60, evaluate_every=60, learning_rate=0.02,
-        batch_size=20, **common,
+        batch_size=min(20, len(x)), **common,
     )  # fmt: skip
     assert isinstance(deep.posterior, ChainPosterior)
     return Shown(x, shape, small, large, (deep.model, deep.posterior))
@@ -99,7 +101,11 @@ def _plain(model: BernoulliLVM) -> dict[str, Any]:
     """A model as the page's script takes it."""
     decoder, prior = model.decoder, model.prior
     assert isinstance(decoder, MLP)
-    above = {"prior": _plain(prior)} if isinstance(prior, BernoulliLVM) else {"logits": prior.logits.tolist()}
+    above = (
+        {"prior": _plain(prior)}
+        if isinstance(prior, BernoulliLVM)
+        else {"logits": np.clip(prior.logits, -_CERTAIN, _CERTAIN).tolist()}
+    )
     return above | {"layers": _layers(decoder), "activation": decoder.activation}
 
 
