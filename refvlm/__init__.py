@@ -25,7 +25,7 @@ from .learning.estimator import BernoulliLVMEstimator
 from .learning.fit import Fit, fit
 from .model.bernoulli import Bernoulli
 from .model.files import load, save
-from .model.foreign import from_flax, from_torch
+from .model.foreign import from_flax, from_keras, from_safetensors, from_torch
 from .model.latent_variable import BernoulliLVM
 from .model.mlp import MLP
 from .model.recognition import AmortisedPosterior, ChainPosterior, LayerwisePosterior, PerDatumPosterior
@@ -58,6 +58,8 @@ __all__ = [
     "digits",
     "fit",
     "from_flax",
+    "from_keras",
+    "from_safetensors",
     "from_torch",
     "grad_log_marginal",
     "grad_vlb",

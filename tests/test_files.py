@@ -1,4 +1,4 @@
-"""Model files, and weights from other frameworks."""
+"""Model files; those in the safetensors format have further tests in test_safetensors.py."""
 
 import io
 import json
@@ -26,11 +26,13 @@ def every_kind():
     yield refvlm.BernoulliLVM(deep(2, 3, 5, rng()), network([5, 4, 6], rng())), refvlm.ChainPosterior(stages)
 
 
+@pytest.mark.parametrize("name", ["model.npz", "model.safetensors", "model.SafeTensors", "model"])
 @pytest.mark.parametrize("kind", range(4))
-def test_loading_gives_back_what_was_saved(kind, tmp_path):
+def test_loading_gives_back_what_was_saved(kind, name, tmp_path):
     model, posterior = list(every_kind())[kind]
-    path = tmp_path / "model.npz"
+    path = tmp_path / name
     refvlm.save(path, model, posterior)
+    assert (path.read_bytes()[:2] == b"PK") == (path.suffix.lower() != ".safetensors")
     again, q = refvlm.load(path)
     assert type(q) is type(posterior)
     for saved, loaded in ((model, again), (posterior, q)):
@@ -204,72 +206,3 @@ def test_only_networks_that_a_file_can_describe_are_saved(tmp_path):
     with pytest.raises(TypeError, match="posterior: got str"):
         refvlm.save(tmp_path / "m.npz", shallow(2, (), 3, rng()), "q")
     assert not list(tmp_path.iterdir())
-
-
-def test_torch_weights_are_transposed():
-    w0, w1, b0, b1 = rng().normal(size=(3, 5)), rng().normal(size=(5, 2)), rng().normal(size=5), rng().normal(size=2)
-    state = {"2.weight": w1.T, "2.bias": b1, "0.weight": w0.T, "0.bias": b0}
-    mlp = refvlm.from_torch(state, activation="silu")
-    assert mlp.activation == "silu"
-    for got, expected in zip((*mlp.weights, *mlp.biases), (w0, w1, b0, b1), strict=True):
-        np.testing.assert_array_equal(got, expected)
-    many = {f"{i}.weight": np.eye(3) + i for i in (10, 2, 0)}
-    assert [int(w[0, 0]) - 1 for w in refvlm.from_torch(many).weights] == [0, 2, 10]
-    assert (refvlm.from_torch(many).biases[0] == 0).all()
-
-
-def test_tensors_are_detached_and_brought_home():
-    class Tensor:
-        def __init__(self, array, ready=False):
-            self.array, self.ready = array, ready
-
-        def detach(self):
-            return Tensor(self.array)
-
-        def cpu(self):
-            return Tensor(self.array, True)
-
-        def __array__(self, dtype=None, copy=None):
-            assert self.ready
-            return self.array
-
-    mlp = refvlm.from_torch({"0.weight": Tensor(np.ones((4, 3))), "0.bias": Tensor(np.zeros(4))})
-    assert mlp.sizes == (3, 4)
-
-
-def test_flax_kernels_keep_their_orientation():
-    w0, w1, b0 = rng().normal(size=(3, 5)), rng().normal(size=(5, 2)), rng().normal(size=5)
-    params = {"Dense_1": {"kernel": w1}, "Dense_0": {"kernel": w0, "bias": b0}}
-    for given in (params, {"params": params}):
-        mlp = refvlm.from_flax(given, activation="leaky_relu")
-        np.testing.assert_array_equal(mlp.weights[0], w0)
-        np.testing.assert_array_equal(mlp.weights[1], w1)
-        np.testing.assert_array_equal(mlp.biases[0], b0)
-        assert (mlp.biases[1] == 0).all()
-
-
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (lambda: refvlm.from_torch({"encoder.0.weight": np.eye(2)}), ValueError, "got the name str 'encoder.0.weight'"),
-        (lambda: refvlm.from_torch({"0.bias": np.zeros(2)}), ValueError, "'0.bias' without '0.weight'"),
-        (
-            lambda: refvlm.from_torch({"0.weight": np.ones((4, 3)), "1.weight": np.ones((2, 4))}),
-            ValueError,
-            "got layers 0 and 1, which follow each other without an activation",
-        ),
-        (lambda: refvlm.from_torch({}), ValueError, "got no layers"),
-        (lambda: refvlm.from_torch([1]), TypeError, "state_dict: got list"),
-        (lambda: refvlm.from_torch({"0.weight": np.zeros((2, 2, 3))}), ValueError, "wanted 2 axes"),
-        (lambda: refvlm.from_flax({"Dense_0": {"scale": 1}}), ValueError, "wanted layers such as 'Dense_0'"),
-        (lambda: refvlm.from_flax({"params": 3}), TypeError, "params: got int 3"),
-        (
-            lambda: refvlm.from_flax({"a_0": {"kernel": np.eye(2)}, "b_0": {"kernel": np.eye(2)}}),
-            ValueError,
-            "two layers numbered 0",
-        ),
-    ],
-)
-def test_other_dictionaries_are_refused_with_what_was_wanted(call, error, message):
-    with pytest.raises(error, match=message):
-        call()

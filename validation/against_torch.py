@@ -9,7 +9,7 @@ The same models written once more as dense tables over all codes, differentiated
 
 With a chain on a deep model z stands for the bits of all layers together, one axis of the table for each layer;
 with a single q, log p(z) is the logsumexp over the layers above. Gradients are those of sums over rows with random
-weights, compared by name. `refvlm.from_torch` gets the state dict of real torch.nn.Sequential modules.
+weights, compared by name. `refvlm.from_torch` gets real torch.nn.Sequential modules, and their state dicts.
 
 Allowed: 1e-13 of the sum of the magnitudes of what is added up, that is some 500 roundings of float64, and a value
 here is the result of a few hundred operations one after the other. A gradient adds up slopes times the rows' weights
@@ -157,7 +157,7 @@ def check_case(report: Report, case: Case) -> None:
 
 
 def check_modules(report: Report) -> None:
-    """from_torch on the state dict of real modules, float32 and float64, with and without biases."""
+    """from_torch on real modules and their state dicts, float32 and float64, with and without biases."""
     torch.manual_seed(5)
     inputs = codes(6)
     for activation in ACTIVATION:
@@ -168,12 +168,13 @@ def check_modules(report: Report) -> None:
                     for fan_in, fan_out in itertools.pairwise(sizes):
                         layers += [nn.Linear(fan_in, fan_out, bias=bias, dtype=dtype), MODULE[activation]()]
                     module = nn.Sequential(*layers[:-1])
-                    mlp = refvlm.from_torch(module.state_dict(), activation=activation)
+                    mlps = refvlm.from_torch(module), refvlm.from_torch(module.state_dict(), activation=activation)
                     expected = module.double()(inputs).detach().numpy()
-                    allowed = RELATIVE * (1 + mlp.largest_logits())  # what a logit is at most a sum of
-                    where = f"{activation}, {sizes}, {dtype}, bias={bias}"
-                    got = mlp.forward(inputs.numpy())[0]
-                    report.check("from_torch: logits of a Sequential", expected, got, allowed, where=where)
+                    for mlp in mlps:
+                        allowed = RELATIVE * (1 + mlp.largest_logits())  # what a logit is at most a sum of
+                        where = f"{activation}, {sizes}, {dtype}, bias={bias}"
+                        got = mlp.forward(inputs.numpy())[0]
+                        report.check("from_torch: logits of a Sequential", expected, got, allowed, where=where)
 
 
 def main() -> int:

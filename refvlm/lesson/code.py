@@ -50,7 +50,10 @@ _ANSWERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Is my estimator unbiased?", ("testing.assert_unbiased", "testing.assert_unbiased_exact", "vlb_estimate")),
     ("How far is my encoder from the posterior?", ("kl", "kl_bracket", "decompose")),
     ("What is the posterior?", ("posterior", "posterior_mean", "posterior_mean_bracket", "sample_posterior")),
-    ("I have weights from PyTorch or Flax", ("from_torch", "from_flax", "MLP")),
+    (
+        "I have weights from PyTorch, Flax or Keras",
+        ("from_torch", "from_flax", "from_keras", "from_safetensors", "MLP"),
+    ),
     ("My prior is itself a model", ("BernoulliLVM", "ChainPosterior", "LayerwisePosterior")),
     ("I want one φ per data point", ("PerDatumPosterior",)),
     ("K is too large for the sum", ("bracket", "log_marginal_lower", "log_marginal_estimate")),

@@ -1,14 +1,16 @@
-"""Model files: a .npz of float64 arrays under the names of `parameters()`, plus a small JSON header.
+"""Model files: a .npz or safetensors file of float64 arrays under the names of `parameters()`, with a JSON header.
 
-The archive holds `header` (the bytes of a JSON object), `model.*` and, if there is one, `posterior.*`. The header
-says how the arrays belong together and carries a format version. Files are hostile until validated: nothing is
-unpickled, sizes are checked before memory is taken, and names and shapes must be exactly the expected ones.
+The file holds `model.*` and, if there is one, `posterior.*`. The header, which is the bytes of the array `header`, or
+the text `refvlm` among the metadata of a safetensors file, says how the arrays belong together and carries a format
+version. Files are hostile until validated: nothing is unpickled, sizes are checked before memory is taken, and names
+and shapes must be exactly the expected ones.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import zipfile
 from typing import IO, Any
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from ..checks import FileFormatError, check_fits, describe
 from ..npy import MAGIC, damage_named, read_header
 from ..storage import atomic_write
+from . import safetensors
 from .bernoulli import Bernoulli
 from .latent_variable import BernoulliLVM
 from .mlp import MLP, Network
@@ -32,11 +35,13 @@ _STAGED: dict[str, type[ChainPosterior | LayerwisePosterior]] = {
 }  # fmt: skip
 _DEEPEST = 16
 _LARGEST_HEADER = 1 << 16
+_METADATA = "refvlm"
 
 
 def save(path: str | os.PathLike[str], model: BernoulliLVM, posterior: Posterior | None = None) -> None:
-    """Write a model and, if given, its posterior to `path`, a .npz file; atomically, so no half file is ever left.
+    """Write a model and, if given, its posterior to `path`; atomically, so no half file is ever left.
 
+    A path that ends in .safetensors becomes a safetensors file, any other a .npz: the same arrays by the same names.
     Decoders and encoders must be MLPs (TypeError otherwise). Raises OSError where the file cannot be written.
     """
     if not isinstance(model, BernoulliLVM):
@@ -50,24 +55,30 @@ def save(path: str | os.PathLike[str], model: BernoulliLVM, posterior: Posterior
     arrays = prefixed("model.", model.parameters())
     if posterior is not None:
         arrays |= prefixed("posterior.", posterior.parameters())
-    text = np.frombuffer(json.dumps(header, sort_keys=True).encode(), dtype=np.uint8)
-    buffer = io.BytesIO()
-    np.savez(buffer, header=text, **arrays)  # type: ignore[arg-type]  # its last named argument is a bool
+    text = json.dumps(header, sort_keys=True)
+    if os.fsdecode(path).lower().endswith(".safetensors"):
+        content = safetensors.pieces(arrays, {_METADATA: text})
+    else:
+        buffer = io.BytesIO()
+        raw = np.frombuffer(text.encode(), dtype=np.uint8)
+        np.savez(buffer, header=raw, **arrays)  # type: ignore[arg-type]  # its last named argument is a bool
+        content = iter([buffer.getvalue()])
     with atomic_write(path) as file:
-        file.write(buffer.getvalue())
+        file.writelines(content)
 
 
 def load(path: str | os.PathLike[str]) -> tuple[BernoulliLVM, Posterior | None]:
-    """The model in `path`, and its posterior or None.
+    """The model in `path`, as save wrote it, and its posterior or None.
 
     Raises FileFormatError for a file that is truncated, foreign, pickled, inconsistent or of a later format version,
     and OSError where it cannot be read.
     """
     name = os.fspath(path)
     with open(path, "rb") as file:
-        arrays = read_arrays(name, file)
+        stored = safetensors.recognised(file.peek(9)[:9])
+        arrays, raw = _read_safetensors(name, file) if stored else _read_npz(name, file)
     try:
-        header = _read_header(arrays)
+        header = _read_header(raw)
         model = _build_model(header["model"], under("model.", arrays), 0)
         described = header["posterior"]
         posterior = None if described is None else _build_posterior(described, under("posterior.", arrays))
@@ -141,13 +152,37 @@ def _read_array(name: str, stream: IO[bytes], size: int) -> NDArray[Any]:
     return array
 
 
-def _read_header(arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
-    """The header, taken out of the arrays."""
+def _read_npz(name: str, file: io.BufferedReader) -> tuple[dict[str, NDArray[Any]], bytes]:
+    """The arrays of an archive, and the bytes of its header."""
+    arrays = read_arrays(name, file)
     raw = arrays.pop("header", None)
     if raw is None or raw.dtype != np.uint8 or raw.ndim != 1 or len(raw) > _LARGEST_HEADER:
-        raise FileFormatError("a foreign .npz, without refvlm's header; wanted a model file written by refvlm.save")
+        raise FileFormatError(
+            f"{name}: a foreign .npz, without refvlm's header; wanted a model file written by refvlm.save"
+        )
+    return arrays, raw.tobytes()
+
+
+def _read_safetensors(name: str, file: io.BufferedReader) -> tuple[dict[str, NDArray[Any]], bytes]:
+    """The arrays of a safetensors file, and the bytes of our header in its metadata."""
+    tensors, metadata = safetensors.read_index(name, file)
+    if _METADATA not in metadata or len(metadata[_METADATA]) > _LARGEST_HEADER:
+        raise FileFormatError(
+            f"{name}: a safetensors file of another program, without refvlm's header; wanted a model file written by "
+            "refvlm.save; for weights of other programs there is refvlm.from_safetensors"
+        )
+    for key, tensor in tensors.items():
+        if tensor.dtype != "F64":
+            raise FileFormatError(f"{name}: array {key[:60]!r}: holds {tensor.dtype}; wanted F64, that is float64")
+    size = sum(8 * math.prod(tensor.shape) for tensor in tensors.values())
+    check_fits(f"{name}: its arrays", size, "wanted a smaller file", FileFormatError)
+    return {key: tensor.read() for key, tensor in tensors.items()}, metadata[_METADATA].encode(errors="replace")
+
+
+def _read_header(raw: bytes) -> dict[str, Any]:
+    """What the header says."""
     try:
-        header = json.loads(raw.tobytes().decode())
+        header = json.loads(raw.decode())
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise FileFormatError(f"a header that is no JSON ({error})") from None
     if not isinstance(header, dict) or header.get("format") != "refvlm":
