@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from .comparison import Mismatch, compare
 from .conversation import BrokenError, Conversation
-from .fingerprints import Explanation, Suspect, as_parts, explain, suspects
+from .diagnosis import Explanation, Imprecision, diagnose
+from .fingerprints import Parts, Suspect, as_parts, distance, suspects
 from .messages import (
     LONGEST_LINE,
     PROTOCOL,
@@ -36,7 +37,10 @@ PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
 
 class Outcome(NamedTuple):
-    """The result of one check. root: the check of the same case that went wrong first, if that is another one."""
+    """The result of one check. root: the check of the same case that went wrong first, if that is another one.
+
+    got: numbers that are wrong. suspects: mistakes that lead to the same numbers; of a report, those that it names.
+    """
 
     check: Check
     status: str
@@ -44,6 +48,7 @@ class Outcome(NamedTuple):
     mismatch: Mismatch | None = None
     suspects: Sequence[Suspect] = ()
     root: str | None = None
+    got: Parts | None = None
 
 
 @dataclass
@@ -54,6 +59,7 @@ class Report:
     outcomes: list[Outcome] = field(default_factory=list)
     broken: BrokenError | None = None
     explanations: list[Explanation] = field(default_factory=list)
+    imprecision: Imprecision | None = None
     seconds: float = 0.0
 
     def count(self, status: str) -> int:
@@ -227,8 +233,12 @@ def judge(check: Check, answer: Answer, precision: str) -> Outcome:
     mismatch = compare(check.expected, answer.value, precision)
     if mismatch is None:
         return Outcome(check, PASSED)
-    fitting = suspects(check, as_parts(answer.value), precision)
-    return Outcome(check, FAILED, in_words(mismatch), mismatch, fitting)
+    return Outcome(check, FAILED, in_words(mismatch), mismatch, got=as_parts(answer.value))
+
+
+def suspected(outcome: Outcome, precision: str) -> list[Suspect]:
+    """Returns the mistakes that fit one wrong answer by itself."""
+    return [] if outcome.got is None else suspects(outcome.check, outcome.got, precision)
 
 
 def in_words(mismatch: Mismatch) -> str:
@@ -251,9 +261,23 @@ def _explain(report: Report) -> None:
         outcome._replace(root=_root(outcome.check, failed)) if outcome.status == FAILED else outcome
         for outcome in report.outcomes
     ]
-    wrong = {o.check.id: list(o.suspects) for o in report.outcomes if o.mismatch is not None}
+    precision = report.implementation.precision
+    wrong = {o.check: o.got for o in report.outcomes if o.got is not None}
     right = [o.check for o in report.outcomes if o.status == PASSED and o.check.expected is not None]
-    report.explanations = explain(wrong, right, report.implementation.precision) if wrong else []
+    diagnosis = diagnose(wrong, right, precision)
+    report.explanations, report.imprecision = diagnosis.explanations, diagnosis.imprecision
+    report.outcomes = [
+        outcome._replace(suspects=_named(outcome, diagnosis.by_check, precision)) for outcome in report.outcomes
+    ]
+
+
+def _named(outcome: Outcome, by_check: Mapping[Check, Explanation], precision: str) -> list[Suspect]:
+    """Of what the report names, that which explains this answer."""
+    explanation = by_check.get(outcome.check)
+    if explanation is None or outcome.got is None:
+        return []
+    within = [(m, distance(m, outcome.check, outcome.got, precision)) for m in (explanation.mistake, *explanation.also)]
+    return [Suspect(mistake, 2.0**-24 if close is None else close) for mistake, close in within]
 
 
 def _root(check: Check, failed: set[str]) -> str | None:

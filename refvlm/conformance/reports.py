@@ -9,6 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from ..version import __version__
+from .diagnosis import Imprecision
 from .examination import FAILED, PASSED, SKIPPED, Outcome, Report
 from .fingerprints import Suspect
 from .mistakes import name_of
@@ -71,10 +72,19 @@ def as_json(report: Report) -> dict[str, Any]:
                 "title": e.mistake.title,
                 "remedy": e.mistake.remedy,
                 "explained": e.explained,
-                "spoiled": e.spoiled,
+                "quantities": list(e.quantities),
+                "alone": e.alone,
+                "also": [other.title for other in e.also],
             }
-            for e in report.explanations[:5]
+            for e in report.explanations
         ],
+        "imprecise": None
+        if report.imprecision is None
+        else {
+            "checks": [check.id for check in report.imprecision.checks],
+            "digits": round(report.imprecision.digits, 1),
+            "likely": None if report.imprecision.likely is None else report.imprecision.likely.title,
+        },
         "checks": [_outcome_as_json(outcome) for outcome in report.outcomes],
     }
 
@@ -229,15 +239,34 @@ def _equals(suspect: Suspect) -> str:
 
 
 def _likely(report: Report) -> Iterator[str]:
-    """The mistake that explains most, if that is at least half of what is wrong and more than it would spoil."""
+    """The mistakes that explain the wrong numbers, and what is only imprecise."""
     numbers = sum(outcome.mismatch is not None for outcome in report.outcomes)
-    for e in report.explanations[:1]:
-        if e.explained > e.spoiled and 2 * e.explained >= numbers:
-            yield (
-                f"Most likely: {e.mistake.title}. It explains {e.explained} of {numbers} wrong answers"
-                + (f", but would have spoiled {e.spoiled} right ones" if e.spoiled else " and spoils no right one")
-                + f". What to do: {e.mistake.remedy}."
-            )
+    for n, e in enumerate(report.explanations):
+        where = f" in {', '.join(e.quantities)}, and there alone" if e.alone else ""
+        others = "".join(f", or {other.title}" for other in e.also[:2])
+        yield (
+            f"{'Besides' if n else 'Most likely'}: {e.mistake.title}{others}{where}. It explains {e.explained} of "
+            f"{numbers} wrong answers and spoils no right one. What to do: {e.mistake.remedy}."
+        )
+    if report.imprecision is not None:
+        yield _imprecise(report.imprecision)
+
+
+def _imprecise(found: Imprecision) -> str:
+    """How many digits are left, where, and what may lose them."""
+    names = list(dict.fromkeys(check.case.id for check in found.checks))
+    where = ", ".join(names[:_MOST_SHOWN]) + (
+        f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
+    )
+    likely = (
+        f"Likely: {found.likely.title}; {found.likely.remedy}"
+        if found.likely is not None
+        else "Look for a difference of large numbers: softplus as log(1 + e^a), z a - log(1 + e^a) at large a, 1 - p"
+    )
+    return (
+        f"Imprecise rather than wrong: {len(found.checks)} answers keep at least {max(found.digits, 0.0):.0f} digits, "
+        f"and no mistake explains them (in {where}). {likely}."
+    )
 
 
 def _roots(report: Report) -> list[Outcome]:
