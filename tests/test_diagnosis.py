@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from refvlm.conformance.examination import examine
+from refvlm.conformance.examination import Chosen, examine
 from refvlm.conformance.fingerprints import as_parts, mistaken
 from refvlm.conformance.messages import Implementation, Refused, Result
 from refvlm.conformance.mistakes import (
@@ -136,7 +136,7 @@ def test_random_programs_are_never_named_wrongly(capsys):
     verdicts = []
     for n, variant in enumerate(script["variants"](np.random.default_rng(7), 216)):
         who = Implementation("variant", str(n), "Python", variant.precision)
-        report = examine(who, tuple(QUANTITIES), script["asked"](variant, np.random.default_rng(n)), ONLY)
+        report = examine(who, tuple(QUANTITIES), script["asked"](variant, np.random.default_rng(n)), Chosen(ONLY))
         verdicts.append((script["judged"](variant, report), variant.kind, [m.title for m in variant.truth], n))
     with capsys.disabled():
         named = sum(verdict == "named" for verdict, *_ in verdicts)

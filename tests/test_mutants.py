@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from refvlm.conformance.comparison import compare
-from refvlm.conformance.examination import examine
+from refvlm.conformance.examination import Chosen, examine
 from refvlm.conformance.fingerprints import as_parts, mistaken
 from refvlm.conformance.messages import Implementation, Refused, Result
 from refvlm.conformance.mistakes import CATALOGUE, MISTAKES, OF_DRAWS, Mistake, name_of
@@ -69,7 +69,7 @@ def test_every_mistake_is_claimed_by_a_case():
 
 
 def test_failures_follow_from_the_first_quantity_that_went_wrong():
-    report = examine(WHO, tuple(QUANTITIES), answers_with(BY_NAME["uniform-prior"]), ["linear/*"])
+    report = examine(WHO, tuple(QUANTITIES), answers_with(BY_NAME["uniform-prior"]), Chosen(["linear/*"]))
     roots = {o.check.quantity: o.root for o in report.outcomes if o.status == "failed"}
     assert roots["log_prior"] is None
     for quantity in ("log_joint", "log_marginal", "posterior", "vlb_terms", "vlb", "kl", "grad_vlb", "wake_step"):

@@ -6,6 +6,7 @@ import fnmatch
 import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -53,11 +54,13 @@ class Outcome(NamedTuple):
 
 @dataclass
 class Report:
-    """The results of all checks. broken: why the conversation broke off, if it did."""
+    """The results of all checks. broken: why the conversation broke off, if it did. ended: checks on which the
+    program ended or hung, and was started again."""
 
     implementation: Implementation
     outcomes: list[Outcome] = field(default_factory=list)
     broken: BrokenError | None = None
+    ended: list[Check] = field(default_factory=list)
     explanations: list[Explanation] = field(default_factory=list)
     imprecision: Imprecision | None = None
     seconds: float = 0.0
@@ -65,6 +68,11 @@ class Report:
     def count(self, status: str) -> int:
         """Returns how many checks have this status."""
         return sum(outcome.status == status for outcome in self.outcomes)
+
+    def right(self, refusals: bool) -> tuple[int, int]:
+        """Returns how many numbers, or refusals, are right, and how many were checked."""
+        statuses = [o.status for o in self.outcomes if (o.check.expected is None) == refusals]
+        return statuses.count(PASSED), statuses.count(PASSED) + statuses.count(FAILED)
 
     @property
     def checked(self) -> int:
@@ -101,28 +109,55 @@ def _network(network: Network) -> dict[str, Any]:
     return {"activation": network.activation, "parameters": parameters}
 
 
+class Chosen(NamedTuple):
+    """What is asked. only: patterns of CASE/QUANTITY, such as "linear/*". known: patterns of those that are known to
+    fail, strictly: one that passes fails. most_failures: after so many it is over."""
+
+    only: Sequence[str] = ("*",)
+    known: Sequence[str] = ()
+    most_failures: int | None = None
+
+
+EVERYTHING = Chosen()
+
+
 def converse(
-    command: Sequence[str], limit: float, only: Sequence[str] = ("*",), progress: Progress | None = None
+    command: Sequence[str], limit: float, chosen: Chosen = EVERYTHING, progress: Progress | None = None
 ) -> Report:
     """Starts a program, asks it everything it offers, and judges it. BrokenError only if it does not introduce itself.
 
-    only: patterns of CASE/QUANTITY, such as "linear/*"; the rest counts as skipped.
+    A program that ends on a question, or hangs, has failed that one, and is started again for the rest, a few times.
     """
-    with Conversation(command, limit) as talk:
-        implementation, offered = introduce(talk)
+    with ExitStack() as held:
+        talk, (implementation, offered) = _begun(held, command, limit)
         numbers = itertools.count(2)
 
         def ask(check: Check) -> Answer:
             seq = next(numbers)
             return read_answer(talk.ask(request(check, seq)), seq)
 
-        report = examine(implementation, offered, ask, only, progress)
+        def again() -> None:
+            nonlocal talk, numbers
+            talk.kill()
+            talk, introduction = _begun(held, command, limit)
+            if introduction != (implementation, offered):
+                raise BrokenError("garbage", "introduced itself differently when it was started again")
+            numbers = itertools.count(2)
+
+        report = examine(implementation, offered, ask, chosen, progress, again)
         if report.broken is None:
             try:
                 talk.stop()
             except BrokenError as error:
                 report.broken = error
     return report
+
+
+def _begun(
+    held: ExitStack, command: Sequence[str], limit: float
+) -> tuple[Conversation, tuple[Implementation, tuple[str, ...]]]:
+    talk = held.enter_context(Conversation(command, limit))
+    return talk, introduce(talk)
 
 
 def introduce(talk: Conversation) -> tuple[Implementation, tuple[str, ...]]:
@@ -175,30 +210,27 @@ def examine(
     implementation: Implementation,
     offered: tuple[str, ...],
     ask: Callable[[Check], Answer],
-    only: Sequence[str] = ("*",),
+    chosen: Chosen = EVERYTHING,
     progress: Progress | None = None,
+    again: Callable[[], None] | None = None,
 ) -> Report:
-    """Asks for every check that is offered and matches `only`; the others count as skipped.
+    """Asks for every check that is offered and chosen; the others count as skipped.
 
-    ask may raise MalformedError (the check has failed) and BrokenError or OutOfStepError (it is over).
+    ask may raise MalformedError (the check has failed) and BrokenError or OutOfStepError (it is over, unless `again`
+    starts it once more).
     """
     start = time.perf_counter()
     report = Report(implementation)
-    asked = [check for check in checks(offered) if _matches(check, only)]
+    asked = [check for check in checks(offered) if _matches(check, chosen.only)]
     for done, check in enumerate(asked):
-        try:
-            outcome = judge(check, ask(check), implementation.precision)
-        except OutOfStepError as error:
-            report.broken = BrokenError("garbage", f"{check.id}: {error}")
-        except MalformedError as error:
-            outcome = Outcome(check, FAILED, f"not an answer: {error}")
-        except BrokenError as error:
-            report.broken = BrokenError(error.kind, f"{check.id}: {error}")
-        if report.broken is not None:
-            report.outcomes += [Outcome(check, FAILED, str(report.broken).removeprefix(f"{check.id}: "))]
-            report.outcomes += [Outcome(later, SKIPPED, "not asked: it was over") for later in asked[done + 1 :]]
+        outcome, broken = _asked(check, ask, implementation.precision)
+        report.outcomes.append(_strictly(outcome, chosen.known))
+        if broken is not None and not _started_again(report, check, broken, again):
+            report.broken = broken
+        reason = "it was over" if report.broken is not None else _enough(report, chosen)
+        if reason:
+            report.outcomes += [Outcome(later, SKIPPED, f"not asked: {reason}") for later in asked[done + 1 :]]
             break
-        report.outcomes.append(outcome)
         if progress is not None:
             progress(done + 1, len(asked))
     answered = {outcome.check.id for outcome in report.outcomes}
@@ -210,6 +242,49 @@ def examine(
     _explain(report)
     report.seconds = time.perf_counter() - start
     return report
+
+
+_MOST_CRASHES, _MOST_HANGS = 8, 2
+"""Times that a program is started again: hanging takes the time limit each time."""
+
+
+def _asked(check: Check, ask: Callable[[Check], Answer], precision: str) -> tuple[Outcome, BrokenError | None]:
+    """The outcome of a question, and why the conversation cannot go on."""
+    try:
+        return judge(check, ask(check), precision), None
+    except OutOfStepError as error:
+        return Outcome(check, FAILED, str(error)), BrokenError("garbage", f"{check.id}: {error}")
+    except MalformedError as error:
+        return Outcome(check, FAILED, f"not an answer: {error}"), None
+    except BrokenError as error:
+        return Outcome(check, FAILED, str(error)), BrokenError(error.kind, f"{check.id}: {error}")
+
+
+def _started_again(report: Report, check: Check, broken: BrokenError, again: Callable[[], None] | None) -> bool:
+    most = _MOST_HANGS if broken.kind == "hang" else _MOST_CRASHES
+    if again is None or len(report.ended) >= most:
+        return False
+    report.ended.append(check)
+    try:
+        again()
+    except BrokenError:
+        return False
+    return True
+
+
+def _strictly(outcome: Outcome, known: Sequence[str]) -> Outcome:
+    """A known failure counts as skipped, and as failed where it passes."""
+    if not _matches(outcome.check, known) or outcome.status == SKIPPED:
+        return outcome
+    if outcome.status == PASSED:
+        return Outcome(outcome.check, FAILED, "passes, though it is listed as known to fail; take it off the list")
+    return Outcome(outcome.check, SKIPPED, f"known to fail: {outcome.message}")
+
+
+def _enough(report: Report, chosen: Chosen) -> str:
+    if chosen.most_failures is not None and report.count(FAILED) >= chosen.most_failures:
+        return f"{chosen.most_failures} failures were enough"
+    return ""
 
 
 def _matches(check: Check, only: Sequence[str]) -> bool:

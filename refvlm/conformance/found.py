@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.optimize import brentq
 
 from ..types import Floats
 from .comparison import compare
@@ -85,6 +84,8 @@ def _furthest(left: Answers, precision: str) -> list[tuple[Check, Place]]:
 
 def _roots(family: type[Family], check: Check, got: Parts, place: Place) -> list[float]:
     """The numbers for which the family's answer at this place is the one that came."""
+    from scipy.optimize import brentq  # not for --help
+
     part, index = place
 
     def off(power: float) -> float:

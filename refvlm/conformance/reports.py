@@ -26,18 +26,29 @@ _SENTENCES = {
 
 def headline(report: Report) -> str:
     """The verdict on one line, with how much it rests on."""
-    said = f"{_who(report)}: {_SENTENCES[report.verdict]}"
+    said = f"{who(report)}: {_SENTENCES[report.verdict]}"
     if report.broken is not None:
         said += f": {report.broken}"
     return f"{said} ({report.checked} checked, {report.count(FAILED)} failed, {report.count(SKIPPED)} skipped)"
 
 
+def in_numbers(report: Report) -> str:
+    """Numbers and refusals apart, and where it ended: 'Numbers: 147 of 147 right. Refusals: 7 of 9 right.'"""
+    (numbers, asked), (refusals, negative) = report.right(False), report.right(True)
+    said = f"Numbers: {numbers} of {asked} right. Refusals: {refusals} of {negative} right."
+    if report.ended:
+        said += f" It ended on {', '.join(check.id for check in report.ended)}, and was started again."
+    return said
+
+
 def as_text(report: Report) -> str:
     """A table by quantity, what explains the failures, and those that others follow from."""
     lines = ["quantity            checked   passed   failed  skipped"]
-    for name, passed, failed, skipped in _by_quantity(report):
+    for name, passed, failed, skipped in by_quantity(report):
         lines.append(f"{name:18} {passed + failed:8} {passed:8} {failed:8} {skipped:8}")
-    for text in _likely(report):
+    if report.verdict in ("differs", "broken"):
+        lines += ["", in_numbers(report)]
+    for text in likely(report):
         lines += ["", text]
     roots = _roots(report)
     if roots:
@@ -65,6 +76,9 @@ def as_json(report: Report) -> dict[str, Any]:
         "passed": report.count(PASSED),
         "failed": report.count(FAILED),
         "skipped": report.count(SKIPPED),
+        "numbers": dict(zip(("right", "checked"), report.right(False), strict=True)),
+        "refusals": dict(zip(("right", "checked"), report.right(True), strict=True)),
+        "ended": [check.id for check in report.ended],
         "seconds": round(report.seconds, 3),
         "explanations": [
             {
@@ -113,7 +127,7 @@ def _outcome_as_json(outcome: Outcome) -> dict[str, Any]:
 
 def as_junit(report: Report) -> bytes:
     """For continuous integration: one test case for each check, one suite for each case."""
-    suites = ElementTree.Element("testsuites", {"name": _who(report), **_counts(report.outcomes)})
+    suites = ElementTree.Element("testsuites", {"name": who(report), **_counts(report.outcomes)})
     for case in dict.fromkeys(outcome.check.case.id for outcome in report.outcomes):
         outcomes = [o for o in report.outcomes if o.check.case.id == case]
         suite = ElementTree.SubElement(suites, "testsuite", {"name": case, **_counts(outcomes)})
@@ -145,10 +159,10 @@ def as_html(report: Report) -> str:
     table = "".join(
         f"<tr><th>{_e(name)}</th><td>{passed + failed}</td><td>{passed}</td>"
         f"<td{' class=bad' if failed else ''}>{failed}</td><td>{skipped}</td></tr>"
-        for name, passed, failed, skipped in _by_quantity(report)
+        for name, passed, failed, skipped in by_quantity(report)
     )
-    likely = "".join(f"<p class=likely>{_e(text)}</p>" for text in _likely(report))
-    likely += "".join(f"<p>First to go wrong: {_e(_first(roots))}.</p>" for roots in [_roots(report)] if roots)
+    explained = "".join(f"<p class=likely>{_e(text)}</p>" for text in likely(report))
+    explained += "".join(f"<p>First to go wrong: {_e(_first(roots))}.</p>" for roots in [_roots(report)] if roots)
     grid = _grid(report)
     failures = "".join(
         f"<details{' open' if outcome.root is None else ''}><summary><code>{_e(outcome.check.id)}</code> "
@@ -157,10 +171,10 @@ def as_html(report: Report) -> str:
         if outcome.status == FAILED
     )
     return _PAGE.format(
-        title=_e(f"{_who(report)}: {report.verdict}"),
+        title=_e(f"{who(report)}: {report.verdict}"),
         verdict=report.verdict,
         headline=_e(headline(report)),
-        likely=likely,
+        likely=explained,
         table=table,
         grid=grid,
         failures=f"<h2>Failures</h2>{failures}" if failures else "",
@@ -238,7 +252,7 @@ def _equals(suspect: Suspect) -> str:
     return f"your value equals that with {suspect.mistake.title}, {how}"
 
 
-def _likely(report: Report) -> Iterator[str]:
+def likely(report: Report) -> Iterator[str]:
     """The mistakes that explain the wrong numbers, and what is only imprecise."""
     numbers = sum(outcome.mismatch is not None for outcome in report.outcomes)
     for n, e in enumerate(report.explanations):
@@ -283,13 +297,15 @@ def _first(roots: list[Outcome]) -> str:
     return ", ".join(f"{name} in {counts[name]} case{'s' * (counts[name] > 1)}" for name in most)
 
 
-def _by_quantity(report: Report) -> Iterator[tuple[str, int, int, int]]:
+def by_quantity(report: Report) -> Iterator[tuple[str, int, int, int]]:
+    """Of each quantity how many passed, failed, were skipped."""
     for name in QUANTITIES:
         statuses = [outcome.status for outcome in report.outcomes if outcome.check.quantity == name]
         yield name, statuses.count(PASSED), statuses.count(FAILED), statuses.count(SKIPPED)
 
 
-def _who(report: Report) -> str:
+def who(report: Report) -> str:
+    """Name, version, language and precision."""
     who = report.implementation
     return " ".join(f"{who.name} {who.version} ({who.language}, {who.precision})".split())
 
