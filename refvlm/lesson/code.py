@@ -52,6 +52,7 @@ _ANSWERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("What is the posterior?", ("posterior", "posterior_mean", "posterior_mean_bracket", "sample_posterior")),
     ("I have weights from PyTorch or Flax", ("from_torch", "from_flax", "MLP")),
     ("My prior is itself a model", ("BernoulliLVM", "ChainPosterior", "LayerwisePosterior")),
+    ("Some bits are missing", ("predict_missing", "sample_missing")),
     ("I want one φ per data point", ("PerDatumPosterior",)),
     ("K is too large for the sum", ("bracket", "log_marginal_lower", "log_marginal_estimate")),
     ("I want a model of my data", ("fit",)),
