@@ -69,7 +69,7 @@ _ROOMS = {"definition": "inference.definition", "History": "learning.history.His
 
 def _code(name: str) -> Code:
     first, _, rest = name.partition(".")
-    found = pkgutil.resolve_name(".".join(filter(None, (_PACKAGE, _ROOMS.get(first, first), rest))))
+    found = inspect.unwrap(pkgutil.resolve_name(".".join(filter(None, (_PACKAGE, _ROOMS.get(first, first), rest)))))
     place = Path(inspect.getsourcefile(found) or "").relative_to(_ROOT).as_posix()
     return Code(name, f"{place}, line {inspect.getsourcelines(found)[1]}", inspect.getsource(found).rstrip())
 
