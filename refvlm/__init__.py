@@ -18,6 +18,7 @@ from .inference.exact import (
 )
 from .inference.joint import log_joint, log_likelihood, log_prior, log_q
 from .inference.one_sided import log_marginal_lower, mean_log_marginal_upper
+from .inference.prediction import predict_missing, sample_missing
 from .inference.rejection import MeanBracket, posterior_mean_bracket, sample_posterior
 from .inference.sampled import Estimate, log_marginal_estimate, vlb_estimate
 from .inference.terms import VLBTerms
@@ -79,6 +80,8 @@ __all__ = [
     "posterior",
     "posterior_mean",
     "posterior_mean_bracket",
+    "predict_missing",
+    "sample_missing",
     "sample_posterior",
     "save",
     "shifter",

@@ -85,7 +85,7 @@ def test_torch_without_the_prior_is_found(capsys):
     assert code == 1
     best = report["explanations"][0]
     assert best["mistake"] == "missing-prior"
-    assert best["spoiled"] == 0
+    assert not best["alone"]
     assert best["explained"] == report["failed"]
 
 

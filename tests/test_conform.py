@@ -156,14 +156,80 @@ def test_every_way_to_go_wrong_is_a_failure_of_its_own_and_never_a_pass(name, ta
     assert err.count("\n") <= 1 or "Traceback" in err
 
 
-def test_the_failure_counts_and_the_rest_is_skipped(tape, capsys):
+def test_a_program_that_keeps_ending_is_started_again_eight_times_and_then_it_is_over(tape, capsys):
+    """It dies on every third answer: nine times two passed, nine failed, the rest skipped."""
     code, out, _ = conform([*tape, "third", "sys.exit(3)"], "--json", capsys=capsys)
     report = json.loads(out)
     assert code == 4
     assert report["broken"]["kind"] == "crash"
-    assert (report["passed"], report["failed"], report["checked"]) == (2, 1, 3)
-    assert report["skipped"] == len(checks()) - 3
+    assert (report["passed"], report["failed"], report["checked"]) == (18, 9, 27)
+    assert report["skipped"] == len(checks()) - 27
+    assert len(report["ended"]) == 8
     assert report["verdict"] == "broken"
+
+
+CRASH = "answer = (os._exit(9) if message['case'] == 'wrong-layers' else answer)"
+
+
+def test_a_crash_is_one_failure_and_not_the_end(tape, capsys):
+    """It dies on the questions of one case, wrongly asked on purpose; every other is judged."""
+    offered = ("log_prior", "log_marginal", "vlb_terms")
+    on_it = [check.id for check in checks(offered) if check.case.id == "wrong-layers"]
+    assert 1 <= len(on_it) <= 3
+    code, out, _ = conform([*tape, "code", CRASH], "--json", capsys=capsys)
+    report = json.loads(out)
+    assert (code, report["verdict"], report["broken"]) == (1, "differs", None)
+    assert report["ended"] == on_it
+    assert report["failed"] == len(on_it)
+    asked = list(checks(offered))
+    numbers = sum(check.expected is not None for check in asked)
+    assert report["numbers"] == {"right": numbers, "checked": numbers}
+    refusals = len(asked) - numbers
+    assert report["refusals"] == {"right": refusals - len(on_it), "checked": refusals}
+    said = conform([*tape, "code", CRASH], capsys=capsys)[1]
+    assert f"Numbers: {numbers} of {numbers} right. Refusals: {refusals - len(on_it)} of {refusals} right." in said
+    assert f"It ended on {', '.join(on_it)}, and was started again." in said
+
+
+def test_known_failures_are_skipped_and_those_that_pass_fail(tape, tmp_path, capsys):
+    listed = tmp_path / "known.txt"
+    listed.write_text("# the parser of layers\nwrong-layers/*\n")
+    code, out, _ = conform([*tape, "code", CRASH], "--known", str(listed), capsys=capsys)
+    assert code == 0
+    assert "conforms" in out.splitlines()[-1]
+    listed.write_text("wrong-layers/*  # ends\nlinear/log_prior\n")
+    code, out, _ = conform([*tape, "code", CRASH], "--known", str(listed), capsys=capsys)
+    assert code == 1
+    assert "passes, though it is listed as known to fail; take it off the list" in out
+    listed.write_text("linear/elbo\n")
+    code, _, err = conform(tape, "--known", str(listed), capsys=capsys)
+    assert code == 2
+    assert "known.txt, line 1: 'linear/elbo' matches no check" in err
+
+
+def test_enough_failures_end_it(tape, capsys):
+    wrong = "answer = {'seq': seq, 'error': {'code': 'unsupported' if False else 'domain', 'message': 'no'}}"
+    code, out, _ = conform([*tape, "code", wrong], "--max-failures", "2", "--json", capsys=capsys)
+    report = json.loads(out)
+    assert code == 1
+    assert report["failed"] == 2
+    assert any(check["message"] == "not asked: 2 failures were enough" for check in report["checks"])
+
+
+def test_a_summary_in_markdown_and_a_badge(tape, tmp_path, capsys):
+    markdown, badge = tmp_path / "summary.md", tmp_path / "badge.json"
+    asked = len(checks(("log_prior", "log_marginal", "vlb_terms")))
+    conform(tape, "--markdown", str(markdown), "--badge", str(badge), capsys=capsys)
+    shown = {"schemaVersion": 1, "label": "refvlm", "message": f"conforms, {asked} checks", "color": "brightgreen"}
+    assert json.loads(badge.read_text()) == shown
+    assert markdown.read_text().startswith("### tape 1 (Python, float64): conforms")
+    assert "| `log_marginal` |" in markdown.read_text()
+    named = "answer['implementation']['name'] = '|<img>`x`'"
+    conform([*tape, "start", named], "--markdown", str(markdown), capsys=capsys)
+    assert "<img>" not in markdown.read_text().replace("\\<img\\>", "")
+    conform([*tape, "code", CRASH], "--markdown", str(markdown), "--badge", str(badge), capsys=capsys)
+    assert json.loads(badge.read_text())["color"] == "red"
+    assert "| `wrong-layers/log" in markdown.read_text()
 
 
 def test_a_program_that_is_not_there_is_a_mistake_on_the_command_line(capsys):

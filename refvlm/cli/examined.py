@@ -6,15 +6,16 @@ import argparse
 import fnmatch
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ..conformance.examination import Report
+from ..conformance.examination import Chosen, Report
 from ..conformance.reports import as_html, as_json, as_junit, as_text
+from ..conformance.summaries import as_badge, as_markdown
 from ..conformance.vectors import checks
 from ..storage import atomic_write, check_writable
-from .arguments import add_json, number
-from .failure import BROKEN, DIFFERS, INCONCLUSIVE, OK, USAGE, Failure, writing
+from .arguments import add_json, number, positive
+from .failure import BROKEN, DIFFERS, INCONCLUSIVE, OK, USAGE, Failure, reading, writing
 
 EXIT_CODES = """\
 exit codes: 0 conforms; 1 does not; 2 the command line is wrong, or the answers cannot be read; 3 inconclusive: nothing
@@ -50,19 +51,45 @@ def add_reports(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
     parser.add_argument("--junit", metavar="FILE", help="write a JUnit XML report as well")
     parser.add_argument("--html", metavar="FILE", help="write a report as one HTML page as well")
+    parser.add_argument("--markdown", metavar="FILE", help="write a summary in Markdown as well, for a pipeline's page")
+    parser.add_argument("--badge", metavar="FILE", help="write the JSON of a badge of shields.io as well")
+    parser.add_argument(
+        "--known",
+        metavar="FILE",
+        help="checks that are known to fail, CASE/QUANTITY with * and ?, one a line, # begins a comment; one of them "
+        "that passes fails",
+    )
+    parser.add_argument("--max-failures", type=positive, metavar="N", help="stop after N failures")
 
 
-def chosen(arguments: argparse.Namespace) -> list[str]:
-    """Returns the patterns of --only, each of which has to match something."""
+def chosen(arguments: argparse.Namespace) -> Chosen:
+    """Returns what is asked: the patterns of --only and of the file of --known have to match something."""
     for pattern in arguments.only or ():
-        if not any(fnmatch.fnmatchcase(check.id, pattern) for check in checks()):
+        if not _matches(pattern):
             raise Failure(f"--only: {pattern!r} matches no check; wanted CASE/QUANTITY, for instance '*/vlb'", USAGE)
-    return arguments.only or ["*"]
+    known = [] if arguments.known is None else _known(arguments.known)
+    return Chosen(arguments.only or ["*"], known, arguments.max_failures)
+
+
+def _known(path: str) -> list[str]:
+    with reading(path), open(path, encoding="utf-8") as file:
+        lines = [text.partition("#")[0].strip() for text in file]
+    for line, pattern in enumerate(lines, start=1):
+        if pattern and not _matches(pattern):
+            raise Failure(
+                f"{path}, line {line}: {pattern!r} matches no check; wanted CASE/QUANTITY, for instance '*/vlb'",
+                USAGE,
+            )
+    return [pattern for pattern in lines if pattern]
+
+
+def _matches(pattern: str) -> bool:
+    return any(fnmatch.fnmatchcase(check.id, pattern) for check in checks())
 
 
 def check_reports(arguments: argparse.Namespace) -> None:
     """Refuses now what could not be written later."""
-    for path in (arguments.junit, arguments.html):
+    for path in (arguments.junit, arguments.html, arguments.markdown, arguments.badge):
         if path is not None:
             with writing(path):
                 check_writable(path)
@@ -70,7 +97,13 @@ def check_reports(arguments: argparse.Namespace) -> None:
 
 def finish(arguments: argparse.Namespace, report: Report) -> int:
     """Writes and prints the report, and returns the exit code."""
-    for path, text in ((arguments.junit, as_junit), (arguments.html, as_html)):
+    written: tuple[tuple[str | None, Callable[[Report], str | bytes]], ...] = (
+        (arguments.junit, as_junit),
+        (arguments.html, as_html),
+        (arguments.markdown, as_markdown),
+        (arguments.badge, as_badge),
+    )
+    for path, text in written:
         if path is not None:
             made = text(report)
             with writing(path), atomic_write(path) as file:

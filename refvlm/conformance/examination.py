@@ -6,12 +6,14 @@ import fnmatch
 import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from .comparison import Mismatch, compare
 from .conversation import BrokenError, Conversation
-from .fingerprints import Explanation, Suspect, as_parts, explain, suspects
+from .diagnosis import Explanation, Imprecision, diagnose
+from .fingerprints import Parts, Suspect, as_parts, distance, suspects
 from .messages import (
     LONGEST_LINE,
     PROTOCOL,
@@ -36,7 +38,10 @@ PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
 
 class Outcome(NamedTuple):
-    """The result of one check. root: the check of the same case that went wrong first, if that is another one."""
+    """The result of one check. root: the check of the same case that went wrong first, if that is another one.
+
+    got: numbers that are wrong. suspects: mistakes that lead to the same numbers; of a report, those that it names.
+    """
 
     check: Check
     status: str
@@ -44,21 +49,30 @@ class Outcome(NamedTuple):
     mismatch: Mismatch | None = None
     suspects: Sequence[Suspect] = ()
     root: str | None = None
+    got: Parts | None = None
 
 
 @dataclass
 class Report:
-    """The results of all checks. broken: why the conversation broke off, if it did."""
+    """The results of all checks. broken: why the conversation broke off, if it did. ended: checks on which the
+    program ended or hung, and was started again."""
 
     implementation: Implementation
     outcomes: list[Outcome] = field(default_factory=list)
     broken: BrokenError | None = None
+    ended: list[Check] = field(default_factory=list)
     explanations: list[Explanation] = field(default_factory=list)
+    imprecision: Imprecision | None = None
     seconds: float = 0.0
 
     def count(self, status: str) -> int:
         """Returns how many checks have this status."""
         return sum(outcome.status == status for outcome in self.outcomes)
+
+    def right(self, refusals: bool) -> tuple[int, int]:
+        """Returns how many numbers, or refusals, are right, and how many were checked."""
+        statuses = [o.status for o in self.outcomes if (o.check.expected is None) == refusals]
+        return statuses.count(PASSED), statuses.count(PASSED) + statuses.count(FAILED)
 
     @property
     def checked(self) -> int:
@@ -95,28 +109,55 @@ def _network(network: Network) -> dict[str, Any]:
     return {"activation": network.activation, "parameters": parameters}
 
 
+class Chosen(NamedTuple):
+    """What is asked. only: patterns of CASE/QUANTITY, such as "linear/*". known: patterns of those that are known to
+    fail, strictly: one that passes fails. most_failures: after so many it is over."""
+
+    only: Sequence[str] = ("*",)
+    known: Sequence[str] = ()
+    most_failures: int | None = None
+
+
+EVERYTHING = Chosen()
+
+
 def converse(
-    command: Sequence[str], limit: float, only: Sequence[str] = ("*",), progress: Progress | None = None
+    command: Sequence[str], limit: float, chosen: Chosen = EVERYTHING, progress: Progress | None = None
 ) -> Report:
     """Starts a program, asks it everything it offers, and judges it. BrokenError only if it does not introduce itself.
 
-    only: patterns of CASE/QUANTITY, such as "linear/*"; the rest counts as skipped.
+    A program that ends on a question, or hangs, has failed that one, and is started again for the rest, a few times.
     """
-    with Conversation(command, limit) as talk:
-        implementation, offered = introduce(talk)
+    with ExitStack() as held:
+        talk, (implementation, offered) = _begun(held, command, limit)
         numbers = itertools.count(2)
 
         def ask(check: Check) -> Answer:
             seq = next(numbers)
             return read_answer(talk.ask(request(check, seq)), seq)
 
-        report = examine(implementation, offered, ask, only, progress)
+        def again() -> None:
+            nonlocal talk, numbers
+            talk.kill()
+            talk, introduction = _begun(held, command, limit)
+            if introduction != (implementation, offered):
+                raise BrokenError("garbage", "introduced itself differently when it was started again")
+            numbers = itertools.count(2)
+
+        report = examine(implementation, offered, ask, chosen, progress, again)
         if report.broken is None:
             try:
                 talk.stop()
             except BrokenError as error:
                 report.broken = error
     return report
+
+
+def _begun(
+    held: ExitStack, command: Sequence[str], limit: float
+) -> tuple[Conversation, tuple[Implementation, tuple[str, ...]]]:
+    talk = held.enter_context(Conversation(command, limit))
+    return talk, introduce(talk)
 
 
 def introduce(talk: Conversation) -> tuple[Implementation, tuple[str, ...]]:
@@ -169,30 +210,27 @@ def examine(
     implementation: Implementation,
     offered: tuple[str, ...],
     ask: Callable[[Check], Answer],
-    only: Sequence[str] = ("*",),
+    chosen: Chosen = EVERYTHING,
     progress: Progress | None = None,
+    again: Callable[[], None] | None = None,
 ) -> Report:
-    """Asks for every check that is offered and matches `only`; the others count as skipped.
+    """Asks for every check that is offered and chosen; the others count as skipped.
 
-    ask may raise MalformedError (the check has failed) and BrokenError or OutOfStepError (it is over).
+    ask may raise MalformedError (the check has failed) and BrokenError or OutOfStepError (it is over, unless `again`
+    starts it once more).
     """
     start = time.perf_counter()
     report = Report(implementation)
-    asked = [check for check in checks(offered) if _matches(check, only)]
+    asked = [check for check in checks(offered) if _matches(check, chosen.only)]
     for done, check in enumerate(asked):
-        try:
-            outcome = judge(check, ask(check), implementation.precision)
-        except OutOfStepError as error:
-            report.broken = BrokenError("garbage", f"{check.id}: {error}")
-        except MalformedError as error:
-            outcome = Outcome(check, FAILED, f"not an answer: {error}")
-        except BrokenError as error:
-            report.broken = BrokenError(error.kind, f"{check.id}: {error}")
-        if report.broken is not None:
-            report.outcomes += [Outcome(check, FAILED, str(report.broken).removeprefix(f"{check.id}: "))]
-            report.outcomes += [Outcome(later, SKIPPED, "not asked: it was over") for later in asked[done + 1 :]]
+        outcome, broken = _asked(check, ask, implementation.precision)
+        report.outcomes.append(_strictly(outcome, chosen.known))
+        if broken is not None and not _started_again(report, check, broken, again):
+            report.broken = broken
+        reason = "it was over" if report.broken is not None else _enough(report, chosen)
+        if reason:
+            report.outcomes += [Outcome(later, SKIPPED, f"not asked: {reason}") for later in asked[done + 1 :]]
             break
-        report.outcomes.append(outcome)
         if progress is not None:
             progress(done + 1, len(asked))
     answered = {outcome.check.id for outcome in report.outcomes}
@@ -204,6 +242,49 @@ def examine(
     _explain(report)
     report.seconds = time.perf_counter() - start
     return report
+
+
+_MOST_CRASHES, _MOST_HANGS = 8, 2
+"""Times that a program is started again: hanging takes the time limit each time."""
+
+
+def _asked(check: Check, ask: Callable[[Check], Answer], precision: str) -> tuple[Outcome, BrokenError | None]:
+    """The outcome of a question, and why the conversation cannot go on."""
+    try:
+        return judge(check, ask(check), precision), None
+    except OutOfStepError as error:
+        return Outcome(check, FAILED, str(error)), BrokenError("garbage", f"{check.id}: {error}")
+    except MalformedError as error:
+        return Outcome(check, FAILED, f"not an answer: {error}"), None
+    except BrokenError as error:
+        return Outcome(check, FAILED, str(error)), BrokenError(error.kind, f"{check.id}: {error}")
+
+
+def _started_again(report: Report, check: Check, broken: BrokenError, again: Callable[[], None] | None) -> bool:
+    most = _MOST_HANGS if broken.kind == "hang" else _MOST_CRASHES
+    if again is None or len(report.ended) >= most:
+        return False
+    report.ended.append(check)
+    try:
+        again()
+    except BrokenError:
+        return False
+    return True
+
+
+def _strictly(outcome: Outcome, known: Sequence[str]) -> Outcome:
+    """A known failure counts as skipped, and as failed where it passes."""
+    if not _matches(outcome.check, known) or outcome.status == SKIPPED:
+        return outcome
+    if outcome.status == PASSED:
+        return Outcome(outcome.check, FAILED, "passes, though it is listed as known to fail; take it off the list")
+    return Outcome(outcome.check, SKIPPED, f"known to fail: {outcome.message}")
+
+
+def _enough(report: Report, chosen: Chosen) -> str:
+    if chosen.most_failures is not None and report.count(FAILED) >= chosen.most_failures:
+        return f"{chosen.most_failures} failures were enough"
+    return ""
 
 
 def _matches(check: Check, only: Sequence[str]) -> bool:
@@ -227,8 +308,12 @@ def judge(check: Check, answer: Answer, precision: str) -> Outcome:
     mismatch = compare(check.expected, answer.value, precision)
     if mismatch is None:
         return Outcome(check, PASSED)
-    fitting = suspects(check, as_parts(answer.value), precision)
-    return Outcome(check, FAILED, in_words(mismatch), mismatch, fitting)
+    return Outcome(check, FAILED, in_words(mismatch), mismatch, got=as_parts(answer.value))
+
+
+def suspected(outcome: Outcome, precision: str) -> list[Suspect]:
+    """Returns the mistakes that fit one wrong answer by itself."""
+    return [] if outcome.got is None else suspects(outcome.check, outcome.got, precision)
 
 
 def in_words(mismatch: Mismatch) -> str:
@@ -251,9 +336,23 @@ def _explain(report: Report) -> None:
         outcome._replace(root=_root(outcome.check, failed)) if outcome.status == FAILED else outcome
         for outcome in report.outcomes
     ]
-    wrong = {o.check.id: list(o.suspects) for o in report.outcomes if o.mismatch is not None}
+    precision = report.implementation.precision
+    wrong = {o.check: o.got for o in report.outcomes if o.got is not None}
     right = [o.check for o in report.outcomes if o.status == PASSED and o.check.expected is not None]
-    report.explanations = explain(wrong, right, report.implementation.precision) if wrong else []
+    diagnosis = diagnose(wrong, right, precision)
+    report.explanations, report.imprecision = diagnosis.explanations, diagnosis.imprecision
+    report.outcomes = [
+        outcome._replace(suspects=_named(outcome, diagnosis.by_check, precision)) for outcome in report.outcomes
+    ]
+
+
+def _named(outcome: Outcome, by_check: Mapping[Check, Explanation], precision: str) -> list[Suspect]:
+    """Of what the report names, that which explains this answer."""
+    explanation = by_check.get(outcome.check)
+    if explanation is None or outcome.got is None:
+        return []
+    within = [(m, distance(m, outcome.check, outcome.got, precision)) for m in (explanation.mistake, *explanation.also)]
+    return [Suspect(mistake, 2.0**-24 if close is None else close) for mistake, close in within]
 
 
 def _root(check: Check, failed: set[str]) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from ..version import __version__
+from .diagnosis import Imprecision
 from .examination import FAILED, PASSED, SKIPPED, Outcome, Report
 from .fingerprints import Suspect
 from .mistakes import name_of
@@ -25,18 +26,29 @@ _SENTENCES = {
 
 def headline(report: Report) -> str:
     """The verdict on one line, with how much it rests on."""
-    said = f"{_who(report)}: {_SENTENCES[report.verdict]}"
+    said = f"{who(report)}: {_SENTENCES[report.verdict]}"
     if report.broken is not None:
         said += f": {report.broken}"
     return f"{said} ({report.checked} checked, {report.count(FAILED)} failed, {report.count(SKIPPED)} skipped)"
 
 
+def in_numbers(report: Report) -> str:
+    """Numbers and refusals apart, and where it ended: 'Numbers: 147 of 147 right. Refusals: 7 of 9 right.'"""
+    (numbers, asked), (refusals, negative) = report.right(False), report.right(True)
+    said = f"Numbers: {numbers} of {asked} right. Refusals: {refusals} of {negative} right."
+    if report.ended:
+        said += f" It ended on {', '.join(check.id for check in report.ended)}, and was started again."
+    return said
+
+
 def as_text(report: Report) -> str:
     """A table by quantity, what explains the failures, and those that others follow from."""
     lines = ["quantity            checked   passed   failed  skipped"]
-    for name, passed, failed, skipped in _by_quantity(report):
+    for name, passed, failed, skipped in by_quantity(report):
         lines.append(f"{name:18} {passed + failed:8} {passed:8} {failed:8} {skipped:8}")
-    for text in _likely(report):
+    if report.verdict in ("differs", "broken"):
+        lines += ["", in_numbers(report)]
+    for text in likely(report):
         lines += ["", text]
     roots = _roots(report)
     if roots:
@@ -64,6 +76,9 @@ def as_json(report: Report) -> dict[str, Any]:
         "passed": report.count(PASSED),
         "failed": report.count(FAILED),
         "skipped": report.count(SKIPPED),
+        "numbers": dict(zip(("right", "checked"), report.right(False), strict=True)),
+        "refusals": dict(zip(("right", "checked"), report.right(True), strict=True)),
+        "ended": [check.id for check in report.ended],
         "seconds": round(report.seconds, 3),
         "explanations": [
             {
@@ -71,10 +86,19 @@ def as_json(report: Report) -> dict[str, Any]:
                 "title": e.mistake.title,
                 "remedy": e.mistake.remedy,
                 "explained": e.explained,
-                "spoiled": e.spoiled,
+                "quantities": list(e.quantities),
+                "alone": e.alone,
+                "also": [other.title for other in e.also],
             }
-            for e in report.explanations[:5]
+            for e in report.explanations
         ],
+        "imprecise": None
+        if report.imprecision is None
+        else {
+            "checks": [check.id for check in report.imprecision.checks],
+            "digits": round(report.imprecision.digits, 1),
+            "likely": None if report.imprecision.likely is None else report.imprecision.likely.title,
+        },
         "checks": [_outcome_as_json(outcome) for outcome in report.outcomes],
     }
 
@@ -103,7 +127,7 @@ def _outcome_as_json(outcome: Outcome) -> dict[str, Any]:
 
 def as_junit(report: Report) -> bytes:
     """For continuous integration: one test case for each check, one suite for each case."""
-    suites = ElementTree.Element("testsuites", {"name": _who(report), **_counts(report.outcomes)})
+    suites = ElementTree.Element("testsuites", {"name": who(report), **_counts(report.outcomes)})
     for case in dict.fromkeys(outcome.check.case.id for outcome in report.outcomes):
         outcomes = [o for o in report.outcomes if o.check.case.id == case]
         suite = ElementTree.SubElement(suites, "testsuite", {"name": case, **_counts(outcomes)})
@@ -135,10 +159,10 @@ def as_html(report: Report) -> str:
     table = "".join(
         f"<tr><th>{_e(name)}</th><td>{passed + failed}</td><td>{passed}</td>"
         f"<td{' class=bad' if failed else ''}>{failed}</td><td>{skipped}</td></tr>"
-        for name, passed, failed, skipped in _by_quantity(report)
+        for name, passed, failed, skipped in by_quantity(report)
     )
-    likely = "".join(f"<p class=likely>{_e(text)}</p>" for text in _likely(report))
-    likely += "".join(f"<p>First to go wrong: {_e(_first(roots))}.</p>" for roots in [_roots(report)] if roots)
+    explained = "".join(f"<p class=likely>{_e(text)}</p>" for text in likely(report))
+    explained += "".join(f"<p>First to go wrong: {_e(_first(roots))}.</p>" for roots in [_roots(report)] if roots)
     grid = _grid(report)
     failures = "".join(
         f"<details{' open' if outcome.root is None else ''}><summary><code>{_e(outcome.check.id)}</code> "
@@ -147,10 +171,10 @@ def as_html(report: Report) -> str:
         if outcome.status == FAILED
     )
     return _PAGE.format(
-        title=_e(f"{_who(report)}: {report.verdict}"),
+        title=_e(f"{who(report)}: {report.verdict}"),
         verdict=report.verdict,
         headline=_e(headline(report)),
-        likely=likely,
+        likely=explained,
         table=table,
         grid=grid,
         failures=f"<h2>Failures</h2>{failures}" if failures else "",
@@ -228,16 +252,35 @@ def _equals(suspect: Suspect) -> str:
     return f"your value equals that with {suspect.mistake.title}, {how}"
 
 
-def _likely(report: Report) -> Iterator[str]:
-    """The mistake that explains most, if that is at least half of what is wrong and more than it would spoil."""
+def likely(report: Report) -> Iterator[str]:
+    """The mistakes that explain the wrong numbers, and what is only imprecise."""
     numbers = sum(outcome.mismatch is not None for outcome in report.outcomes)
-    for e in report.explanations[:1]:
-        if e.explained > e.spoiled and 2 * e.explained >= numbers:
-            yield (
-                f"Most likely: {e.mistake.title}. It explains {e.explained} of {numbers} wrong answers"
-                + (f", but would have spoiled {e.spoiled} right ones" if e.spoiled else " and spoils no right one")
-                + f". What to do: {e.mistake.remedy}."
-            )
+    for n, e in enumerate(report.explanations):
+        where = f" in {', '.join(e.quantities)}, and there alone" if e.alone else ""
+        others = "".join(f", or {other.title}" for other in e.also[:2])
+        yield (
+            f"{'Besides' if n else 'Most likely'}: {e.mistake.title}{others}{where}. It explains {e.explained} of "
+            f"{numbers} wrong answers and spoils no right one. What to do: {e.mistake.remedy}."
+        )
+    if report.imprecision is not None:
+        yield _imprecise(report.imprecision)
+
+
+def _imprecise(found: Imprecision) -> str:
+    """How many digits are left, where, and what may lose them."""
+    names = list(dict.fromkeys(check.case.id for check in found.checks))
+    where = ", ".join(names[:_MOST_SHOWN]) + (
+        f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
+    )
+    likely = (
+        f"Likely: {found.likely.title}; {found.likely.remedy}"
+        if found.likely is not None
+        else "Look for a difference of large numbers: softplus as log(1 + e^a), z a - log(1 + e^a) at large a, 1 - p"
+    )
+    return (
+        f"Imprecise rather than wrong: {len(found.checks)} answers keep at least {max(found.digits, 0.0):.0f} digits, "
+        f"and no mistake explains them (in {where}). {likely}."
+    )
 
 
 def _roots(report: Report) -> list[Outcome]:
@@ -254,13 +297,15 @@ def _first(roots: list[Outcome]) -> str:
     return ", ".join(f"{name} in {counts[name]} case{'s' * (counts[name] > 1)}" for name in most)
 
 
-def _by_quantity(report: Report) -> Iterator[tuple[str, int, int, int]]:
+def by_quantity(report: Report) -> Iterator[tuple[str, int, int, int]]:
+    """Of each quantity how many passed, failed, were skipped."""
     for name in QUANTITIES:
         statuses = [outcome.status for outcome in report.outcomes if outcome.check.quantity == name]
         yield name, statuses.count(PASSED), statuses.count(FAILED), statuses.count(SKIPPED)
 
 
-def _who(report: Report) -> str:
+def who(report: Report) -> str:
+    """Name, version, language and precision."""
     who = report.implementation
     return " ".join(f"{who.name} {who.version} ({who.language}, {who.precision})".split())
 

@@ -34,6 +34,7 @@ from . import arrays, layerwise
 from .bound_certificate import expectation_error, kl_error, largest_logits, vlb_error
 from .exact import Marginal, marginal_pass, prior_gradient, prior_pass, table_prior
 from .layers import Layer, prepare, prepare_layerwise
+from .missing import Missing, sums_out_missing
 from .terms import Bound, VLBTerms, check_finite, of_no_rows
 
 SUMMED_LATENTS = 20
@@ -71,20 +72,22 @@ class Decomposition(NamedTuple):
 
 @overload
 def vlb(
-    model: BernoulliLVM, q: Posterior, x: ArrayLike, *, with_error: Literal[False] = False, workers: int | None = None,
-    executor: Executor | None = None, progress: Progress | None = None,
+    model: BernoulliLVM, q: Posterior, x: ArrayLike, *, with_error: Literal[False] = False, missing: Missing = "refuse",
+    workers: int | None = None, executor: Executor | None = None, progress: Progress | None = None,
 ) -> Floats: ...  # fmt: skip
 @overload
 def vlb(
-    model: BernoulliLVM, q: Posterior, x: ArrayLike, *, with_error: Literal[True], workers: int | None = None,
-    executor: Executor | None = None, progress: Progress | None = None,
+    model: BernoulliLVM, q: Posterior, x: ArrayLike, *, with_error: Literal[True], missing: Missing = "refuse",
+    workers: int | None = None, executor: Executor | None = None, progress: Progress | None = None,
 ) -> tuple[Floats, Floats]: ...  # fmt: skip
+@sums_out_missing
 def vlb(
     model: BernoulliLVM,
     q: Posterior,
     x: ArrayLike,
     *,
     with_error: bool = False,
+    missing: Missing = "refuse",
     workers: int | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
@@ -102,11 +105,13 @@ def vlb(
     return (result.value, result.error) if with_error else result.value
 
 
+@sums_out_missing
 def vlb_terms(
     model: BernoulliLVM,
     q: Posterior,
     x: ArrayLike,
     *,
+    missing: Missing = "refuse",
     workers: int | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
@@ -200,20 +205,22 @@ def _bound_pass(layers: Sequence[Layer], engine: Engine) -> Bound:
 
 @overload
 def kl(
-    model: BernoulliLVM, q: Posterior, x: ArrayLike, *, with_error: Literal[False] = False, workers: int | None = None,
-    executor: Executor | None = None, progress: Progress | None = None,
+    model: BernoulliLVM, q: Posterior, x: ArrayLike, *, with_error: Literal[False] = False, missing: Missing = "refuse",
+    workers: int | None = None, executor: Executor | None = None, progress: Progress | None = None,
 ) -> Floats: ...  # fmt: skip
 @overload
 def kl(
-    model: BernoulliLVM, q: Posterior, x: ArrayLike, *, with_error: Literal[True], workers: int | None = None,
-    executor: Executor | None = None, progress: Progress | None = None,
+    model: BernoulliLVM, q: Posterior, x: ArrayLike, *, with_error: Literal[True], missing: Missing = "refuse",
+    workers: int | None = None, executor: Executor | None = None, progress: Progress | None = None,
 ) -> tuple[Floats, Floats]: ...  # fmt: skip
+@sums_out_missing
 def kl(
     model: BernoulliLVM,
     q: Posterior,
     x: ArrayLike,
     *,
     with_error: bool = False,
+    missing: Missing = "refuse",
     workers: int | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
@@ -276,11 +283,13 @@ def _with_q_of_row(above: Marginal, layers: Sequence[Layer], n: int) -> Marginal
     return above._replace(layer=named, prior=prior)
 
 
+@sums_out_missing
 def decompose(
     model: BernoulliLVM,
     q: Posterior,
     x: ArrayLike,
     *,
+    missing: Missing = "refuse",
     workers: int | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
@@ -298,12 +307,14 @@ def decompose(
     return Decomposition(marginal.log_px, bound.value, gap, residual, marginal.error, bound.error, gap_error)
 
 
+@sums_out_missing
 def grad_vlb(
     model: BernoulliLVM,
     q: Posterior,
     x: ArrayLike,
     weights: ArrayLike | None = None,
     *,
+    missing: Missing = "refuse",
     workers: int | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,

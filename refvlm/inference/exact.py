@@ -27,6 +27,7 @@ from ..types import Bits, Floats
 from . import arrays
 from .certificate import error_bound, mean_error
 from .layers import Layer, prepare
+from .missing import Missing, sums_out_missing
 
 _BY_POSTERIOR = Recognition(np.zeros((0, 2, 0)), np.zeros((0, 2, 0)))
 """An empty q: the weights are the posterior's."""
@@ -90,26 +91,30 @@ def marginal_pass(layers: Sequence[Layer], engine: Engine, *, moments: bool = Fa
 
 @overload
 def log_marginal(
-    model: BernoulliLVM, x: ArrayLike, *, with_error: Literal[False] = False, workers: int | None = None,
-    executor: Executor | None = None, progress: Progress | None = None,
+    model: BernoulliLVM, x: ArrayLike, *, with_error: Literal[False] = False, missing: Missing = "refuse",
+    workers: int | None = None, executor: Executor | None = None, progress: Progress | None = None,
 ) -> Floats: ...  # fmt: skip
 @overload
 def log_marginal(
-    model: BernoulliLVM, x: ArrayLike, *, with_error: Literal[True], workers: int | None = None,
-    executor: Executor | None = None, progress: Progress | None = None,
+    model: BernoulliLVM, x: ArrayLike, *, with_error: Literal[True], missing: Missing = "refuse",
+    workers: int | None = None, executor: Executor | None = None, progress: Progress | None = None,
 ) -> tuple[Floats, Floats]: ...  # fmt: skip
+@sums_out_missing
 def log_marginal(
     model: BernoulliLVM,
     x: ArrayLike,
     *,
     with_error: bool = False,
+    missing: Missing = "refuse",
     workers: int | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> Floats | tuple[Floats, Floats]:
     """Exact log p(x), eq. (3): the sum over all 2**K latents.
 
-    x: (N, L) zeros and ones. Returns (N,) nats; with_error=True also (N,) bounds on the absolute rounding error
+    x: (N, L) zeros and ones. With missing="marginalise" bits that are NaN or masked are summed out, exactly: what comes
+    is log p of the others (`refvlm.inference.missing`).
+    Returns (N,) nats; with_error=True also (N,) bounds on the absolute rounding error
     (proof in `refvlm.inference.certificate`; a decoder that is no MLP is taken at its word).
     workers: threads, by default all available cores; or executor: any concurrent.futures.Executor.
     progress: called as progress(done, total), anew for every pass over the latents. The result has the same bits for
@@ -127,10 +132,12 @@ def log_marginal(
     return (result.log_px, result.error) if with_error else result.log_px
 
 
+@sums_out_missing
 def posterior(
     model: BernoulliLVM,
     x: ArrayLike,
     *,
+    missing: Missing = "refuse",
     workers: int | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
@@ -158,19 +165,21 @@ def posterior(
 
 @overload
 def posterior_mean(
-    model: BernoulliLVM, x: ArrayLike, *, with_error: Literal[False] = False, workers: int | None = None,
-    executor: Executor | None = None, progress: Progress | None = None,
+    model: BernoulliLVM, x: ArrayLike, *, with_error: Literal[False] = False, missing: Missing = "refuse",
+    workers: int | None = None, executor: Executor | None = None, progress: Progress | None = None,
 ) -> Floats: ...  # fmt: skip
 @overload
 def posterior_mean(
-    model: BernoulliLVM, x: ArrayLike, *, with_error: Literal[True], workers: int | None = None,
-    executor: Executor | None = None, progress: Progress | None = None,
+    model: BernoulliLVM, x: ArrayLike, *, with_error: Literal[True], missing: Missing = "refuse",
+    workers: int | None = None, executor: Executor | None = None, progress: Progress | None = None,
 ) -> tuple[Floats, Floats]: ...  # fmt: skip
+@sums_out_missing
 def posterior_mean(
     model: BernoulliLVM,
     x: ArrayLike,
     *,
     with_error: bool = False,
+    missing: Missing = "refuse",
     workers: int | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
@@ -242,11 +251,13 @@ def log_joint_table(model: BernoulliLVM, x: Bits, engine: Engine) -> Floats:
     return sums.joint_table(layers[0].source, prior_pass(layers, engine).arrays, x, engine)
 
 
+@sums_out_missing
 def grad_log_marginal(
     model: BernoulliLVM,
     x: ArrayLike,
     weights: ArrayLike | None = None,
     *,
+    missing: Missing = "refuse",
     workers: int | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
@@ -259,11 +270,13 @@ def grad_log_marginal(
     return log_marginal_and_grad(model, x, weights, workers=workers, executor=executor, progress=progress)[1]
 
 
+@sums_out_missing
 def log_marginal_and_grad(
     model: BernoulliLVM,
     x: ArrayLike,
     weights: ArrayLike | None = None,
     *,
+    missing: Missing = "refuse",
     workers: int | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,

@@ -26,6 +26,7 @@ from ..types import Bits, Floats
 from . import arrays
 from .exact import invert_posterior, posterior_mean
 from .ground import Ground
+from .missing import Missing, sums_out_missing
 from .mixture import Sampler, sampler
 from .partition import MOST_NUMBERS, doubled, ground_of, is_summed, numbers_in_a_box, refined, rows_together
 
@@ -40,12 +41,14 @@ _PATIENT = 5e6
 """Tries for one row, for which boxes are made where a draw seems out of reach."""
 
 
+@sums_out_missing
 def sample_posterior(
     model: BernoulliLVM,
     x: ArrayLike,
     n: int,
     rng: np.random.Generator,
     *,
+    missing: Missing = "refuse",
     workers: int | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,

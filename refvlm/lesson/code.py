@@ -55,6 +55,7 @@ _ANSWERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("from_torch", "from_flax", "from_keras", "from_safetensors", "MLP"),
     ),
     ("My prior is itself a model", ("BernoulliLVM", "ChainPosterior", "LayerwisePosterior")),
+    ("Some bits are missing", ("predict_missing", "sample_missing")),
     ("I want one φ per data point", ("PerDatumPosterior",)),
     ("K is too large for the sum", ("bracket", "log_marginal_lower", "log_marginal_estimate")),
     ("I want a model of my data", ("fit",)),
@@ -71,7 +72,7 @@ _ROOMS = {"definition": "inference.definition", "History": "learning.history.His
 
 def _code(name: str) -> Code:
     first, _, rest = name.partition(".")
-    found = pkgutil.resolve_name(".".join(filter(None, (_PACKAGE, _ROOMS.get(first, first), rest))))
+    found = inspect.unwrap(pkgutil.resolve_name(".".join(filter(None, (_PACKAGE, _ROOMS.get(first, first), rest)))))
     place = Path(inspect.getsourcefile(found) or "").relative_to(_ROOT).as_posix()
     return Code(name, f"{place}, line {inspect.getsourcelines(found)[1]}", inspect.getsource(found).rstrip())
 

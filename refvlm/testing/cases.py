@@ -8,7 +8,7 @@ from typing import Any
 
 from ..checks import check_choice, describe
 from ..conformance.comparison import PRECISIONS
-from ..conformance.examination import judge
+from ..conformance.examination import judge, suspected
 from ..conformance.fingerprints import as_parts
 from ..conformance.messages import Result
 from ..conformance.quantities import QUANTITIES
@@ -36,7 +36,7 @@ class PublishedCase(Check):
         outcome = judge(self, Result(parts[""] if parts.keys() == {""} else parts), self.precision)
         if outcome.status == "failed":
             said = [f"{self.id}: {outcome.message}"]
-            said += [f"  it equals that with {s.mistake.advice()}" for s in outcome.suspects[:2]]
+            said += [f"  it equals that with {s.mistake.advice()}" for s in suspected(outcome, self.precision)[:2]]
             raise AssertionError("\n".join([*said, f"  the case: {self.case.why}"]))
 
     def run(self, answer: Answerer, refused: type[Exception] | tuple[type[Exception], ...] = ValueError) -> None:

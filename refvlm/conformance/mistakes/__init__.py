@@ -8,11 +8,28 @@ rows, NaN at probabilities of 0, probabilities or logarithms clipped, softplus c
 
 from __future__ import annotations
 
-from . import bound, draws, gradients, joint, likelihood, network, steps, sums, units
-from .common import Mistake, name_of
+from . import bound, draws, epsilons, gradients, joint, likelihood, losses, network, steps, sums, units
+from .common import Family, Mistake, name_of, remembered
+from .losses import Multiplied, Share, WeightedTerms, size
 from .network import SinglePrecision
 
-__all__ = ["CATALOGUE", "MISTAKES", "OF_DRAWS", "Mistake", "SinglePrecision", "name_of"]
+__all__ = [
+    "CATALOGUE",
+    "FAMILIES",
+    "FURTHER",
+    "IMPRECISE",
+    "MISTAKES",
+    "OF_DRAWS",
+    "Family",
+    "Mistake",
+    "Multiplied",
+    "Share",
+    "SinglePrecision",
+    "WeightedTerms",
+    "name_of",
+    "remembered",
+    "size",
+]
 
 MISTAKES: tuple[type[Mistake], ...] = tuple(
     value
@@ -22,8 +39,24 @@ MISTAKES: tuple[type[Mistake], ...] = tuple(
 )
 """The mistakes that the published cases catch; the cases' `catches` hold their names."""
 
-CATALOGUE = (*MISTAKES, draws.MissingLikelihood, draws.Loss)
+FURTHER: tuple[type[Mistake], ...] = tuple(
+    value
+    for module in (draws, epsilons, losses)
+    for value in vars(module).values()
+    if isinstance(value, type) and issubclass(value, Mistake) and value.title
+)
+"""Mistakes that no published case claims to catch, though most are caught."""
+
+CATALOGUE = (*MISTAKES, *FURTHER)
 """All mistakes, for comparisons on models other than the published ones."""
+
+FAMILIES: tuple[type[Family], ...] = tuple(mistake for mistake in CATALOGUE if issubclass(mistake, Family))
+"""Those with a number in them, which is found."""
+
+IMPRECISE = (
+    likelihood.RoundedProbability, losses.NaiveSoftplus, likelihood.ZeroTimesInfinity, sums.UnshiftedSum,
+)  # fmt: skip
+"""What is right on paper and loses digits."""
 
 OF_DRAWS = (
     joint.MissingPrior,

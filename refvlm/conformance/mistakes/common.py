@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, ClassVar, ParamSpec, TypeVar, cast
 
 from ...types import Array
 from ..plain import Named, Plain
 from ..quantities import QUANTITIES
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def remembered(function: Callable[P, R]) -> Callable[P, R]:
+    """functools.cache, with the function's own types: a class is hashable, though type checkers deny it."""
+    return cast("Callable[P, R]", functools.cache(function))
 
 
 class Mistake(Plain):
@@ -28,6 +38,21 @@ class Mistake(Plain):
     def kind(self) -> str:
         """The kind of the quantity asked for: "nats", "probabilities", "gradient", "draws" or "step"."""
         return QUANTITIES[self.problem.quantity].kind
+
+
+class Family(Mistake):
+    """A mistake with a number in it, which `at` sets. pattern: the title with {} for it. lowest, highest: its range."""
+
+    pattern: ClassVar[str] = ""
+    lowest: ClassVar[float] = 1e-17
+    highest: ClassVar[float] = 1e-2
+    parameter: ClassVar[float] = 1e-7
+
+    @classmethod
+    @remembered
+    def at(cls, value: float) -> type[Family]:
+        """Returns the member of the family with this number, by the family's name."""
+        return type(cls.__name__, (cls,), {"parameter": value, "title": cls.pattern.replace("{}", f"{value:.3g}")})
 
 
 def name_of(mistake: type[Mistake]) -> str:

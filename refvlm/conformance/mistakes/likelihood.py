@@ -6,7 +6,7 @@ import numpy as np
 
 from ...types import Array
 from ..problems import Layers
-from .common import Mistake
+from .common import Family, Mistake
 
 
 class MissingSoftplus(Mistake):
@@ -80,38 +80,43 @@ class ZeroTimesInfinity(Mistake):
         return bits * logits - self.softplus(logits)
 
 
-class ClippedProbability(Mistake):
+class ClippedProbability(Family):
     title = "probabilities clipped to [1e-7, 1 - 1e-7]"
+    pattern = "probabilities clipped to [{}, 1 - {}]"
     remedy = "no clipping: compute log p from the logit"
 
     def log_bernoulli_terms(self, bits: Array, logits: Array) -> Array:
-        p = np.clip(self.sigmoid(logits), self.dtype(1e-7), self.dtype(1 - 1e-7))
+        p = np.clip(self.sigmoid(logits), self.dtype(self.parameter), self.dtype(1 - self.parameter))
         return np.where(bits == 1, np.log(p), np.log(1 - p))
 
     def delta(self, bits: Array, logits: Array) -> Array:
         p = self.sigmoid(logits)
-        return super().delta(bits, logits) * ((p > 1e-7) & (p < 1 - 1e-7))
+        return super().delta(bits, logits) * ((p > self.parameter) & (p < 1 - self.parameter))
 
 
-class ClampedLogarithm(Mistake):
+class ClampedLogarithm(Family):
     title = "logarithms clamped at -100"
+    pattern = "logarithms clamped at -{}"
     remedy = "use the loss that takes logits (in PyTorch BCEWithLogits; BCELoss clamps)"
+    lowest, highest, parameter = 1.0, 1e4, 100.0
 
     def log_bernoulli_terms(self, bits: Array, logits: Array) -> Array:
-        return np.maximum(super().log_bernoulli_terms(bits, logits), -100)
+        return np.maximum(super().log_bernoulli_terms(bits, logits), -self.parameter)
 
 
-class EpsilonInLogarithm(Mistake):
+class EpsilonInLogarithm(Family):
     title = "log(p + 1e-8)"
+    pattern = "log(p + {})"
     remedy = "no epsilon: compute log p from the logit"
+    parameter = 1e-8
 
     def log_bernoulli_terms(self, bits: Array, logits: Array) -> Array:
         p = np.where(bits == 1, self.sigmoid(logits), self.sigmoid(-logits))
-        return np.log(p + self.dtype(1e-8))
+        return np.log(p + self.dtype(self.parameter))
 
     def delta(self, bits: Array, logits: Array) -> Array:
         p = np.where(bits == 1, self.sigmoid(logits), self.sigmoid(-logits))
-        return super().delta(bits, logits) * (p / (p + self.dtype(1e-8)))
+        return super().delta(bits, logits) * (p / (p + self.dtype(self.parameter)))
 
 
 class SoftplusCutOff(Mistake):

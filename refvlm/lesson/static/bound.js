@@ -184,6 +184,12 @@ function reset() {
   at("identity-said").textContent = "q is the prior. Move it.";
 }
 
+// The picture whose posterior is spread most: there is most to see.
+function leastCertain() {
+  const largest = given.rows.map((x) => Math.max(...enumerate(given.small, x).table.map((row) => row.posterior)));
+  return largest.indexOf(Math.min(...largest));
+}
+
 function choosePicture(row) {
   state.row = row;
   pixels(at("row-picture"), given.rows[row], `picture ${row + 1}, row by row: ${wordsOf(given.rows[row], given.shape[1])}`);
@@ -203,6 +209,7 @@ function bound() {
   at("data-q").addEventListener("change", showData);
   window.addEventListener("resize", () => { showSum(); showIdentity(); showData(); });
   state.at.away = fresh("away");
-  choosePicture(0);
+  at("row").value = leastCertain();
+  choosePicture(leastCertain());
   showData();
 }
