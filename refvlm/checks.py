@@ -47,7 +47,8 @@ def as_array(name: str, value: object) -> NDArray[Any]:
             "of a tensor pass tensor.detach().cpu().numpy()"
         ) from None
     if array.dtype.kind not in "buif":
-        raise TypeError(f"{name}: got dtype {array.dtype}, wanted real numbers (bool, integer or float)")
+        remedy = f"; if they are numbers, pass {name}.astype(float)" if array.dtype.kind in "OSU" else ""
+        raise TypeError(f"{name}: got dtype {array.dtype}, wanted real numbers (bool, integer or float){remedy}")
     return array
 
 
@@ -79,13 +80,15 @@ def as_logits(name: str, value: object, ndim: int) -> Floats:
 def as_binary(name: str, value: object, columns: int | None, *, rows: int | None = None) -> Bits:
     """`value` as a C-ordered, writable uint8 array (rows, columns) of exact zeros and ones.
 
-    Writable, because kernels would be compiled once more for arrays that are not.
+    Arrays, lists, frames of pandas without missing values, sparse matrices. Writable, because kernels would be compiled
+    once more for arrays that are not.
     """
-    array = as_array(name, value)
+    array = as_array(name, _unwrapped(name, value))
     if array.ndim == 1:
         raise ValueError(f"{name}: got shape {array.shape}, wanted (rows, columns); for one row write {name}[None]")
     if array.ndim != 2:
-        raise ValueError(f"{name}: got shape {array.shape}, wanted two axes (rows, columns)")
+        remedy = f"; images become rows by {name}.reshape(len({name}), -1)" if array.ndim > 2 else ""
+        raise ValueError(f"{name}: got shape {array.shape}, wanted two axes (rows, columns){remedy}")
     if columns is not None and array.shape[1] != columns:
         raise ValueError(f"{name}: got shape {array.shape}, wanted {columns} columns, shape (rows, {columns})")
     if rows is not None and array.shape[0] != rows:
@@ -93,11 +96,50 @@ def as_binary(name: str, value: object, columns: int | None, *, rows: int | None
     bad = (array != 0) & (array != 1)
     if bad.any():
         row, column = (int(i) for i in np.argwhere(bad)[0])
+        _refuse_missing(name, np.isnan(array) if array.dtype.kind == "f" else np.zeros(array.shape, np.bool_))
         raise ValueError(
             f"{name}: got {array[row, column]} at row {row}, column {column}, wanted exactly 0 or 1; "
-            f"binarise first, for instance ({name} >= 0.5)"
+            f"binarise first, for instance {_threshold(name, array[bad])}"
         )
     return np.require(array, np.uint8, ["C", "W"])
+
+
+def _unwrapped(name: str, value: Any) -> object:
+    """What stands in a masked array, a frame or a sparse matrix, if nothing is missing in it."""
+    if isinstance(value, np.ma.MaskedArray):
+        _refuse_missing(name, np.ma.getmaskarray(value))
+        return np.ma.getdata(value)
+    if is_frame(value):
+        _refuse_missing(name, np.asarray(value.isna()))
+        return (
+            value.to_numpy(dtype=np.float64) if all(kind.kind in "buif" for kind in value.dtypes) else value.to_numpy()
+        )
+    if all(hasattr(value, method) for method in ("tocsr", "toarray", "nnz")):  # of SciPy
+        check_fits(f"{name}: as an array", 8 * int(np.prod(value.shape)), "pass fewer rows at a time")
+        return value.toarray()
+    return value
+
+
+def is_frame(value: object) -> bool:
+    """Whether it is a data frame as pandas has them, whose missing values are not NumPy's."""
+    return all(hasattr(value, name) for name in ("isna", "to_numpy", "columns", "dtypes"))
+
+
+def _refuse_missing(name: str, missing: NDArray[np.bool_]) -> None:
+    if missing.any():
+        axes = ("row", "column", "axis 2", "axis 3")
+        where = ", ".join(f"{axis} {i}" for axis, i in zip(axes, np.argwhere(missing)[0], strict=False))
+        raise ValueError(
+            f"{name}: got a missing value at {where} ({int(missing.sum())} in all), wanted exactly 0 or 1; functions "
+            "with the argument missing sum such bits out with missing='marginalise'; otherwise leave these rows out"
+        )
+
+
+def _threshold(name: str, values: NDArray[Any]) -> str:
+    """The line that makes bits of values like these: grey levels, spins, probabilities."""
+    if values.min() < 0:
+        return f"({name} > 0)"
+    return f"({name} >= 128)" if values.max() > 16 else f"({name} >= 0.5)"
 
 
 def as_weights(value: object, rows: int) -> Floats:

@@ -195,7 +195,7 @@ def test_bad_kinds_are_named_with_what_was_wanted(make, message):
         (np.zeros((2, 4, 1)), "wanted two axes"),
         ([[0, 1, 2, 1]], "x: got 2 at row 0, column 2, wanted exactly 0 or 1; binarise first"),
         ([[0, 1, 1, 1], [0.5, 1, 0, 0]], "x: got 0.5 at row 1, column 0"),
-        ([[0, np.nan, 1, 1]], "x: got nan at row 0, column 1"),
+        ([[0, np.nan, 1, 1]], r"x: got a missing value at row 0, column 1 \(1 in all\)"),
         ([[0, 1], [0]], "x: got list .*, wanted a rectangular array"),
     ],
 )

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..checks import as_array, as_binary, as_weights, check_choice
+from ..checks import as_array, as_binary, as_weights, check_choice, is_frame
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP, Network, Pullback
 from ..model.parameters import Parameters, prefixed
@@ -39,7 +39,9 @@ _CERTAIN = -1e3
 
 
 def split(x: ArrayLike, columns: int) -> tuple[Bits, NDArray[np.bool_]]:
-    """The bits, 0 where one is missing, and which are observed, (N, L) each: missing are NaN and masked ones."""
+    """The bits, 0 where one is missing, and which are observed, (N, L) each: missing are NaN, NA and masked ones."""
+    if is_frame(x):
+        x = cast("Any", x).to_numpy(dtype=np.float64, na_value=np.nan)
     masked = np.ma.getmaskarray(x) if isinstance(x, np.ma.MaskedArray) else None
     array = as_array("x", np.ma.getdata(x) if isinstance(x, np.ma.MaskedArray) else x)
     absent = np.isnan(array) if array.dtype.kind == "f" else np.zeros(array.shape, np.bool_)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import as_binary, check_count, describe
+from ..checks import as_binary, check_choice, check_count, check_fits, describe
 from ..inference.exact import log_marginal, posterior_mean
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import Posterior
@@ -18,6 +20,8 @@ from ..types import Bits, Floats
 from .fit import fit
 from .history import History, enumerable
 from .rules import Rule, hyperparameters, hyperparameters_of, rule_of
+
+_OUTPUTS = ("default", "pandas", "polars")
 
 Init = TypeVar("Init", bound=Callable[..., None])
 
@@ -111,7 +115,7 @@ class BernoulliLVMEstimator:
             estimator_type="density_estimator",
             target_tags=TargetTags(required=False),
             transformer_tags=TransformerTags(preserves_dtype=[]),
-            input_tags=InputTags(),
+            input_tags=InputTags(sparse=True),
         )
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -152,11 +156,35 @@ class BernoulliLVMEstimator:
         """The mean of log p(x) over the rows, nats: higher is better."""
         return float(self.score_samples(X).mean())
 
-    def transform(self, X: object) -> Floats:
-        """The exact posterior means E[z | x], (N, K); of a deep model, of the layer next to x."""
-        return posterior_mean(self._exact("transform"), self._rows(X), workers=self.workers)
+    def transform(self, X: object) -> Any:
+        """The exact posterior means E[z | x], (N, K); of a deep model, of the layer next to x.
 
-    def fit_transform(self, X: object, y: object = None) -> Floats:
+        An array, or a data frame where `set_output` asked for one.
+        """
+        means = posterior_mean(self._exact("transform"), self._rows(X), workers=self.workers)
+        kind = self._output_kind()
+        if kind == "default":
+            return means
+        names = list(self.get_feature_names_out())
+        if kind == "polars":
+            return importlib.import_module("polars").DataFrame(means, schema=names)
+        return importlib.import_module("pandas").DataFrame(means, index=getattr(X, "index", None), columns=names)
+
+    def set_output(self, *, transform: str | None = None) -> Self:
+        """What `transform` returns: "default", an array; "pandas" or "polars", a data frame; None changes nothing."""
+        if transform is not None:
+            check_choice("transform", transform, _OUTPUTS)
+            self._sklearn_output_config = {"transform": transform}  # the name under which scikit-learn's clone keeps it
+        return self
+
+    def _output_kind(self) -> str:
+        """As `set_output` said, or else scikit-learn's own configuration."""
+        chosen = getattr(self, "_sklearn_output_config", {}).get("transform")
+        if chosen is None and "sklearn" in sys.modules:
+            chosen = sys.modules["sklearn"].get_config().get("transform_output")
+        return str(chosen or "default")
+
+    def fit_transform(self, X: object, y: object = None) -> Any:
         """`fit`, then `transform` of the same rows."""
         return self.fit(X, y).transform(X)
 
@@ -210,7 +238,9 @@ class BernoulliLVMEstimator:
                 self.feature_names_in_ = names
             elif hasattr(self, "feature_names_in_"):
                 del self.feature_names_in_
-        elif array.shape[1] != self.n_features_in_:
+        else:
+            self._check_names(names)
+        if array.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"X has {array.shape[1]} features, but {type(self).__name__} is expecting {self.n_features_in_} "
                 "features as input"
@@ -221,11 +251,33 @@ class BernoulliLVMEstimator:
             raise TypeError(f"binarize: got {describe(self.binarize)}, wanted None or a threshold")
         return (array > self.binarize).astype(np.uint8)
 
+    def _check_names(self, names: NDArray[np.object_] | None) -> None:
+        """The columns' names against those of fit, as scikit-learn has it: other ones are refused, none is said."""
+        fitted = getattr(self, "feature_names_in_", None)
+        kind = type(self).__name__
+        if (fitted is None) != (names is None):
+            how = "X does not have valid feature names, but" if names is None else "X has feature names, but"
+            without = "with" if names is None else "without"
+            warnings.warn(f"{how} {kind} was fitted {without} feature names", UserWarning, stacklevel=4)
+        elif fitted is not None and names is not None and list(fitted) != list(names):
+            unseen, absent = sorted(set(names) - set(fitted)), sorted(set(fitted) - set(names))
+            said = "The feature names should match those that were passed during fit."
+            if unseen:
+                said += f" Feature names unseen at fit time: {', '.join(unseen[:5])}."
+            if absent:
+                said += f" Feature names seen at fit time, yet now missing: {', '.join(absent[:5])}."
+            if not unseen and not absent:
+                said += " Feature names must be in the same order as they were in fit."
+            raise ValueError(said)
+
 
 def _numbers(X: Any) -> NDArray[Any]:
     """X as an array of finite real numbers."""
+    if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
+        raise ValueError("X: contains masked values, as good as NaN; wanted none; drop or fill such rows first")
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
-        raise TypeError("X: got a sparse matrix, wanted a dense array; pass X.toarray()")
+        check_fits("X: as an array", 8 * int(np.prod(X.shape)), "pass fewer rows at a time")
+        X = X.toarray()
     array = np.asarray(X)
     if array.dtype.kind == "c":
         raise ValueError("X: Complex data not supported; wanted real numbers")
