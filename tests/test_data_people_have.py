@@ -14,7 +14,7 @@ NAN = float("nan")
     ("value", "message"),
     [
         (np.ma.masked_array([[0, 1], [1, 1]], [[0, 0], [0, 1]]), r"^x: got a missing value at row 1, column 1 \(1"),
-        ([[0.0, NAN, 1.0], [NAN, NAN, 1.0]], r"^x: got a missing value at row 0, column 1 \(3 in all\), wanted exactly"),
+        ([[0.0, NAN, 1.0], [NAN, NAN, 1.0]], r"^x: got a missing value at row 0, column 1 \(3 in all\), wanted"),
         (np.array([[0, 255, 3]], np.uint8), r"^x: got 255 at row 0, column 1.*binarise first.* \(x >= 128\)$"),
         ([[-1, 1, 1]], r"^x: got -1 at row 0, column 0.*\(x > 0\)$"),
         ([[0.25, 1.0, 0.0]], r"^x: got 0\.25 at row 0, column 0.*\(x >= 0\.5\)$"),

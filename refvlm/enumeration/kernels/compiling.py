@@ -13,6 +13,8 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -27,12 +29,24 @@ _lock = threading.Lock()
 _problem: str | None = None
 
 
+if config.DISABLE_JIT:
+    raise ValueError(
+        "NUMBA_DISABLE_JIT: got 1, wanted it unset, for the kernels are written for the compiler alone; the sums in "
+        "plain NumPy are in refvlm.inference.definition"
+    )
+
+
+def _sources() -> list[Traversable]:
+    """All that is compiled into kernels: their folder, and what they import from outside of it. Also from a zip file."""
+    floor = resources.files(__package__.rpartition(".")[0])
+    outside = [floor / "problem.py", resources.files(__package__.split(".")[0]) / "activations.py"]
+    return [each for each in (floor / "kernels").iterdir() if each.name.endswith(".py")] + outside
+
+
 def _cache_folder() -> Path:
     """The folder for compiled kernels; $REFVLM_CACHE_DIR or $NUMBA_CACHE_DIR move it."""
     digest = hashlib.sha256()
-    floor = Path(__file__).parents[1]  # what kernels import from outside their folder is compiled into them too
-    outside = [floor / "problem.py", floor.parent / "activations.py"]
-    for source in sorted([*floor.glob("kernels/*.py"), *outside]):
+    for source in sorted(_sources(), key=lambda each: each.name):
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
     base = os.environ.get("REFVLM_CACHE_DIR") or os.environ.get("NUMBA_CACHE_DIR")
     if not base:
@@ -84,12 +98,15 @@ class _ForgivingCache(FunctionCache):  # type: ignore[misc]  # numba has no type
 
 def kernel(function: F) -> F:
     """Compile `function` on its first call, or load it from the cache. Called from Python, without the lock."""
+    global _problem
     compiled = numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)
-    if _problem is None and not config.DISABLE_JIT:
+    if _problem is None:
         with _lock:  # the folder is read once, while the cache is made; other people's kernels keep theirs
             before, config.CACHE_DIR = config.CACHE_DIR, str(_FOLDER)
             try:
                 compiled._cache = _ForgivingCache(function)
+            except (OSError, RuntimeError) as error:  # a function that is in no file
+                _problem = f"compiled kernels cannot be kept ({error}); install refvlm into a folder"
             finally:
                 config.CACHE_DIR = before
 
