@@ -37,7 +37,7 @@ if config.DISABLE_JIT:
 
 
 def _sources() -> list[Traversable]:
-    """All that is compiled into kernels: their folder, and what they import from outside of it. Also from a zip file."""
+    """All that is compiled into kernels: their folder, and what they import from outside of it; in a zip file, too."""
     floor = resources.files(__package__.rpartition(".")[0])
     outside = [floor / "problem.py", resources.files(__package__.split(".")[0]) / "activations.py"]
     return [each for each in (floor / "kernels").iterdir() if each.name.endswith(".py")] + outside
