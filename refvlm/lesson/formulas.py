@@ -109,7 +109,7 @@ EQUATIONS = {
     7: lines(
         KL, row(EQUALS, expectation(log(q(Z)), MINUS, log(p(X, GIVEN, Z)), MINUS, log(p(Z)))), row(PLUS, log(p(X)))
     ),
-    8: lines(row(log(p(X)), EQUALS), row(VLB, PLUS, KL)),
+    8: lines(row(log(p(X)), EQUALS), VLB, row(PLUS, KL)),
     9: row(
         sub(name("E"), row(X, sign("∼"), name("data"))), sign("["), name("VLB"), sign("("), X, sign(")"), sign("]"),
         sign("≤"), sub(name("E"), row(X, sign("∼"), name("data"))), sign("["), log(p(X)), sign("]"),
@@ -131,7 +131,8 @@ STEPS = {
     "steps": lines(
         row(KL, EQUALS, expectation(log(q(Z)), MINUS, log(p(Z, GIVEN, X)))),
         row(EQUALS, expectation(log(q(Z)), MINUS, log(fraction(row(p(X, GIVEN, Z), p(Z)), p(X))))),
-        row(EQUALS, expectation(log(q(Z)), MINUS, log(p(X, GIVEN, Z)), MINUS, log(p(Z)), PLUS, log(p(X)))),
+        row(EQUALS, sub(name("E"), Q), sign("["), log(q(Z)), MINUS, log(p(X, GIVEN, Z)), MINUS, log(p(Z))),
+        row(PLUS, log(p(X)), sign("]")),
     ),
 }  # fmt: skip
 """What lies between: by a word."""

@@ -1,13 +1,13 @@
 // The sum, Bayes' rule, the identity, the bound over the data: all that follows from the model, q and x that are moved.
 "use strict";
 
-// Each example keeps its own model and q, as they were moved. low: where the scale of the picture begins.
+// Each example keeps its own model and q, as they were moved. low, high: the ends of the picture's scale.
 const state = { example: "data", row: 0, at: {}, sliders: null, floor: 0 };
 let shown = null;
 
 const fresh = (example) => {
   const model = copy(example === "data" ? given.small : given.away.model);
-  return { model, q: [...model.logits], x: example === "data" ? given.rows[state.row] : [1], low: 0 };
+  return { model, q: [...model.logits], x: example === "data" ? given.rows[state.row] : [1], low: 0, high: -Infinity };
 };
 const current = () => state.at[state.example];
 const firstSums = () => enumerate(given.small, given.rows[state.row]);
@@ -54,6 +54,7 @@ function recompute(model = false) {
   const sums = enumerate(now.model, now.x);
   shown = { sums, ...decompose(sums, now.q) };
   now.low = Math.min(now.low, ...sums.table.map((row) => row.logJoint)); // no VLB is below
+  now.high = Math.max(now.high, Math.min(0, sums.logPx + 0.25 * (sums.logPx - now.low)));
   showIdentity();
   showSlip();
   at("identity-said").textContent = "";
@@ -70,11 +71,11 @@ function soon() {
 function showIdentity() {
   for (const name of ["prior", "reconstruction", "entropy", "vlb", "kl", "logPx"]) at(`n-${name}`).textContent = nats(shown[name]);
   at("n-residual").textContent = shown.residual.toExponential(1).replace("-", "−");
-  const { low, q } = current();
+  const { low, high, q } = current();
   const width = room(at("identity-picture"));
-  const x = (value) => 12 + (width - 24) * (1 - value / low);
+  const x = (value) => 12 + ((width - 24) * (value - low)) / (high - low);
   const [left, vlb, px] = [x(low), x(shown.vlb), x(shown.logPx)];
-  const words = `VLB ${nats(shown.vlb)}, then KL ${nats(shown.kl)} up to log p(x) ${nats(shown.logPx)}, on a scale from ${short(low)} to 0 nats`;
+  const words = `VLB ${nats(shown.vlb)}, then KL ${nats(shown.kl)} up to log p(x) ${nats(shown.logPx)}, on a scale from ${short(low)} to ${short(high)} nats`;
   const inside = (name, from, to, word) => (to - from > 44 ? [drawn("text", { x: (from + to) / 2, y: 50, "text-anchor": "middle", class: `on-${name}` }, word)] : []);
   chart(at("identity-picture"), width, 104, words, [
     drawn("rect", { class: "vlb", x: left, width: Math.max(vlb - left, 0), y: 30, height: 30 }),
@@ -82,10 +83,10 @@ function showIdentity() {
     ...inside("vlb", left, vlb, "VLB"), ...inside("kl", vlb, px, "KL"),
     drawn("line", { x1: px, x2: px, y1: 22, y2: 68, class: "axis" }),
     drawn("text", { x: Math.min(Math.max(px, 32), width - 32), y: 16, "text-anchor": "middle" }, "log p(x)"),
-    drawn("line", { x1: left, x2: x(0), y1: 68, y2: 68, class: "axis" }),
-    ...ticks(low, 0, width / 90).flatMap((value) => [
+    drawn("line", { x1: left, x2: x(high), y1: 68, y2: 68, class: "axis" }),
+    ...ticks(low, high, width / 90).flatMap((value) => [
       drawn("line", { x1: x(value), x2: x(value), y1: 68, y2: 74, class: "axis" }),
-      drawn("text", { x: x(value), y: 90, "text-anchor": value > -1e-9 ? "end" : "middle", class: "small" }, tickWords(value)),
+      drawn("text", { x: x(value), y: 90, "text-anchor": value > high - 1e-9 ? "end" : "middle", class: "small" }, tickWords(value)),
     ]),
   ]);
   const table = shown.sums.table;

@@ -10,7 +10,7 @@ const machine = {
 const layerName = (layer, k) => [element("i", {}, "z"), element("sup", {}, `(${layer})`), element("sub", {}, `${k + 1}`)];
 
 // Columns of probabilities of the units, with a filled dot in the name of those that were drawn.
-const unitNames = (bits) => bits.map((bit, k) => `${bit ? "●" : "○"} ${k + 1}`);
+const unitNames = (bits) => bits.map((bit, k) => `${k + 1} ${bit ? "●" : "○"}`);
 
 // Fantasies: from the top down, each floor moved by hand or drawn.
 function fantasies() {
@@ -80,18 +80,23 @@ function recognise() {
   const x = dreamt ? machine.x : given.rows[Number(chosen)];
   const { model, upper, encoder } = machine;
   const parts = decomposeLayers(model, upper, encoder[0], x);
-  const phi = parts.q.map(sigmoid);
   const z1 = draw(parts.q);
   const z2 = draw(encode(encoder[1], z1));
   const remade = decode(model, z1).map(sigmoid);
   figures(at("recognise-pictures"), [[x, dreamt ? "x, a fantasy" : "x, from the data"], [remade, "p(x | z) of the z that q drew"]]);
-  columns(at("recognise-units"), unitNames(z1), [{ class: "vlb", values: phi }, { class: "kl", values: parts.means }],
-    `z(1), unit by unit: q ${phi.map(percent).join(", ")}; posterior ${parts.means.map(percent).join(", ")}; drawn by q: ${codeName(z1)}`);
   const truth = dreamt ? ` It was dreamt from ${codeName(machine.z1)} and ${codeName(machine.z2)}.` : "";
   at("recognise-said").textContent = `q drew ${codeName(z1)} for the layer next to x, and from that ${codeName(z2)} for the top.${truth}`;
-  machine.shown = { ...parts, residual: parts.logPx - (parts.vlb + parts.kl) };
+  machine.shown = { ...parts, z1, residual: parts.logPx - (parts.vlb + parts.kl) };
+  showUnits();
   for (const name of ["logPx", "vlb", "below", "above"]) at(`machine-${name}`).textContent = nats(parts[name]);
   at("machine-residual").textContent = machine.shown.residual.toExponential(1).replace("-", "−");
+}
+
+function showUnits() {
+  const { q, means, z1 } = machine.shown;
+  const phi = q.map(sigmoid);
+  columns(at("recognise-units"), unitNames(z1), [{ class: "vlb", values: phi }, { class: "kl", values: means }],
+    `z(1), unit by unit: q ${phi.map(percent).join(", ")}; posterior ${means.map(percent).join(", ")}; drawn by q: ${codeName(z1)}`);
 }
 
 function helmholtz() {
@@ -102,5 +107,6 @@ function helmholtz() {
   fields();
   at("recognise-row").addEventListener("change", recognise);
   at("recognise-again").addEventListener("click", recognise);
+  window.addEventListener("resize", showUnits);
   recognise();
 }

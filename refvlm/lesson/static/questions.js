@@ -15,17 +15,17 @@ const QUESTIONS = {
   ],
   latent: [
     ["Without any assumption, p(x) for L = 10 bits is a table. How many numbers of it can be chosen freely?", "One for each x, but they add up to 1.", exact(2 ** 10 - 1, "2 to the power of 10 values, and the last is what is missing to 1.")],
-    [`The small model of this page has K = ${given.small.logits.length}, L = ${given.small.layers[0].biases.length}, and a decoder without hidden units. How many parameters are that, with the prior's?`, "One for each bit of the prior, K times L weights, L biases.", () => {
-      const [K, L] = [given.small.logits.length, given.small.layers[0].biases.length];
-      return { right: K + K * L + L, digits: 0, because: "K + K L + L." };
-    }],
+    ["And for L = 3 bits, of which two are always equal: how many of the eight values of x can occur?", "Two free bits.", exact(2 ** 2, "The third follows from the others.")],
   ],
   generate: [
     ["A pixel's logit is 0 for the z that was chosen. In how many of 100 pictures drawn from this z is it 1, on the average?", "Which probability has the logit 0?", exact(100 * sigmoid(0), "σ(0) = 1/2.")],
-    ["Switch off all bits of z. With which probability does the prior draw this z, to one digit of the percentage?", "It is said below the pictures.", () => ({ right: Math.exp(logBernoulli(given.large.logits.map(() => 0), given.large.logits)), digits: 3, because: "The product of all 1 − β." })],
+    ["Switch off all bits of z. With which probability does the prior draw this z, in percent, to one digit after the point?", "It is said below the pictures.", () => ({ right: 100 * Math.exp(logBernoulli(given.large.logits.map(() => 0), given.large.logits)), digits: 1, because: "The product of all 1 − β." })],
   ],
   sum: [
-    ["By what factor does the sum grow from K = 10 to K = 20?", "Each bit doubles it.", exact(2 ** 10, "Ten doublings.")],
+    [`This small model has K = ${given.small.logits.length}, L = ${given.small.layers[0].biases.length}, and a decoder without hidden units. How many parameters are that, with the prior's?`, "One for each bit of the prior, K times L weights, L biases.", () => {
+      const [K, L] = [given.small.logits.length, given.small.layers[0].biases.length];
+      return { right: K + K * L + L, digits: 0, because: "K + K L + L." };
+    }],
     ["For the picture chosen: what is log p(x), to two digits after the point?", "It stands under the table.", () => ({ right: firstSums().logPx, digits: 2, because: "The logarithm of the sum of all eight terms." })],
     ["From which K on does the sum take more than a year on the machine that made this page?", "Move K, and read the time.", () => ({ right: Math.ceil(Math.log2(31557600 / given.cost.seconds)), digits: 0, because: "And one bit more takes two." })],
   ],

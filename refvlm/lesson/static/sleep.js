@@ -111,12 +111,14 @@ function bothBest(model) {
 const logitOf = (mean) => logit(Math.min(Math.max(mean, 1e-15), 1 - 1e-15));
 const overDreams = (cases, divergence) => sum(cases.map((each, bit) => each.share * divergence(each, bit)));
 
+const fine = (value) => nats(value, 4);
+
 function showDivergences() {
   const cases = bothBest(dreamer.model);
   const row = (name, q) => element("tr", {}, element("th", { scope: "row" }, name),
     ...[0, 1].map((bit) => element("td", {}, q(cases[bit], bit).map((a) => sigmoid(a).toFixed(3)).join(", "))),
-    element("td", {}, nats(overDreams(cases, (each, bit) => decompose(each.sums, q(each, bit)).kl))),
-    element("td", {}, nats(overDreams(cases, (each, bit) => inclusive(each.sums, q(each, bit))))));
+    element("td", {}, fine(overDreams(cases, (each, bit) => decompose(each.sums, q(each, bit)).kl))),
+    element("td", {}, fine(overDreams(cases, (each, bit) => inclusive(each.sums, q(each, bit))))));
   at("divergence-table").replaceChildren(
     row("best for the bound", (each) => each.bound), row("best for sleep", (each) => each.sleep),
     row("learnt by dreams", (_, bit) => dreamer.q[bit]));

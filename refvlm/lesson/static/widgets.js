@@ -3,9 +3,13 @@
 
 const given = JSON.parse(document.getElementById("numbers").textContent);
 const at = (id) => document.getElementById(id);
-const nats = (value) => (Number.isFinite(value) ? value.toFixed(6).replace(/^-0\.0*$/, "0.000000").replace("-", "−") : value > 0 ? "∞" : "−∞");
-const short = (value) => nats(value).replace(/(\.\d{3})\d+$/, "$1");
-const percent = (value) => `${(100 * value).toFixed(1)} %`;
+function nats(value, digits = 6) {
+  if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
+  const text = value.toFixed(digits);
+  return (Number(text) === 0 ? text.replace("-", "") : text).replace("-", "−");
+}
+const short = (value) => nats(value, 3);
+const percent = (value) => (value > 0 && value < 0.0005 ? "< 0.1\u00a0%" : `${(100 * value).toFixed(1)}\u00a0%`);
 const copy = (value) => JSON.parse(JSON.stringify(value));
 const logit = (p) => Math.log(p / (1 - p));
 const lastOf = (values) => values[values.length - 1];
@@ -116,7 +120,7 @@ function curves(place, lines, words, axis, { scale = [], steps = lines[0].values
 
 // Columns, side by side in groups with a name below each: { class, values } each, values between 0 and 1.
 function columns(place, groups, series, words) {
-  const [width, height, base] = [room(place), 150, 118];
+  const [width, height, base] = [room(place), 156, 118];
   const step = (width - 40) / groups.length;
   const each = (step * 0.8) / series.length;
   chart(place, width, height, words, [
@@ -126,7 +130,8 @@ function columns(place, groups, series, words) {
     ]),
     ...series.flatMap((one, s) => one.values.map((p, k) => drawn("rect", {
       class: one.class, x: 36 + k * step + step * 0.1 + s * each, width: Math.max(each - 1, 1), y: base - 108 * p, height: 108 * p }))),
-    ...groups.map((name, k) => drawn("text", { x: 36 + (k + 0.5) * step, y: base + 16, "text-anchor": "middle", class: "small" }, name)),
+    ...groups.flatMap((name, k) => name.split(" ").map((line, n) =>
+      drawn("text", { x: 36 + (k + 0.5) * step, y: base + 16 + 15 * n, "text-anchor": "middle", class: "small" }, line))),
   ]);
 }
 
@@ -138,20 +143,55 @@ function figures(place, pictures) {
   }));
 }
 
-// What people may mean by a number that they wrote: 0.5, 0,5, −.5, 5e-1, 1/2, 2^10, 1,024; 50 % is 50 or a half.
+// What people may mean by a number that they wrote, and to how many digits after the point: 0.5, 0,5, −.5, 5e-1, 1/2,
+// 2^10-1, 1,024; 50 % is 50, or a half to two digits more.
 function written(text) {
-  const plain = text.replace(/\s/g, "").replace(/[−–]/g, "-");
+  const plain = text.replace(/\s/g, "").replace(/[−–]/g, "-").replace(/[·×]/g, "*");
   const readings = [plain.replace(",", "."), /^-?\d{1,3}(,\d{3})+%?$/.test(plain) ? plain.replace(/,/g, "") : ""];
   return readings.flatMap((reading) => {
-    const [, first, sign, second, percents] = reading.match(/^([^/^%]+)(?:([/^])([^/^%]+))?(%?)$/) || [];
-    if (first === undefined) return [];
-    const value = sign === "/" ? Number(first) / Number(second) : sign === "^" ? Number(first) ** Number(second) : Number(first);
-    return percents ? [value, value / 100] : [value];
-  }).filter(Number.isFinite);
+    const percents = reading.endsWith("%");
+    const value = worked(percents ? reading.slice(0, -1) : reading);
+    const digits = (reading.match(/^-?\d*\.(\d+)%?$/) || ["", ""])[1].length;
+    return percents ? [{ value, digits }, { value: value / 100, digits: digits + 2 }] : [{ value, digits }];
+  }).filter(({ value }) => Number.isFinite(value));
 }
 
-// How many digits are after the point, at least so many: an answer must be right in all that are given.
-const digitsOf = (text, least) => Math.max(least, (text.match(/[.,](\d+)\s*$/) || ["", ""])[1].length);
+// A sum of products of powers of numbers, e^ and exp( ) and log( ) included; NaN for anything else.
+function worked(text) {
+  let rest = text.toLowerCase();
+  const take = (pattern) => {
+    const found = rest.match(pattern);
+    if (found) rest = rest.slice(found[0].length);
+    return found && found[0];
+  };
+  const sumOf = () => {
+    let value = productOf();
+    for (let sign; (sign = take(/^[+-]/)); ) value += sign === "+" ? productOf() : -productOf();
+    return value;
+  };
+  const productOf = () => {
+    let value = powerOf();
+    for (let sign; (sign = take(/^[*/]/)); ) value = sign === "*" ? value * powerOf() : value / powerOf();
+    return value;
+  };
+  const powerOf = () => {
+    if (take(/^-/)) return -powerOf();
+    const base = atom();
+    return take(/^\^/) ? base ** powerOf() : base;
+  };
+  const atom = () => {
+    const name = take(/^(exp|log|ln)?\(/);
+    if (name) {
+      const inside = sumOf();
+      return take(/^\)/) ? (name === "(" ? inside : name === "exp(" ? Math.exp(inside) : Math.log(inside)) : NaN;
+    }
+    if (take(/^e(?=\^)/)) return Math.E;
+    const digits = take(/^(\d+\.?\d*|\.\d+)(e[+-]?\d+)?/);
+    return digits ? Number(digits) : NaN;
+  };
+  const value = sumOf();
+  return rest === "" ? value : NaN;
+}
 
 // Questions with numbers that the page computes: { words, hint, answer }, where answer() is { right, digits, because }.
 function ask(place, questions) {
@@ -165,9 +205,9 @@ function ask(place, questions) {
       event.preventDefault();
       const { right, because, digits } = question.answer();
       const got = written(answer.value);
-      const near = 0.5 * 10 ** -digitsOf(answer.value, digits) + 1e-9;
-      const good = got.some((value) => Math.abs(value - right) <= near);
-      const turned = got.some((value) => value !== 0 && Math.abs(value + right) <= near);
+      const near = (given) => 0.5 * 10 ** -Math.max(digits, given) + 1e-9;
+      const good = got.some((one) => Math.abs(one.value - right) <= near(one.digits));
+      const turned = got.some((one) => one.value !== 0 && Math.abs(one.value + right) <= near(one.digits));
       const help = got.length === 0 ? "Please write a number, such as 0.25 or 1/4." : turned ? "Not yet. Mind the sign." : `Not yet. ${question.hint}`;
       said.textContent = good ? `Yes. ${because}` : help;
       said.className = good ? "good" : "bad";
