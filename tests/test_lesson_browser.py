@@ -216,6 +216,22 @@ def test_every_slider_keeps_the_identity_at_every_position(lesson):
         assert abs(number(lesson, "n-vlb") + number(lesson, "n-kl") - number(lesson, "n-logPx")) <= 1.6e-6
 
 
+def test_every_slider_of_the_page_answers_to_keys_and_mouse(lesson):
+    """Its own output says something else at both ends, a step from there, and where the mouse clicks."""
+    names = [each.get_attribute("id") for each in lesson.find_elements(By.CSS_SELECTOR, "input[type=range]")]
+    assert {"phi-2", "beta-0", "weight", "cost-k", "learn-rate", "cause", "rarity"} <= set(names)
+    for name in names:
+        slider = lesson.find_element(By.ID, name)
+        output = lesson.find_element(By.CSS_SELECTOR, f"output[for={name}]")
+        said = []
+        for key in (Keys.HOME, Keys.ARROW_RIGHT, Keys.END, Keys.ARROW_LEFT):
+            slider.send_keys(key)
+            said.append(output.text)
+        assert len(set(said)) == 4, name
+        webdriver.ActionChains(lesson).move_to_element(slider).click().perform()
+        assert output.text not in said, name
+
+
 def test_the_best_factorised_q_is_the_best(lesson, made):
     """Against coordinate ascent and a grid of q, K = 3; and in the example of explaining away, K = 2, a gap stays."""
     lesson.find_element(By.ID, "best").click()
