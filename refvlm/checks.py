@@ -6,7 +6,7 @@ errors are ValueError and TypeError, and for files `FileFormatError`, a ValueErr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,11 @@ from numpy.typing import NDArray
 
 from .machine import available_memory
 from .types import Bits, Floats
+
+_BLOCK = 1 << 20  # cells
+MISSING_REMEDY = (
+    "functions with the argument missing sum such bits out with missing='marginalise'; otherwise leave these rows out"
+)
 
 
 class FileFormatError(ValueError):
@@ -37,6 +42,10 @@ def one_line(error: BaseException) -> str:
 
 def as_array(name: str, value: object) -> NDArray[Any]:
     """`value` as a real numeric array, or a TypeError that names the argument."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(
+            f"{name}: got {int(np.ma.getmaskarray(value).sum())} masked entries, wanted numbers everywhere"
+        )
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -83,7 +92,7 @@ def as_binary(name: str, value: object, columns: int | None, *, rows: int | None
     Arrays, lists, frames of pandas without missing values, sparse matrices. Writable, because kernels would be compiled
     once more for arrays that are not.
     """
-    array = as_array(name, _unwrapped(name, value))
+    array: Any = value if is_sparse(value) else as_array(name, _unwrapped(name, value))
     if array.ndim == 1:
         raise ValueError(f"{name}: got shape {array.shape}, wanted (rows, columns); for one row write {name}[None]")
     if array.ndim != 2:
@@ -93,19 +102,43 @@ def as_binary(name: str, value: object, columns: int | None, *, rows: int | None
         raise ValueError(f"{name}: got shape {array.shape}, wanted {columns} columns, shape (rows, {columns})")
     if rows is not None and array.shape[0] != rows:
         raise ValueError(f"{name}: got {array.shape[0]} rows, wanted {rows}")
-    bad = (array != 0) & (array != 1)
-    if bad.any():
-        row, column = (int(i) for i in np.argwhere(bad)[0])
-        _refuse_missing(name, np.isnan(array) if array.dtype.kind == "f" else np.zeros(array.shape, np.bool_))
-        raise ValueError(
-            f"{name}: got {array[row, column]} at row {row}, column {column}, wanted exactly 0 or 1; "
-            f"binarise first, for instance {_threshold(name, array[bad])}"
-        )
+    if is_sparse(array):
+        return _bits_of_sparse(name, array)
+    _refuse_others(name, array)
     return np.require(array, np.uint8, ["C", "W"])
 
 
+def _bits_of_sparse(name: str, value: Any) -> Bits:
+    """The bits (rows, columns) of a sparse matrix; wider numbers are dense for a few rows at a time."""
+    blocks = dense_blocks(name, value)  # refused here, where it is too large
+    stored = value.tocoo()
+    gone = np.isnan(stored.data) if stored.dtype.kind == "f" else np.zeros(0, np.bool_)
+    if gone.any():
+        missing = np.zeros(value.shape, np.bool_)
+        missing[stored.row[gone], stored.col[gone]] = True
+        _refuse_missing(name, missing)
+    bits = np.empty(value.shape, np.uint8)
+    for row, block in blocks:
+        _refuse_others(name, block, row)
+        bits[row : row + len(block)] = block
+    return bits
+
+
+def _refuse_others(name: str, array: NDArray[Any], start: int = 0) -> None:
+    """Refuse all but 0 and 1. start: the number of the first row."""
+    bad = (array != 0) & (array != 1)
+    if bad.any():
+        if array.dtype.kind == "f":
+            _refuse_missing(name, np.isnan(array))
+        row, column = (int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(
+            f"{name}: got {array[row, column]} at row {start + row}, column {column}, wanted exactly 0 or 1; "
+            f"binarise first, for instance {threshold(name, array[bad])}"
+        )
+
+
 def _unwrapped(name: str, value: Any) -> object:
-    """What stands in a masked array, a frame or a sparse matrix, if nothing is missing in it."""
+    """What stands in a masked array or a frame, if nothing is missing in it."""
     if isinstance(value, np.ma.MaskedArray):
         _refuse_missing(name, np.ma.getmaskarray(value))
         return np.ma.getdata(value)
@@ -114,10 +147,20 @@ def _unwrapped(name: str, value: Any) -> object:
         return (
             value.to_numpy(dtype=np.float64) if all(kind.kind in "buif" for kind in value.dtypes) else value.to_numpy()
         )
-    if all(hasattr(value, method) for method in ("tocsr", "toarray", "nnz")):  # of SciPy
-        check_fits(f"{name}: as an array", 8 * int(np.prod(value.shape)), "pass fewer rows at a time")
-        return value.toarray()
     return value
+
+
+def is_sparse(value: object) -> bool:
+    """Whether it is a sparse matrix or array of SciPy."""
+    return all(hasattr(value, name) for name in ("tocsr", "toarray", "nnz", "ndim"))
+
+
+def dense_blocks(name: str, value: Any) -> Iterator[tuple[int, NDArray[Any]]]:
+    """(number of the first row, some rows, dense) of a sparse matrix of two axes, all of which fit as bytes."""
+    rows, columns = value.shape
+    check_fits(f"{name}: as an array", rows * columns, "pass fewer rows at a time")
+    compressed, step = value.tocsr(), max(1, _BLOCK // max(columns, 1))
+    return ((row, as_array(name, compressed[row : row + step].toarray())) for row in range(0, rows, step))
 
 
 def is_frame(value: object) -> bool:
@@ -130,12 +173,12 @@ def _refuse_missing(name: str, missing: NDArray[np.bool_]) -> None:
         axes = ("row", "column", "axis 2", "axis 3")
         where = ", ".join(f"{axis} {i}" for axis, i in zip(axes, np.argwhere(missing)[0], strict=False))
         raise ValueError(
-            f"{name}: got a missing value at {where} ({int(missing.sum())} in all), wanted exactly 0 or 1; functions "
-            "with the argument missing sum such bits out with missing='marginalise'; otherwise leave these rows out"
+            f"{name}: got a missing value at {where} ({int(missing.sum())} in all), wanted exactly 0 or 1; "
+            f"{MISSING_REMEDY}"
         )
 
 
-def _threshold(name: str, values: NDArray[Any]) -> str:
+def threshold(name: str, values: NDArray[Any]) -> str:
     """The line that makes bits of values like these: grey levels, spins, probabilities."""
     if values.min() < 0:
         return f"({name} > 0)"

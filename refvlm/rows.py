@@ -1,4 +1,4 @@
-"""Rows of data from files: .npy, .npz, .csv, or standard input, a chunk at a time.
+"""Rows of data from files: .npy, .npz, text, or standard input, a chunk at a time.
 
 Files are hostile until validated: nothing is unpickled, sizes are checked before memory is taken, and every cell is
 exactly 0 or 1, or the error says which is not.
@@ -6,36 +6,51 @@ exactly 0 or 1, or the error says which is not.
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import chain
 from types import TracebackType
 from typing import IO, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .checks import FileFormatError, check_count, check_fits, describe
+from .checks import MISSING_REMEDY, FileFormatError, check_count, check_fits, describe, one_line, threshold
 from .npy import MAGIC, damage_named, read_header
+from .text_rows import read_text
 from .types import Bits
 
-_ZIP, _PICKLE, _BOM = b"PK", b"\x80", b"\xef\xbb\xbf"
-_LONGEST_LINE = 1 << 26
+_ZIP, _GZIP, _PICKLE, _BOM = (b"PK\x03\x04", b"PK\x05\x06"), b"\x1f\x8b", b"\x80", b"\xef\xbb\xbf"
+_FOREIGN = {
+    b"BZh91A": "packed by bzip2; unpack it first, or use gzip",
+    b"\xfd7zXZ": "packed by xz; unpack it first, or use gzip",
+    b"\x28\xb5\x2f\xfd": "packed by zstd; unpack it first, or use gzip",
+    b"\x89HDF": "an HDF5 file; save its array with numpy.save",
+    b"PAR1\x15": "a Parquet file; save its values with numpy.save",
+    b"\xff\xfe": "text in UTF-16; save it as UTF-8",
+    b"\xfe\xff": "text in UTF-16; save it as UTF-8",
+    _PICKLE: "a Python pickle, which is never loaded; wanted .npy, .npz or .csv",
+}
 
 
 class RowReader:
     """Iterates once over uint8 arrays (n, L), 1 <= n <= chunk, of exact zeros and ones; a context manager.
 
     name: of the source, for messages. rows: how many there are, or None where only reading to the end tells.
-    columns: L, or None where there is no row to tell. Reading raises FileFormatError or OSError.
+    columns: L, or None where there is no row to tell. header: the lines of text that were skipped before the rows, each
+    quoted and shortened. Reading raises FileFormatError or OSError.
     """
 
-    def __init__(self, name: str, chunks: Iterator[Bits], rows: int | None, columns: int | None) -> None:
+    def __init__(
+        self, name: str, chunks: Iterator[Bits], rows: int | None, columns: int | None, header: tuple[str, ...] = ()
+    ) -> None:
         self.name = name
+        self.header = header
         self.rows = rows
         self.columns = columns
         self._chunks = chunks
@@ -61,8 +76,8 @@ def open_rows(source: str | os.PathLike[str], *, chunk: int = 4096, columns: int
     """The rows of `source`, at most `chunk` at a time.
 
     source: a path, or "-" for standard input. What a file holds is decided by its first bytes: a .npy array
-    (N, L) of any numeric type, memory-mapped; a .npz archive with one array, or one named x; otherwise comma-separated
-    zeros and ones, one row a line, no header. Standard input may be .npy or comma-separated.
+    (N, L) of any numeric type, memory-mapped; a .npz archive with one array, or one named x; otherwise text, of which
+    `read_text` says what may stand in it. Standard input may be .npy or text. Either may be packed by gzip.
     columns: L, if it is known what it has to be.
 
     Raises FileFormatError, naming the source, the row (from 0; in text also the line, from 1) and what was wanted, here
@@ -82,6 +97,12 @@ def open_rows(source: str | os.PathLike[str], *, chunk: int = 4096, columns: int
 def _open(name: str, file: IO[bytes], mappable: bool, held: ExitStack, chunk: int, columns: int | None) -> RowReader:
     """A reader of `file`; whatever else it opens is added to `held`."""
     head = file.read(6)
+    packed = head.startswith(_GZIP)
+    if packed and not name.lower().endswith((".npy", ".npz")):
+        file = held.enter_context(io.BufferedReader(_Unpacked(name, _Joined(head, file))))
+        head, mappable = file.read(6), False
+        if head.startswith((*_ZIP, _GZIP)):
+            raise FileFormatError(f"{name}: is an archive packed once more, by gzip; unpack it first")
     _check_kind(name, head)
     if head.startswith(_ZIP):
         stream, layout = _open_npz(name, file, held, columns)
@@ -92,12 +113,27 @@ def _open(name: str, file: IO[bytes], mappable: bool, held: ExitStack, chunk: in
             return RowReader(name, _stream(name, file, layout, chunk), layout.rows, layout.columns)
         _check_size(name, layout, os.fstat(file.fileno()).st_size - layout.offset)
         return RowReader(name, _map(name, file, layout, chunk), layout.rows, layout.columns)
-    lines = _lines(name, _Joined(head.removeprefix(_BOM), file))
-    line = next(lines, None)
-    if line is None:
-        return RowReader(name, iter(()), None, columns)
-    width = line.count(b",") + 1 if columns is None else columns
-    return RowReader(name, _parse_all(name, chain([line], lines), width, chunk), None, width)
+    text = read_text(name, _Joined(head.removeprefix(_BOM), file), columns, chunk)
+    return RowReader(name, text.chunks, None, text.columns, text.header)
+
+
+class _Unpacked(io.RawIOBase):
+    """What a gzip stream holds, a little at a time; all that damage surfaces as is a FileFormatError."""
+
+    def __init__(self, name: str, packed: io.RawIOBase) -> None:
+        self._name = name
+        self._file = gzip.GzipFile(fileobj=io.BufferedReader(packed))
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            data = self._file.read1(len(buffer))
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise FileFormatError(f"{self._name}: cut short or damaged, as gzip sees it ({one_line(error)})") from None
+        buffer[: len(data)] = data
+        return len(data)
 
 
 class _Joined(io.RawIOBase):
@@ -125,11 +161,14 @@ def _standard_input() -> IO[bytes]:
 
 def _check_kind(name: str, head: bytes) -> None:
     """Refuse what is not what its name says, and pickles under any name."""
-    if head.startswith(_PICKLE):
-        raise FileFormatError(f"{name}: this is a Python pickle, which is never loaded; wanted .npy, .npz or .csv")
-    for suffix, magic in ((".npy", MAGIC), (".npz", _ZIP)):
-        if name.lower().endswith(suffix) and not head.startswith(magic):
-            raise FileFormatError(f"{name}: got the first bytes {head!r}, wanted those of a {suffix} file ({magic!r})")
+    for magic, what in _FOREIGN.items():
+        if head.startswith(magic):
+            raise FileFormatError(f"{name}: is {what}")
+    for suffix, magics in ((".npy", (MAGIC,)), (".npz", _ZIP)):
+        if name.lower().removesuffix(".gz").endswith(suffix) and not head.startswith(magics):
+            raise FileFormatError(
+                f"{name}: got the first bytes {head!r}, wanted those of a {suffix} file ({magics[0]!r})"
+            )
 
 
 class _Layout(NamedTuple):
@@ -217,8 +256,16 @@ def _binary(name: str, rows: NDArray[Any], number: int) -> Bits:
     bad = (rows != 0) & (rows != 1)
     if bad.any():
         row, column = (int(index) for index in np.argwhere(bad)[0])
+        missing = np.isnan(rows[bad].astype(np.float64))
+        remedy = f"from Python {MISSING_REMEDY}"
+        if not missing.any():
+            remedy = f"binarise first, for instance {threshold('x', rows[bad])}"
+        elif not np.isnan(rows[row, column]):
+            row, column = (int(index) for index in np.argwhere(bad)[missing.argmax()])
+        what = ", a missing value" if missing.any() else ""
         raise FileFormatError(
-            f"{name}: got {rows[row, column]} in row {number + row} (from 0), column {column}, wanted exactly 0 or 1"
+            f"{name}: got {rows[row, column]} in row {number + row} (from 0), column {column}{what}, wanted exactly 0 "
+            f"or 1; {remedy}"
         )
     return np.array(rows, dtype=np.uint8, order="C")
 
@@ -257,55 +304,3 @@ def _named_damage(name: str, chunks: Iterator[Bits]) -> Iterator[Bits]:
         if rows is None:
             return
         yield rows
-
-
-def _lines(name: str, raw: io.RawIOBase) -> Iterator[bytes]:
-    """Lines without their ends; blank ones are tolerated at the end of the file only."""
-    file = io.BufferedReader(raw)
-    blank: int | None = None
-    number = 0
-    while line := file.readline(_LONGEST_LINE):
-        number += 1
-        if len(line) == _LONGEST_LINE:
-            raise FileFormatError(f"{name}, line {number}: longer than {_LONGEST_LINE} bytes, wanted a row of 0 and 1")
-        stripped = line.strip()
-        if not stripped:
-            blank = blank or number
-        elif blank is not None:
-            raise FileFormatError(f"{name}, line {blank}: got a blank line before further rows, wanted one row a line")
-        else:
-            yield stripped
-
-
-def _parse_all(name: str, lines: Iterable[bytes], columns: int, chunk: int) -> Iterator[Bits]:
-    """Chunks of rows from text; no blank line lies between rows, so row i is line i + 1."""
-    rows: list[Bits] = []
-    for number, line in enumerate(lines, start=1):
-        rows.append(_parse(name, line, number, columns))
-        if len(rows) == chunk:
-            yield np.stack(rows)
-            rows = []
-    if rows:
-        yield np.stack(rows)
-
-
-def _parse(name: str, line: bytes, number: int, columns: int) -> Bits:
-    """One line as a row (columns,)."""
-    raw = np.frombuffer(line, dtype=np.uint8)
-    if len(raw) == 2 * columns - 1 and (raw[1::2] == ord(",")).all() and ((raw[::2] | 1) == ord("1")).all():
-        return raw[::2] - np.uint8(ord("0"))
-    cells = _cells(name, line, number)
-    if len(cells) != columns:
-        raise FileFormatError(f"{name}, line {number}: got {len(cells)} cells, wanted {columns}, separated by commas")
-    return np.array([cell == b"1" for cell in cells], dtype=np.uint8)
-
-
-def _cells(name: str, line: bytes, number: int) -> list[bytes]:
-    """The cells of a line, each exactly 0 or 1."""
-    cells = [cell.strip() for cell in line.split(b",")]
-    for column, cell in enumerate(cells):
-        if cell not in (b"0", b"1"):
-            shown = describe(cell.decode("utf-8", "backslashreplace")).removeprefix("str ")
-            remedy = "; remove the header" if number == 1 and any(c.isalpha() for c in cell.decode("latin-1")) else ""
-            raise FileFormatError(f"{name}, line {number}: got {shown} in column {column}, wanted 0 or 1{remedy}")
-    return cells

@@ -1,5 +1,6 @@
 """The command line: what it prints, how it ends, and what it leaves behind."""
 
+import gzip
 import io
 import json
 import math
@@ -635,6 +636,30 @@ def test_a_bad_model_ends_in_65(folder, run, content, message):
 def test_bad_data_ends_in_65_and_names_the_row(folder, run, name, content, message):
     (folder / name).write_bytes(content)
     assert_fails(run("evaluate", "amortised.npz", name), 65, message)
+
+
+@pytest.mark.parametrize("line", ["0,1,2,3,4,5", "a,b,c,d,e,f"])
+def test_a_header_is_skipped_and_said(folder, run, x, line):
+    """Once, on standard error, whatever the command."""
+    np.savetxt("named.csv", x, fmt="%d", delimiter=",", header=line, comments="")
+    code, out, err = run("evaluate", "amortised.npz", "named.csv", "--json")
+    assert (code, out) == run("evaluate", "amortised.npz", "x.npy", "--json")[:2]
+    assert err == f"refvlm: skipped the header of named.csv ('{line}')\n"
+    np.savetxt("noted.txt", x, header="1\n2\n3\n4")
+    err = run("fit", "named.csv", "-o", "new.npz", "--latents", 2, "--epochs", 1, "--validation", "noted.txt")[2]
+    said = [text for text in err.splitlines() if "header" in text]
+    assert said == [
+        f"refvlm: skipped the header of named.csv ('{line}')",
+        "refvlm: skipped the header of noted.txt ('# 1', '# 2', '# 3', ...)",
+    ]
+
+
+def test_rows_that_outgrow_memory_end_in_65(folder, run, monkeypatch):
+    """However small the file."""
+    (folder / "rows.gz").write_bytes(gzip.compress(b"0, 1, 0, 1, 1, 1\n" * 50))
+    monkeypatch.setattr("refvlm.checks.available_memory", lambda: 200)
+    result = run("fit", "rows.gz", "-o", "new.npz")
+    assert_fails(result, 65, "rows.gz: its rows, from the first to here, would need 300 bytes, and 200 bytes are")
 
 
 def test_model_and_data_that_do_not_fit_end_in_65(folder, run, x):

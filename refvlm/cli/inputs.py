@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ..checks import FileFormatError
+from ..checks import FileFormatError, check_fits
 from ..data import World, bars, digits, shifter
 from ..enumeration.blocks import MANY_ROWS
 from ..model.files import load
@@ -16,6 +16,7 @@ from ..model.recognition import ChainPosterior, LayerwisePosterior, PerDatumPost
 from ..rows import RowReader, open_rows
 from ..types import Bits, Floats
 from .failure import reading
+from .messages import say
 
 PACKAGED: dict[str, Callable[[], Bits]] = {
     "bars": lambda: bars().images,
@@ -24,9 +25,10 @@ PACKAGED: dict[str, Callable[[], Bits]] = {
 }
 
 DATA_HELP = (
-    "rows of zeros and ones: a .npy array (rows, columns), a .npz with one array or one named x, a .csv without "
-    "header, or - for standard input (.npy or .csv); or, where no file has that name, digits (1797 images), bars or "
-    "shifter (every possible image of that world, once)"
+    "rows of zeros and ones: a .npy array (rows, columns), a .npz with one array or one named x, text with one row a "
+    "line (0 and 1, 0.0 and 1.0 or False and True between commas, tabs, semicolons or blanks; a header is skipped), "
+    ".npy or text packed by gzip, or - for standard input (.npy or text); or, where no file has that name, digits "
+    "(1797 images), bars or shifter (every possible image of that world, once)"
 )
 
 _WORLDS: dict[str, Callable[[], World]] = {"bars": bars, "shifter": shifter}
@@ -47,7 +49,11 @@ def open_data(source: str, columns: int | None, chunk: int) -> RowReader:
         pieces = (x[row : row + chunk] for row in range(0, len(x), chunk))
         return RowReader(source, pieces, len(x), x.shape[1])
     with reading(source):
-        return open_rows(source, chunk=chunk, columns=columns)
+        reader = open_rows(source, chunk=chunk, columns=columns)
+    if reader.header:
+        more = ", ..." if len(reader.header) > 3 else ""
+        say(f"skipped the header of {reader.name} ({', '.join(reader.header[:3])}{more})")
+    return reader
 
 
 def read_data(source: str, columns: int | None = None) -> tuple[Bits, Floats | None]:
@@ -55,8 +61,12 @@ def read_data(source: str, columns: int | None = None) -> tuple[Bits, Floats | N
     if source in _WORLDS and not os.path.exists(source) and columns is None:
         world = _WORLDS[source]()
         return world.images, world.probabilities
+    chunks, size = [], 0
     with open_data(source, columns, 1 << 16) as reader, reading(reader.name):
-        chunks = list(reader)
+        for x in reader:
+            chunks.append(x)
+            size += x.nbytes  # once more at the end, in one piece
+            check_fits(f"{reader.name}: its rows, from the first to here,", size, "give fewer rows", FileFormatError)
     return np.concatenate(chunks) if chunks else np.zeros((0, columns or 0), np.uint8), None
 
 

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import as_binary, check_choice, check_count, check_fits, describe
+from ..checks import as_binary, check_choice, check_count, dense_blocks, describe, is_frame, is_sparse
 from ..inference.exact import log_marginal, posterior_mean
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import Posterior
@@ -221,7 +221,7 @@ class BernoulliLVMEstimator:
         if not reset:
             self._fitted()
         names = _names(X)
-        array = _numbers(X)
+        array = X if is_sparse(X) else _numbers(X)
         if array.ndim != 2:
             raise ValueError(
                 f"X: expected 2D array, got {array.ndim}D array instead, shape {array.shape}. Reshape your data: "
@@ -249,7 +249,12 @@ class BernoulliLVMEstimator:
             return as_binary("X", array, None)
         if isinstance(self.binarize, bool) or not isinstance(self.binarize, (int, float, np.integer, np.floating)):
             raise TypeError(f"binarize: got {describe(self.binarize)}, wanted None or a threshold")
-        return (array > self.binarize).astype(np.uint8)
+        if not is_sparse(array):
+            return (array > self.binarize).astype(np.uint8)
+        bits = np.empty(array.shape, np.uint8)
+        for row, block in dense_blocks("X", array):
+            bits[row : row + len(block)] = _numbers(block) > self.binarize
+        return bits
 
     def _check_names(self, names: NDArray[np.object_] | None) -> None:
         """The columns' names against those of fit, as scikit-learn has it: other ones are refused, none is said."""
@@ -273,11 +278,8 @@ class BernoulliLVMEstimator:
 
 def _numbers(X: Any) -> NDArray[Any]:
     """X as an array of finite real numbers."""
-    if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
-        raise ValueError("X: contains masked values, as good as NaN; wanted none; drop or fill such rows first")
-    if hasattr(X, "toarray") and hasattr(X, "nnz"):
-        check_fits("X: as an array", 8 * int(np.prod(X.shape)), "pass fewer rows at a time")
-        X = X.toarray()
+    if (isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X)) or (is_frame(X) and np.asarray(X.isna()).any()):
+        raise ValueError("X: contains masked values or NA, as good as NaN; wanted none; drop or fill such rows first")
     array = np.asarray(X)
     if array.dtype.kind == "c":
         raise ValueError("X: Complex data not supported; wanted real numbers")
@@ -294,12 +296,19 @@ def _numbers(X: Any) -> NDArray[Any]:
 
 
 def _names(X: Any) -> NDArray[np.object_] | None:
-    """The names of the columns of a data frame, if all are strings."""
+    """The names of the columns of a data frame, if all are strings; a TypeError where only some are."""
     columns = getattr(X, "columns", None)
     if columns is None:
         return None
     names = np.asarray(columns, dtype=object)
-    return names if len(names) > 0 and all(isinstance(name, str) for name in names) else None
+    strings = [isinstance(name, str) for name in names]
+    if any(strings) and not all(strings):
+        kinds = sorted({type(name).__qualname__ for name in names})
+        raise TypeError(
+            "Feature names are only supported if all input features have string names, but your input has "
+            f"{kinds} as feature name / column name types; convert them with X.columns = X.columns.astype(str)"
+        )
+    return names if any(strings) else None
 
 
 def _seed(state: Any) -> int:
