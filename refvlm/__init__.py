@@ -23,7 +23,8 @@ from .inference.rejection import MeanBracket, posterior_mean_bracket, sample_pos
 from .inference.sampled import Estimate, log_marginal_estimate, vlb_estimate
 from .inference.terms import VLBTerms
 from .learning.estimator import BernoulliLVMEstimator
-from .learning.fit import Fit, fit
+from .learning.fit import fit
+from .learning.fitted import Fit
 from .model.bernoulli import Bernoulli
 from .model.files import load, save
 from .model.foreign import from_flax, from_keras, from_safetensors, from_torch

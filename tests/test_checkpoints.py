@@ -13,7 +13,8 @@ import pytest
 
 import refvlm
 from refvlm.cli import main
-from refvlm.cli.fit import _interrupts, _Watcher
+from refvlm.cli.fit import _interrupts
+from refvlm.cli.fit_output import Watcher
 from refvlm.learning.rules import RULES
 
 RUNS = {name: {} for name in RULES} | {
@@ -106,7 +107,7 @@ def test_checkpoints_come_at_their_interval(x, tmp_path, monkeypatch):
         ({"latents": 4}, "shapes"),
         ({"seed": 4}, "seed"),
         ({"learning_rate": 0.01}, "learning_rate"),
-        ({"validation": None}, "validation"),
+        ({"held_out": 6}, "validation"),
         ({"batch_size": 18}, "batch_size"),
         ({"data": True}, "data"),
     ],
@@ -118,6 +119,8 @@ def test_a_checkpoint_of_another_configuration_is_refused_and_kept(x, tmp_path, 
     rows = x.copy()
     if change.pop("data", False):
         rows[5, 5] ^= 1
+    if "held_out" in change:
+        change["validation"] = x[: change.pop("held_out")]
     method = change.pop("method", "maximum-likelihood")
     options = RUNS["maximum-likelihood"] | {"latents": 3, "hidden": (5,), "epochs": 6, "validation": x[:7], "seed": 3}
     with pytest.raises(ValueError, match=f"another run: its {what} is"):
@@ -209,7 +212,11 @@ def test_fit_writes_a_model_that_evaluate_reads(capsys, tmp_path):
     assert main(["evaluate", str(model), "digits", "--json", "--rows", "0:2"]) == 0
     learnt, _ = refvlm.load(model)
     assert learnt.latents == 3
-    assert f"{refvlm.log_marginal(learnt, refvlm.digits()).mean():.4f}" in out
+    held_out = np.isin(np.arange(1797), refvlm.fit(refvlm.digits(), 3, (), epochs=0, posterior="none").held_out)
+    assert f"{np.count_nonzero(~held_out)} rows" in out
+    assert f"held out: {np.count_nonzero(held_out)} other rows of digits" in out
+    for rows in (refvlm.digits()[~held_out], refvlm.digits()[held_out]):
+        assert f"{refvlm.log_marginal(learnt, rows).mean():.4f}" in out
 
 
 def test_fit_json_lines_are_the_history(capsys, tmp_path):
@@ -265,7 +272,7 @@ def test_the_worlds_come_with_their_probabilities(capsys, tmp_path):
         (["--learning-rate", "nan"], 2, "wanted a finite number"),
         (["--learning-rate", "1e9"], 65, "learning diverged at step 1 of"),
         (["--latents", "40"], 65, "'wake-sleep'"),
-        (["--batch-size", "1798"], 65, "wanted at most the 1797 rows"),
+        (["--batch-size", "1619"], 65, "wanted at most the 1618 rows that are learnt from"),
         (["--resume"], 66, "there is no checkpoint"),
         (["--validation", "bars"], 65, "bars: has 16 columns, wanted 64"),
         (["--checkpoint", "/no/such/place"], 73, "cannot be written"),
@@ -323,7 +330,7 @@ def test_the_prediction_survives_a_pass_that_counts_anew(monkeypatch, capsys):
     """Steps of one second each; then the posterior's, which begin where the first step was, or below."""
     now = iter(range(100))
     monkeypatch.setattr("refvlm.cli.fit.time.monotonic", lambda: next(now))
-    watcher = _Watcher(True, 3, False)
+    watcher = Watcher(True)
     for done in (10, 10, 3, 3, 4):
         watcher.progress(done, 1000)
     assert "about 16:36 min for the 996 steps that are left" in capsys.readouterr().err
@@ -331,7 +338,7 @@ def test_the_prediction_survives_a_pass_that_counts_anew(monkeypatch, capsys):
 
 def test_a_second_interrupt_ends_at_once(tmp_path, monkeypatch):
     """The handler of the first sets a flag; the second raises, wherever the program is."""
-    watcher = _Watcher(True, 3, False)
+    watcher = Watcher(True)
     with _interrupts(watcher):
         handler = signal.getsignal(signal.SIGINT)
         handler(signal.SIGINT, None)

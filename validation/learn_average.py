@@ -45,6 +45,8 @@ START: dict[str, Any] = {
     "batch_size": 200,
     "epochs": 30,
     "schedule": "cosine",
+    "weight_decay": 0.0,
+    "patience": 30,
 }
 STEP, FRICTION = 0.004, 1.0
 BETWEEN = 50

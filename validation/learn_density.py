@@ -40,6 +40,7 @@ class Recipe(NamedTuple):
     mixed: bool = False
 
 
+TO_THE_END = {"schedule": "cosine", "weight_decay": 0.0, "patience": 1000}
 SIGMOID = {"activation": "sigmoid", "learning_rate": 0.02}
 CERTAIN = 100.0
 """A logit that is as good as infinite."""
@@ -118,9 +119,7 @@ def main() -> int:
         found, slowest, models = [], 0.0, []
         for seed in range(recipe.seeds):
             begun = time.perf_counter()
-            fitted = refvlm.fit(
-                train, validation=valid, posterior="none", schedule="cosine", seed=seed, **recipe.options
-            )
+            fitted = refvlm.fit(train, validation=valid, posterior="none", seed=seed, **TO_THE_END | recipe.options)
             seconds = time.perf_counter() - begun
             best = max(fitted.history, key=lambda record: record.validation_log_px)
             models.append(fitted.model)

@@ -45,6 +45,11 @@ def widths(text: str) -> tuple[int, ...]:
     return () if text == "none" else tuple(positive(part) for part in text.split(","))
 
 
+def latents(text: str) -> tuple[int, ...] | str:
+    """'8', '8,1' or 'auto', for argparse."""
+    return text if text == "auto" else widths(text)
+
+
 def row_range(text: str) -> Rows:
     """'all', the first 'N', or 'A:B' for rows A to B - 1, for argparse."""
     if text == "all":

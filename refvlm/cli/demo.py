@@ -37,6 +37,7 @@ _WHAT = """
 What this is. A model of 8 x 8 black-and-white handwritten digits: {latents} latent bits z with a prior p(z), and a
 network with {hidden} hidden units that turns z into the probabilities p(x|z) of the {observed} pixels. It was fitted
 by {steps} steps of exact maximum likelihood; the encoder q(z|x), a guess at z from x, by {steps} steps up the bound.
+The numbers are of the same {rows} images that both were fitted to: none is held out.
 
 What the columns are. Three numbers for each image, each computed by a route of its own:
   log p(x)  the sum over all 2^{latents} = {codes} codes z, with a bound on the rounding error it can have;
@@ -100,6 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
                 latents=LATENTS,
                 hidden=HIDDEN,
                 observed=model.observed,
+                rows=summary.rows,
                 codes=2**LATENTS,
                 steps=arguments.steps,
                 path=path,

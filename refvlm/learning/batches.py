@@ -48,6 +48,10 @@ class Data:
     def __len__(self) -> int:
         return len(self.x)
 
+    def part(self, rows: NDArray[np.int64]) -> Data:
+        """These rows alone, in this order, equally weighted."""
+        return Data("x", self.x[rows])
+
     def merged(self) -> Batch:
         """All rows, equal ones once."""
         return Batch(self.distinct, np.bincount(self.inverse, self.weights, len(self.distinct)).astype(np.float64))

@@ -17,6 +17,7 @@ from ..inference.exact import log_marginal, posterior_mean
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import Posterior
 from ..types import Bits, Floats
+from .defaults import SCHEDULE
 from .fit import fit
 from .history import History, enumerable
 from .rules import Rule, hyperparameters, hyperparameters_of, rule_of
@@ -46,9 +47,9 @@ class BernoulliLVMEstimator:
     """A Bernoulli latent variable model as a density estimator and transformer.
 
     binarize: None, X has to be exactly 0 or 1; or a threshold, a bit is then X > binarize. random_state: the seed of
-    `fit`; None for a new one every time, or a NumPy RandomState or Generator, which is drawn from. All other
-    parameters are those of `refvlm.fit`. Hyperparameters that the method does not have are not used, so that a grid
-    search can vary the method.
+    `fit`; None for a new one every time, or a NumPy RandomState or Generator, which is drawn from. validation: None, or
+    False to learn from all rows. All other parameters are those of `refvlm.fit`. Hyperparameters that the method does
+    not have are not used, so that a grid search can vary the method.
 
     After fit: model_; posterior_, the q that learnt with the model, None with methods that learn the model alone;
     history_; n_features_in_, and feature_names_in_ where X has names of columns.
@@ -70,9 +71,10 @@ class BernoulliLVMEstimator:
     def __init__(
         self, latents: int | Sequence[int] = 8, hidden: Sequence[int] = (64,),
         method: str | Rule = "maximum-likelihood", *, binarize: float | None = None,
-        encoder_hidden: Sequence[int] | None = None, activation: str = "tanh", epochs: int = 100,
-        batch_size: int | None = None, optimiser: str = "adam", learning_rate: float | None = None,
-        momentum: float = 0.0, schedule: str = "constant", weight_decay: float = 0.0,
+        validation: bool | None = None, encoder_hidden: Sequence[int] | None = None, activation: str = "tanh",
+        epochs: int | None = None, batch_size: int | None = None, optimiser: str = "adam",
+        learning_rate: float | None = None, momentum: float = 0.0, schedule: str = SCHEDULE,
+        weight_decay: float | None = None, patience: int | None = None,
         random_state: int | np.random.RandomState | np.random.Generator | None = 0, workers: int | None = None,
         **rule: Any,
     ) -> None:  # fmt: skip
@@ -80,6 +82,7 @@ class BernoulliLVMEstimator:
         self.method, self.epochs, self.batch_size, self.optimiser = method, epochs, batch_size, optimiser
         self.learning_rate, self.momentum, self.schedule = learning_rate, momentum, schedule
         self.weight_decay, self.binarize, self.random_state = weight_decay, binarize, random_state
+        self.validation, self.patience = validation, patience
         self.workers = workers
         for name, hyperparameter in hyperparameters().items():
             setattr(self, name, rule.pop(name, hyperparameter.default))
@@ -129,14 +132,20 @@ class BernoulliLVMEstimator:
         return self
 
     def partial_fit(self, X: object, y: object = None) -> Self:
-        """Go on for one epoch over X, from random parameters if there are none yet; the optimiser starts anew."""
+        """Go on for one epoch over X, from random parameters if there are none yet; the optimiser starts anew.
+
+        All of X is learnt from, at the learning rate as it is.
+        """
         begun = hasattr(self, "model_")
         rows = self._rows(X, reset=not begun)
         size = None if self.batch_size is None else min(check_count("batch_size", self.batch_size, 1), len(rows))
         calls = self.calls_ + 1 if begun else 0
         history = self.history_ if begun else ()
         start = (self.model_, self.posterior_) if begun else None
-        self._learn(rows, epochs=1, batch_size=size, start=start, seed=_seed(self.random_state) + calls)
+        self._learn(
+            rows, epochs=1, batch_size=size, start=start, seed=_seed(self.random_state) + calls, validation=False,
+            schedule="constant", patience=None,
+        )  # fmt: skip
         self.history_ = History([*history, *self.history_])
         self.calls_ = calls
         return self

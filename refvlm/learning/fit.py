@@ -1,7 +1,9 @@
 """One call from data to a fitted model: `refvlm.fit`. Its arguments:
 
 x: (N, L) zeros and ones; equal rows are merged where a rule is exact. weights: (N,), how often each row counts.
-latents: K, or (K1, K2, ...) from x upwards for a deep model. hidden: widths of the hidden layers of every decoder,
+latents: K, or (K1, K2, ...) from x upwards for a deep model, or "auto": 2, 4, 6, ... up to 16 are tried, each from the
+start, as long as the last has raised the mean exact log p(x) of the held-out rows by more than a standard error;
+`Fit.tried` has the numbers. hidden: widths of the hidden layers of every decoder,
 z first; () for none. encoder_hidden: of every encoder, x first; by default those of `hidden` reversed. activation: a
 name in `refvlm.activations.ACTIVATIONS`, for all networks.
 method: the name of a rule in `refvlm.learning.rules.RULES`, whose hyperparameters are then arguments too: the fields
@@ -12,13 +14,19 @@ layer of a deep model), with method "vlb", whose gradient is then exact at any K
 the rule needs no q.
 start: (model, posterior or None) to go on from, instead of random parameters; latents, hidden and activation are
 then theirs.
-epochs; batch_size: rows in a minibatch, N for all; by default 100, but all where the rule needs them, with one phi for
-each row, and where a rule is exact and the rows come with weights.
-optimiser: "adam" (learning_rate 0.01) or "sgd" (0.1), with momentum (Adam's is beta1, 0.9 unless stated); schedule:
-"constant", "linear", "cosine" or "exponential" (to a thousandth). Steps are uphill on means over rows.
-weight_decay: every step shrinks weights, not biases, by learning rate times this.
-validation: (M, L) held-out rows; the model that is best on them is kept, and `patience` evaluations without a
-better one end the run. evaluate_every: epochs between evaluations; by default 1, more where that would cost too much.
+validation: (M, L) held-out rows; the model that is best on them is kept. By default a tenth of x, which `Fit.held_out`
+names and nothing is learnt from; but none of rows with weights, with one phi for each row, with method "em", or of
+fewer than 200 distinct rows. False: none at all.
+epochs: 60 by default; 500 where a step takes all rows, 100 with method "em". batch_size: rows in a minibatch, N for
+all; by default a fiftieth of the rows, between 16 and 512, but all where the rule needs them, with one phi for each
+row, and where a rule is exact and the rows come with weights.
+optimiser: "adam" (learning_rate 0.01, with sigmoid units 0.02) or "sgd" (0.1, 0.2), with momentum (Adam's is beta1,
+0.9 unless stated); schedule: "cosine" by default, "constant", "linear" or "exponential" (to a thousandth). Steps are
+uphill on means over rows.
+weight_decay: every step shrinks weights, not biases, by learning rate times this; by default 100 / N with held-out
+rows, at most 0.1.
+patience: evaluations without a better one on the held-out rows that end the run, by default a quarter of all, and at
+least ten. evaluate_every: epochs between evaluations; by default 1, more where that would cost too much.
 progress: called as progress(steps done, steps); watch: with every Record.
 checkpoint: a file that keeps the state of the run, written whole every `checkpoint_every` seconds and at the end of
 the epochs; resume=True goes on from it, to the same bits as without the interruption.
@@ -29,21 +37,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import show
 from ..checks import check_count
 from ..enumeration.engine import Progress
 from ..inference.arrays import check_posterior
 from ..inference.cost import multiplications
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import PerDatumPosterior, Posterior
+from . import defaults
 from .ascent import climb_posterior
 from .batches import Data
 from .checkpoints import Keeper
+from .defaults import learnt_and_held_out
+from .fitted import Fit
 from .history import History, Record, enumerable
 from .inclusive import cover
 from .machine import Machine
@@ -62,6 +72,7 @@ from .setup import (
     start_posterior,
     widths,
 )
+from .sizes import check_auto, choose
 from .training import Settings, Training
 
 POSTERIOR_STEPS = 100
@@ -71,38 +82,16 @@ AFFORDABLE = 2_000_000_000
 """Multiplications of an evaluation beyond which, by default, there is one every few epochs only."""
 
 
-class Fit(NamedTuple):
-    """model; posterior, None if none was asked for; history, a Record for every evaluated epoch, means in nats.
-
-    `history.columns()` has the numbers as arrays by name. With held-out rows the model is the one of the evaluation
-    with their best log p(x). Where the posterior is fitted after the model, the last record is of the two together.
-    """
-
-    model: BernoulliLVM
-    posterior: Posterior | None
-    history: History
-
-    def __repr__(self) -> str:
-        return f"{self._parts()}\n{self.history!r}"
-
-    def _repr_html_(self) -> str:
-        return show.notebook(self._parts()) + self.history._repr_html_()
-
-    def _parts(self) -> show.Table:
-        return show.Table(
-            "Fit", ("part", "what it is"), [("model", repr(self.model)), ("posterior", repr(self.posterior))]
-        )
-
-
 def fit(
-    x: ArrayLike, latents: int | Sequence[int] = 8, hidden: Sequence[int] = (64,),
+    x: ArrayLike, latents: int | Sequence[int] | Literal["auto"] = 8, hidden: Sequence[int] = (64,),
     method: str | Rule = "maximum-likelihood", *,
-    validation: ArrayLike | None = None, weights: ArrayLike | None = None,
+    validation: ArrayLike | bool | None = None, weights: ArrayLike | None = None,
     posterior: str = "amortised", encoder_hidden: Sequence[int] | None = None, activation: str = "tanh",
     start: tuple[BernoulliLVM, Posterior | None] | None = None,
-    epochs: int = 100, batch_size: int | None = None, optimiser: str = "adam", learning_rate: float | None = None,
-    momentum: float = 0.0, schedule: str = "constant", weight_decay: float = 0.0,
-    patience: int | None = None, evaluate_every: int | None = None, seed: int = 0, workers: int | None = None,
+    epochs: int | None = None, batch_size: int | None = None, optimiser: str = "adam",
+    learning_rate: float | None = None, momentum: float = 0.0, schedule: str = defaults.SCHEDULE,
+    weight_decay: float | None = None, patience: int | None = None, evaluate_every: int | None = None, seed: int = 0,
+    workers: int | None = None,
     progress: Progress | None = None, watch: Callable[[Record], None] | None = None,
     checkpoint: str | os.PathLike[str] | None = None, checkpoint_every: float = 60.0, resume: bool = False,
     **hyperparameters: Any,
@@ -122,26 +111,40 @@ def fit(
     rule = rule_of(method, hyperparameters)
     model, q = (None, None) if start is None else start_of(start)
     data = Data("x", x, weights, None if model is None else model.observed)
-    held_out = None if validation is None else Data("validation", validation, None, data.x.shape[1])
+    check_posterior_kind(posterior, rule)
+    data, held_out, rows = learnt_and_held_out(data, validation, posterior, rule, check_count("seed", seed, 0))
     if patience is not None and held_out is None:
         raise ValueError(f"patience: got {patience} without validation rows, which it goes by; wanted both")
-    check_posterior_kind(posterior, rule)
     check_start_kind(q, posterior)
     shape = shape_of(hidden, encoder_hidden, activation)
-    rng = np.random.default_rng([check_count("seed", seed, 0), 1 << 33])
-    model = model or random_model(data, widths("latents", latents, 1), shape, rng)
-    learnt = start_posterior(q, posterior, data, model, shape, rng) if rule.learns_posterior else None
-    check_enumerable(rule, model, learnt)
-    settings = Settings(
-        rule, epochs, batch_rows(batch_size, rule, posterior, data), optimiser,
-        learning_rate_of(learning_rate, optimiser, weight_decay, rule), momentum, schedule, weight_decay, patience,
-        _evaluate_every(evaluate_every, model, data, held_out), int(seed),
-    )  # fmt: skip
-    training = Training(Machine(model, learnt), data, held_out, settings, workers)
-    _learn(training, Keeper(training, checkpoint, checkpoint_every, resume), progress, watch)
+
+    def learn(latents: int | Sequence[int]) -> tuple[BernoulliLVM, tuple[Training, np.random.Generator]]:
+        rng = np.random.default_rng([seed, 1 << 33])
+        begun = model or random_model(data, widths("latents", latents, 1), shape, rng)
+        learnt = start_posterior(q, posterior, data, begun, shape, rng) if rule.learns_posterior else None
+        check_enumerable(rule, begun, learnt)
+        size = batch_rows(batch_size, rule, posterior, data)
+        every = _evaluate_every(evaluate_every, begun, data, held_out)
+        passes = defaults.epochs(rule, size) if epochs is None else check_count("epochs", epochs, 0)
+        decay = defaults.weight_decay(rule, len(data), held_out) if weight_decay is None else weight_decay
+        settings = Settings(
+            rule, passes, size, optimiser, learning_rate_of(learning_rate, optimiser, begun, weight_decay, rule),
+            momentum, schedule, decay,
+            defaults.patience(passes // every, held_out) if patience is None else patience, every, int(seed),
+        )  # fmt: skip
+        training = Training(Machine(begun, learnt), data, held_out, settings, workers)
+        _learn(training, Keeper(training, checkpoint, checkpoint_every, resume), progress, watch)
+        return training.machine.snapshot(training.best)[0], (training, rng)
+
+    if isinstance(latents, str) and latents == "auto":
+        check_auto(model, held_out, checkpoint)
+        assert held_out is not None
+        (training, rng), tried = choose(learn, held_out, workers)
+    else:
+        (training, rng), tried = learn(latents)[1], ()
     model, learnt = training.machine.snapshot(training.best)
     if rule.learns_posterior or posterior == "none":
-        return Fit(model, _for_rows(learnt, data), History(training.history))
+        return Fit(model, _for_rows(learnt, data), History(training.history), rows, tried)
     if posterior == "per-datum":
         q = mean_field(model, data.distinct, workers=workers, progress=progress)
     else:
@@ -151,7 +154,7 @@ def fit(
     last = training.judged(model, q, last=True)
     if watch is not None:
         watch(last)
-    return Fit(model, _for_rows(q, data), History([*training.history, last]))
+    return Fit(model, _for_rows(q, data), History([*training.history, last]), rows, tried)
 
 
 def _learn(
@@ -189,6 +192,6 @@ def _for_rows(q: Posterior | None, data: Data) -> Posterior | None:
 def _evaluate_every(epochs: int | None, model: BernoulliLVM, data: Data, held_out: Data | None) -> int:
     """Epochs between evaluations, by default so many that evaluations do not cost more than the learning."""
     if epochs is not None:
-        return epochs
+        return check_count("evaluate_every", epochs, 1)
     rows = len(data.distinct) + (0 if held_out is None else len(held_out.distinct))
     return max(1, multiplications(model, rows) // AFFORDABLE) if enumerable(model) else 1

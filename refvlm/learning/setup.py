@@ -22,6 +22,7 @@ from ..model.recognition import (
     PerDatumPosterior,
     Posterior,
 )
+from . import defaults
 from .batches import Data
 from .history import ENUMERABLE, enumerable
 from .optimisers import LEARNING_RATES, OPTIMISERS
@@ -29,9 +30,6 @@ from .rules import methods
 from .rules.rule import Rule
 
 POSTERIORS = ("amortised", "layerwise", "per-datum", "none")
-
-BATCH = 100
-"""Rows in a minibatch by default."""
 
 
 class Shape(NamedTuple):
@@ -169,24 +167,29 @@ def batch_rows(size: int | None, rule: Rule, kind: str, data: Data) -> int | Non
     if kind == "per-datum" and rule.learns_posterior:
         whole = f"posterior 'per-datum' and method {rule.name!r}"
     if size is None:
-        return None if whole or (rule.enumerates and data.weighted) else min(BATCH, len(data))
+        return None if whole or (rule.enumerates and data.weighted) else defaults.batch_size(len(data))
     check_count("batch_size", size, 1)
     if size > len(data):
-        raise ValueError(f"batch_size: got {size}, wanted at most the {len(data)} rows of x")
+        raise ValueError(f"batch_size: got {size}, wanted at most the {len(data)} rows that are learnt from")
     if whole and size < len(data):
         raise ValueError(f"batch_size: got {size} with {whole}, which takes all rows at once; wanted None")
     return None if rule.enumerates and size == len(data) else size
 
 
-def learning_rate_of(rate: float | None, optimiser: str, weight_decay: float, rule: Rule) -> float:
+def learning_rate_of(
+    rate: float | None, optimiser: str, model: BernoulliLVM, weight_decay: float | None, rule: Rule
+) -> float:
     """The learning rate, by default the optimiser's. A rule whose steps follow no rate takes none."""
     if rule.own_steps:
-        for name, value, wanted in (("weight_decay", weight_decay, 0.0), ("learning_rate", rate, None)):
-            if value != wanted:
+        for name, value, wanted in (("weight_decay", weight_decay or None, 0.0), ("learning_rate", rate, None)):
+            if value is not None:
                 raise ValueError(
                     f"{name}: got {value} with method {rule.name!r}, whose steps follow no rate; wanted {wanted}"
                 )
-    return LEARNING_RATES[check_choice("optimiser", optimiser, tuple(OPTIMISERS))] if rate is None else rate
+    if rate is not None:
+        return rate
+    stretch = defaults.STRETCH.get(model.decoder.activation, 1.0) if isinstance(model.decoder, MLP) else 1.0
+    return LEARNING_RATES[check_choice("optimiser", optimiser, tuple(OPTIMISERS))] * stretch
 
 
 def check_enumerable(rule: Rule, model: BernoulliLVM, posterior: Posterior | None) -> None:

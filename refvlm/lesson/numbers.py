@@ -40,6 +40,9 @@ _CERTAIN = 1e4
 _TIMED, _TIMES = 20, 5
 """Latents of the sum that is timed, and how often: long enough that calling it does not count."""
 
+_ALL_ROWS: dict[str, Any] = {"validation": False, "schedule": "constant", "seed": 0}
+"""What the page shows is of all rows, each of which is learnt from."""
+
 
 class Shown(NamedTuple):
     """The data and the models of a page. shape: rows and columns of pixels. machine: of two layers, with its q."""
@@ -67,13 +70,13 @@ def prepare(
             )
         if model.observed != x.shape[1]:
             raise ValueError(f"model: got one of {model.observed} observed bits, wanted the data's {x.shape[1]}")
-    common: dict[str, Any] = {"seed": 0, "workers": workers, "progress": progress}
+    common = _ALL_ROWS | {"batch_size": min(100, len(x)), "workers": workers, "progress": progress}
     options = {"method": "maximum-likelihood", "posterior": "none"} | common
     small = fit(x, latents=SMALL, hidden=(), epochs=60, evaluate_every=60, learning_rate=0.02, **options).model
     large = model or fit(x, latents=LARGE, hidden=(HIDDEN,), epochs=30, evaluate_every=30, **options).model
     deep = fit(
         x, latents=LAYERS, hidden=(), method="wake-sleep", epochs=60, evaluate_every=60, learning_rate=0.02,
-        batch_size=min(20, len(x)), **common,
+        **common | {"batch_size": min(20, len(x))},
     )  # fmt: skip
     assert isinstance(deep.posterior, ChainPosterior)
     return Shown(x, shape, small, large, (deep.model, deep.posterior))
@@ -163,12 +166,13 @@ def _runs(x: Bits, progress: Progress | None) -> list[dict[str, Any]]:
 
     After each pass.
     """
-    start = fit(x, latents=RUN_LATENTS, hidden=(), method="wake-sleep", epochs=1, learning_rate=1e-12, seed=0)
+    options = _ALL_ROWS | {"batch_size": min(100, len(x))}
+    start = fit(x, latents=RUN_LATENTS, hidden=(), method="wake-sleep", epochs=1, learning_rate=1e-12, **options)
     runs = []
     for method in ("maximum-likelihood", "vlb", "wake-sleep", "reweighted-wake-sleep"):
         history = fit(
-            x, method=method, epochs=PASSES, evaluate_every=1, learning_rate=0.02, seed=0,
-            start=(start.model, start.posterior), progress=progress,
+            x, method=method, epochs=PASSES, evaluate_every=1, learning_rate=0.02,
+            start=(start.model, start.posterior), progress=progress, **options,
         ).history  # fmt: skip
         last = {record.epoch: record for record in history}.values()  # a q that is learnt at the end has a record more
         curves = {"logPx": [record.log_px for record in last], "vlb": [record.vlb for record in last]}

@@ -1,0 +1,91 @@
+"""What `fit` does where nothing is said: which rows it holds out, and the settings of learning.
+
+For people who have data and no wish to tune. The numbers were chosen on the validation rows of four data sets, where
+they come as close to settings found by hand as validation/README.md says.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..checks import describe
+from .batches import Data
+from .rules.rule import Rule
+
+FEWEST = 200
+"""Distinct rows from which on some are held out: a tenth of fewer would tell little, and learning would miss them."""
+
+REPEATED = 0.1
+"""Where a smaller part of the rows repeats others, these are taken for copies, which must not be on both sides."""
+
+EPOCHS, EPOCHS_OF_ONE_STEP, EPOCHS_OF_OWN_STEPS = 60, 500, 100
+"""Of minibatches; where a step takes all rows; and where each step is an optimisation of its own."""
+
+BATCHES, SMALLEST, LARGEST = 50, 16, 512
+"""Minibatches in an epoch, as long as each has from 16 to 512 rows."""
+
+SCHEDULE = "cosine"
+
+STRETCH = {"sigmoid": 2.0}
+"""Factors on the optimiser's learning rate: sigmoid(2a) = (1 + tanh(a)) / 2, so its weights go twice as far."""
+
+DECAY, STRONGEST = 100.0, 0.1
+"""Weight decay times rows, where held-out rows show whether it helps, and the most of it: that of a prior on the
+weights, which counts less the more rows there are."""
+
+
+def learnt_and_held_out(
+    data: Data, validation: ArrayLike | bool | None, kind: str, rule: Rule, seed: int
+) -> tuple[Data, Data | None, NDArray[np.int64]]:
+    """The rows to learn from, the held-out ones or None, and which of the rows of `data` these are, (M,).
+
+    validation: the caller's held-out rows; False for none; None for a tenth of `data`, unless all of it is needed: rows
+    with weights, one phi for each row, a rule that takes all rows at once, or fewer than 200 distinct rows.
+    """
+    none = np.zeros(0, np.int64)
+    if isinstance(validation, (bool, np.bool_)):
+        if validation:
+            raise TypeError(f"validation: got {describe(validation)}, wanted held-out rows, None for a tenth, or False")
+        return data, None, none
+    if validation is not None:
+        return data, Data("validation", validation, None, data.x.shape[1]), none
+    if data.weighted or kind == "per-datum" or rule.whole_data or len(data.distinct) < FEWEST:
+        return data, None, none
+    held_out = np.flatnonzero(hold_out(data, seed))
+    return data.part(np.setdiff1d(np.arange(len(data)), held_out)), data.part(held_out), held_out
+
+
+def hold_out(data: Data, seed: int) -> NDArray[np.bool_]:
+    """Which rows are held out, (N,): a tenth, at random.
+
+    Where few rows equal another, they are copies, and stay on one side with it. Where many do, repeats are what such
+    data are like, and new rows will be repeats, too: rows are then drawn one by one.
+    """
+    copies = len(data.distinct) >= (1.0 - REPEATED) * len(data)
+    kinds = data.inverse if copies else np.arange(len(data))
+    order = np.random.default_rng([seed, 1 << 34]).permutation(len(data.distinct) if copies else len(data))
+    taken = np.cumsum(np.bincount(kinds)[order]) <= len(data) // 10
+    return np.isin(kinds, order[taken])
+
+
+def batch_size(rows: int) -> int:
+    """Rows in a minibatch."""
+    return min(rows, max(SMALLEST, min(LARGEST, rows // BATCHES)))
+
+
+def epochs(rule: Rule, size: int | None) -> int:
+    """Passes over the rows; size: of a minibatch, None for all rows."""
+    if rule.own_steps:
+        return EPOCHS_OF_OWN_STEPS
+    return EPOCHS_OF_ONE_STEP if size is None else EPOCHS
+
+
+def weight_decay(rule: Rule, rows: int, held_out: Data | None) -> float:
+    """By how much weights shrink, per unit of learning rate."""
+    return 0.0 if rule.own_steps or held_out is None else min(STRONGEST, DECAY / rows)
+
+
+def patience(evaluations: int, held_out: Data | None) -> int | None:
+    """Evaluations without a better one that end a run: a quarter of all, and at least ten."""
+    return None if held_out is None else max(10, evaluations // 4)
