@@ -119,6 +119,17 @@ def test_rows_given_to_hold_out_are_all_that_is_held_out(distinct):
         refvlm.fit(distinct, validation=True, **QUICK)
 
 
+def test_rows_that_miss_bits_are_held_out_with_them(distinct):
+    x = distinct.astype(float)
+    x[np.random.default_rng(5).random(x.shape) < 0.1] = np.nan
+    fitted = refvlm.fit(x, missing="marginalise", **QUICK)
+    assert len(fitted.held_out) == 30
+    found = refvlm.log_marginal(fitted.model, x[fitted.held_out], missing="marginalise").mean()
+    assert fitted.history[-1].validation_log_px == pytest.approx(found, rel=1e-12)
+    tried = refvlm.fit(x, missing="marginalise", **QUICK | {"latents": "auto"})
+    assert tried.tried[0].held_out_log_px == pytest.approx(found, rel=1e-12)
+
+
 @pytest.mark.parametrize(("rows", "size"), [(7, 7), (16, 16), (300, 16), (1600, 32), (17412, 348), (10**6, 512)])
 def test_rows_in_a_minibatch(rows, size):
     assert defaults.batch_size(rows) == size

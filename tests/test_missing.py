@@ -201,6 +201,21 @@ def test_a_linear_bound_of_many_latents_takes_missing_bits_too():
     assert terms.reconstruction[1] < 0.0
 
 
+def test_estimates_are_of_what_is_observed():
+    """Within six standard errors of the exact values."""
+    rng = np.random.default_rng(9)
+    model = deep(2, 3, 7, rng)
+    x = rows(7, rng)
+    for q in (each for each in posteriors(model, rng, 6) if not isinstance(each, refvlm.PerDatumPosterior)):
+        pairs = [(refvlm.log_marginal_estimate, refvlm.log_marginal(model, x, missing="marginalise"))]
+        pairs.append((refvlm.vlb_estimate, refvlm.vlb(model, q, x, missing="marginalise")))
+        for function, exact in pairs:
+            value, error = function(model, q, x, rng, samples=4000, missing="marginalise")
+            assert (np.abs(value - exact) <= 6 * error + 1e-12).all()
+            with pytest.raises(ValueError, match="missing value at row 1, column 0"):
+                function(model, q, x, rng, samples=4000)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

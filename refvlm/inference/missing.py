@@ -32,22 +32,32 @@ from .arrays import check_model
 
 Missing = Literal["refuse", "marginalise"]
 Columns = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+"""Which bits are observed, (N, L)."""
 F = TypeVar("F", bound=Callable[..., Any])
 
-_CERTAIN = -1e3
+CERTAIN = -1e3
 """The logit of a bit that is 0 with a probability whose logarithm is 0: such a 0 stands for nothing observed at all."""
 
 
-def split(x: ArrayLike, columns: int) -> tuple[Bits, NDArray[np.bool_]]:
-    """The bits, 0 where one is missing, and which are observed, (N, L) each: missing are NaN, NA and masked ones."""
+def split(x: ArrayLike, columns: int | None, name: str = "x") -> tuple[Bits, Mask]:
+    """The bits, 0 where one is missing, and which are observed, (N, L) each: missing are NaN, NA and masked ones.
+
+    Raises ValueError or TypeError for what else is not binary; messages name `name`.
+    """
     if is_frame(x):
         x = cast("Any", x).to_numpy(dtype=np.float64, na_value=np.nan)
     masked = np.ma.getmaskarray(x) if isinstance(x, np.ma.MaskedArray) else None
-    array = as_array("x", np.ma.getdata(x) if isinstance(x, np.ma.MaskedArray) else x)
+    array = as_array(name, np.ma.getdata(x) if isinstance(x, np.ma.MaskedArray) else x)
     absent = np.isnan(array) if array.dtype.kind == "f" else np.zeros(array.shape, np.bool_)
     if masked is not None:
         absent = absent | masked
-    return as_binary("x", np.where(absent, 0, array), columns), ~absent
+    return as_binary(name, np.where(absent, 0, array), columns), ~absent
+
+
+def join(x: Bits, observed: Mask | None) -> Bits | Floats:
+    """The rows that `split` took apart: NaN where a bit is not observed, x itself where all are, observed None."""
+    return x if observed is None else np.where(observed, x.astype(np.float64), np.nan)
 
 
 class Part(NamedTuple):
@@ -93,7 +103,7 @@ def _decoder_of(decoder: Network, columns: Columns) -> Network:
         return _Outputs(decoder, columns)
     weights, biases = decoder.weights[-1][:, columns], decoder.biases[-1][columns]
     if len(columns) == 0:
-        weights, biases = np.zeros((len(decoder.weights[-1]), 1)), np.array([_CERTAIN])
+        weights, biases = np.zeros((len(decoder.weights[-1]), 1)), np.array([CERTAIN])
     return MLP([*decoder.weights[:-1], weights], [*decoder.biases[:-1], biases], decoder.activation)
 
 
@@ -126,7 +136,7 @@ class _Outputs:
     def forward(self, inputs: Floats) -> tuple[Floats, Pullback]:
         """Logits of these outputs; the others have no slope."""
         logits, pullback = self.network.forward(inputs)
-        chosen = logits[:, self.columns] if len(self.columns) else np.full((len(logits), 1), _CERTAIN)
+        chosen = logits[:, self.columns] if len(self.columns) else np.full((len(logits), 1), CERTAIN)
 
         def back(slopes: Floats) -> Parameters:
             whole = np.zeros_like(logits)

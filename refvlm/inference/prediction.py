@@ -14,7 +14,7 @@ from ..model.latent_variable import BernoulliLVM
 from ..types import Bits, Floats
 from .arrays import check_model
 from .exact import log_marginal
-from .missing import split
+from .missing import join, split
 from .rejection import sample_posterior
 
 
@@ -33,7 +33,7 @@ def predict_missing(
     """
     check_model(model)
     bits, observed = split(x, model.observed)
-    known = np.where(observed, bits.astype(np.float64), np.nan)
+    known = join(bits, observed).astype(np.float64)
 
     def log_p(rows: Floats) -> Floats:
         return log_marginal(model, rows, missing="marginalise", workers=workers, executor=executor, progress=progress)
@@ -71,7 +71,7 @@ def sample_missing(
         f"sample_missing: {n} draws of {len(bits)} rows", 16 * n * bits.size, "use fewer draws or rows at a time"
     )
     z = sample_posterior(
-        model, np.where(observed, bits.astype(np.float64), np.nan), n, rng, missing="marginalise", workers=workers,
+        model, join(bits, observed), n, rng, missing="marginalise", workers=workers,
         executor=executor, progress=progress,
     )  # fmt: skip
     drawn = draw(model.decoder.forward(z.reshape(-1, model.latents).astype(np.float64))[0], rng)

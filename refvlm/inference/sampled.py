@@ -16,6 +16,7 @@ from ..model.recognition import ChainPosterior, Posterior
 from ..types import Bits, Floats
 from .arrays import check_model, check_posterior, stages_of_x
 from .joint import log_likelihood, log_of_bits, log_prior
+from .missing import Missing, sums_out_missing
 
 _PAIRS = 1 << 16
 """Pairs (x, z) that are looked at together; bounds the memory."""
@@ -38,13 +39,20 @@ class Estimate(NamedTuple):
         return show.statistics("Estimate, in nats", kinds)
 
 
+@sums_out_missing
 def vlb_estimate(
-    model: BernoulliLVM, q: Posterior, x: ArrayLike, rng: np.random.Generator, *, samples: int
+    model: BernoulliLVM,
+    q: Posterior,
+    x: ArrayLike,
+    rng: np.random.Generator,
+    *,
+    samples: int,
+    missing: Missing = "refuse",
 ) -> Estimate:
     """The VLB of eq. (10) from `samples` >= 2 draws of z from q per row: the mean of log p(x, z) - log q(z).
 
     Returns value (N,) and standard_error (N,), the sample standard deviation over sqrt(samples). Where a draw hits
-    a z of zero prior probability, value is -inf and standard_error inf. q as in `vlb`.
+    a z of zero prior probability, value is -inf and standard_error inf. q, and missing, as in `vlb`.
     """
     value, error = np.empty(0), np.empty(0)
     for draws in _log_ratios(model, q, x, rng, samples):
@@ -55,8 +63,15 @@ def vlb_estimate(
     return Estimate(value, error)
 
 
+@sums_out_missing
 def log_marginal_estimate(
-    model: BernoulliLVM, q: Posterior, x: ArrayLike, rng: np.random.Generator, *, samples: int
+    model: BernoulliLVM,
+    q: Posterior,
+    x: ArrayLike,
+    rng: np.random.Generator,
+    *,
+    samples: int,
+    missing: Missing = "refuse",
 ) -> Estimate:
     """log p(x) by importance sampling, for K that cannot be enumerated: log (1/M) sum_m p(x, z_m) / q(z_m), z_m ~ q.
 
@@ -65,7 +80,7 @@ def log_marginal_estimate(
     `bracket`, for decoders without hidden layers, and from below, for any, `log_marginal_lower`. The weights' mean is
     unbiased for p(x), so on average the value is too low, the more so the farther q is from the posterior; where few
     weights dominate, standard_error is too small as well. Where every draw hits a z of zero prior probability, value is
-    -inf and standard_error inf. q as in `vlb`.
+    -inf and standard_error inf. q, and missing, as in `vlb`.
     """
     value, error = np.empty(0), np.empty(0)
     for draws in _log_ratios(model, q, x, rng, samples):

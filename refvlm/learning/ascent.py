@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..checks import as_binary, as_weights, check_count
-from ..inference.bounds import grad_vlb, vlb
 from ..inference.exact import log_marginal_and_grad
+from ..inference.missing import Mask
 from ..model.latent_variable import BernoulliLVM
 from ..model.parameters import Parameters, under
 from ..model.recognition import Posterior
 from ..types import Bits, Floats
+from .masked import grad_vlb, vlb
 
 if TYPE_CHECKING:
     from ..enumeration.engine import Progress
@@ -53,19 +54,20 @@ def climb_posterior(
     steps: int,
     weights: ArrayLike | None = None,
     *,
+    observed: Mask | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Posterior:
     """q after at most `steps` L-BFGS steps on the mean VLB, eq. (9), of x (N, L), the model held fixed.
 
-    weights: (N,) of that mean, None for equal ones.
+    weights: (N,) of that mean, None for equal ones. observed: (N, L), which bits are; x is 0 elsewhere; None for all.
     """
     rows, fractions = rows_and_weights(model, x, weights)
 
     def objective(parameters: Parameters) -> tuple[float, Parameters]:
         moved = q.with_parameters(parameters)
-        slopes = under("posterior.", grad_vlb(model, moved, rows, fractions, workers=workers))
-        return float(fractions @ vlb(model, moved, rows, workers=workers)), slopes
+        slopes = under("posterior.", grad_vlb(model, moved, rows, observed, fractions, workers))
+        return float(fractions @ vlb(model, moved, rows, observed, workers)), slopes
 
     return q.with_parameters(ascend(q.parameters(), objective, steps, progress))
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..checks import describe
+from ..inference.missing import Missing
 from .batches import Data
 from .rules.rule import Rule
 
@@ -36,12 +37,13 @@ weights, which counts less the more rows there are."""
 
 
 def learnt_and_held_out(
-    data: Data, validation: ArrayLike | bool | None, kind: str, rule: Rule, seed: int
+    data: Data, validation: ArrayLike | bool | None, missing: Missing, kind: str, rule: Rule, seed: int
 ) -> tuple[Data, Data | None, NDArray[np.int64]]:
     """The rows to learn from, the held-out ones or None, and which of the rows of `data` these are, (M,).
 
-    validation: the caller's held-out rows; False for none; None for a tenth of `data`, unless all of it is needed: rows
-    with weights, one phi for each row, a rule that takes all rows at once, or fewer than 200 distinct rows.
+    validation: the caller's held-out rows, in which bits may be missing as in `data`; False for none; None for a tenth
+    of `data`, unless all of it is needed: rows with weights, one phi for each row, a rule that takes all rows at once,
+    or fewer than 200 distinct rows.
     """
     none = np.zeros(0, np.int64)
     if isinstance(validation, (bool, np.bool_)):
@@ -49,7 +51,7 @@ def learnt_and_held_out(
             raise TypeError(f"validation: got {describe(validation)}, wanted held-out rows, None for a tenth, or False")
         return data, None, none
     if validation is not None:
-        return data, Data("validation", validation, None, data.x.shape[1]), none
+        return data, Data("validation", validation, None, data.x.shape[1], missing), none
     if data.weighted or kind == "per-datum" or rule.whole_data or len(data.distinct) < FEWEST:
         return data, None, none
     held_out = np.flatnonzero(hold_out(data, seed))

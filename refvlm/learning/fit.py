@@ -1,6 +1,8 @@
 """One call from data to a fitted model: `refvlm.fit`. Its arguments:
 
 x: (N, L) zeros and ones; equal rows are merged where a rule is exact. weights: (N,), how often each row counts.
+missing: with "marginalise" bits of x and validation may be NaN, NA or masked, and are summed out: a row counts with
+log p of the bits that it has, and q sees 0 in place of the others. With "refuse" all bits must be there.
 latents: K, or (K1, K2, ...) from x upwards for a deep model, or "auto": 2, 4, 6, ... up to 16 are tried, each from the
 start, as long as the last has raised the mean exact log p(x) of the held-out rows by more than a standard error;
 `Fit.tried` has the numbers. hidden: widths of the hidden layers of every decoder,
@@ -46,6 +48,7 @@ from ..checks import check_count
 from ..enumeration.engine import Progress
 from ..inference.arrays import check_posterior
 from ..inference.cost import multiplications
+from ..inference.missing import Missing
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import PerDatumPosterior, Posterior
 from . import defaults
@@ -62,6 +65,7 @@ from .rules import Rule, rule_of
 from .setup import (
     batch_rows,
     check_enumerable,
+    check_missing,
     check_posterior_kind,
     check_start_kind,
     encoders,
@@ -85,7 +89,7 @@ AFFORDABLE = 2_000_000_000
 def fit(
     x: ArrayLike, latents: int | Sequence[int] | Literal["auto"] = 8, hidden: Sequence[int] = (64,),
     method: str | Rule = "maximum-likelihood", *,
-    validation: ArrayLike | bool | None = None, weights: ArrayLike | None = None,
+    validation: ArrayLike | bool | None = None, weights: ArrayLike | None = None, missing: Missing = "refuse",
     posterior: str = "amortised", encoder_hidden: Sequence[int] | None = None, activation: str = "tanh",
     start: tuple[BernoulliLVM, Posterior | None] | None = None,
     epochs: int | None = None, batch_size: int | None = None, optimiser: str = "adam",
@@ -110,9 +114,12 @@ def fit(
     """
     rule = rule_of(method, hyperparameters)
     model, q = (None, None) if start is None else start_of(start)
-    data = Data("x", x, weights, None if model is None else model.observed)
+    data = Data("x", x, weights, None if model is None else model.observed, missing)
+    check_missing(rule, data)
     check_posterior_kind(posterior, rule)
-    data, held_out, rows = learnt_and_held_out(data, validation, posterior, rule, check_count("seed", seed, 0))
+    data, held_out, others = learnt_and_held_out(
+        data, validation, missing, posterior, rule, check_count("seed", seed, 0)
+    )
     if patience is not None and held_out is None:
         raise ValueError(f"patience: got {patience} without validation rows, which it goes by; wanted both")
     check_start_kind(q, posterior)
@@ -144,9 +151,10 @@ def fit(
         (training, rng), tried = learn(latents)[1], ()
     model, learnt = training.machine.snapshot(training.best)
     if rule.learns_posterior or posterior == "none":
-        return Fit(model, _for_rows(learnt, data), History(training.history), rows, tried)
+        return Fit(model, _for_rows(learnt, data), History(training.history), others, tried)
     if posterior == "per-datum":
-        q = mean_field(model, data.distinct, workers=workers, progress=progress)
+        rows = data.merged()
+        q = mean_field(model, rows.x, observed=rows.observed, workers=workers, progress=progress)
     else:
         usable = q is not None and not isinstance(q, PerDatumPosterior)
         q = check_posterior(model, q) if usable else encoders(data.x.shape[1], model, shape, rng)
@@ -154,7 +162,7 @@ def fit(
     last = training.judged(model, q, last=True)
     if watch is not None:
         watch(last)
-    return Fit(model, _for_rows(q, data), History([*training.history, last]), rows, tried)
+    return Fit(model, _for_rows(q, data), History([*training.history, last]), others, tried)
 
 
 def _learn(
@@ -178,9 +186,9 @@ def _improved(
     q: Posterior, model: BernoulliLVM, data: Data, workers: int | None, progress: Progress | None
 ) -> Posterior:
     """q fitted to a model that stays as it is: first to cover the exact posterior, then by the VLB."""
-    rows, fractions = data.merged()
+    rows, fractions, observed = data.merged()
     for improve in (cover, climb_posterior):
-        q = improve(model, q, rows, POSTERIOR_STEPS, fractions, workers=workers, progress=progress)
+        q = improve(model, q, rows, POSTERIOR_STEPS, fractions, observed=observed, workers=workers, progress=progress)
     return q
 
 

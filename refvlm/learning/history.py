@@ -8,15 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import show
-from ..inference.bounds import kl, needs_sum, vlb
+from ..inference.bounds import needs_sum
 from ..inference.brackets import bracket
-from ..inference.exact import log_marginal
+from ..inference.missing import join
 from ..inference.partition import ground_of, has_boxes
 from ..inference.sampled import log_marginal_estimate
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import LayerwisePosterior, PerDatumPosterior, Posterior
 from ..types import Floats
 from .batches import Data
+from .masked import kl, log_marginal, vlb
 
 ENUMERABLE = 28
 """A layer with more latent bits is not enumerated while a model learns."""
@@ -37,12 +38,13 @@ AFFORDABLE = 2e7
 class Record(NamedTuple):
     """The numbers at the end of an epoch: means over the rows in nats, None where a number was not computed.
 
-    log_px, vlb, kl are exact, of the rows that are learnt from; validation_* of the held-out ones; no kl
-    of a layerwise q, which would take a pass for each row. *_estimate: by
-    importance sampling with the posterior, with its standard error. objective: the mean over the epoch's steps of the
-    objective, or of its estimate, at the parameters before each step. gradient_variance: that of the score function,
-    with its baseline and without. *_lower, *_upper: of the last record, where log p(x) can be bracketed but not summed:
-    between these the mean lies with confidence 1 - 1e-9.
+    log_px, vlb, kl are exact, of the rows that are learnt from; validation_* of the held-out ones; no kl of a layerwise
+    q, which would take a pass for each row. Of rows that miss bits they are those of the others, and kl is the
+    difference of the two. *_estimate: by importance sampling with the posterior, with its standard error. objective:
+    the mean over the epoch's steps of the objective, or of its estimate, at the parameters before each step.
+    gradient_variance: that of the score function, with its baseline and without. *_lower, *_upper: of the last record,
+    where log p(x) can be bracketed but not summed, and no bit is missing: between these the mean lies with confidence 1
+    - 1e-9.
     """
 
     epoch: int
@@ -162,25 +164,26 @@ def judge(
 
     last: of the last record, which has a bracket, too.
     """
-    x, weights = data.merged()
+    x, weights, observed = data.merged()
     means: dict[str, float | None] = {}
     fits = posterior is not None and not (isinstance(posterior, PerDatumPosterior) and len(posterior.logits) != len(x))
     if enumerable(model):
-        means[f"{name}log_px"] = float(weights @ log_marginal(model, x, workers=workers))
+        means[f"{name}log_px"] = float(weights @ log_marginal(model, x, observed, workers))
     elif posterior is not None and not isinstance(posterior, PerDatumPosterior):
         rng = np.random.default_rng(seed)
-        estimate = log_marginal_estimate(model, posterior, data.x, rng, samples=ESTIMATE_SAMPLES)
+        rows = join(data.x, data.observed)
+        estimate = log_marginal_estimate(model, posterior, rows, rng, samples=ESTIMATE_SAMPLES, missing="marginalise")
         error = np.sqrt(np.sum((data.weights * estimate.standard_error) ** 2))
         means[f"{name}log_px_estimate"] = float(data.weights @ estimate.value)
         means[f"{name}log_px_standard_error"] = float(error)
-    if last and not data.weighted and _bracketable(model, len(data)):
+    if last and not data.weighted and data.observed is None and _bracketable(model, len(data)):
         rng = np.random.default_rng(seed)
         between = bracket(model, data.x, samples=BRACKET_SAMPLES, boxes=BRACKET_BOXES, rng=rng, workers=workers)
         means[f"{name}log_px_lower"], means[f"{name}log_px_upper"] = between.mean_lower, between.mean_upper
     if posterior is not None and fits and (enumerable(model) or not needs_sum(model, posterior)):
-        means[f"{name}vlb"] = float(weights @ vlb(model, posterior, x, workers=workers))
+        means[f"{name}vlb"] = float(weights @ vlb(model, posterior, x, observed, workers))
     if posterior is not None and fits and enumerable(model) and not isinstance(posterior, LayerwisePosterior):
-        means[f"{name}kl"] = float(weights @ kl(model, posterior, x, workers=workers))
+        means[f"{name}kl"] = float(weights @ kl(model, posterior, x, observed, workers))
     return means
 
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from .. import bits
 from ..inference.arrays import recognition_gradient, recognition_logits
-from ..inference.exact import posterior_mean
+from ..inference.missing import Mask
 from ..inference.partition import has_boxes
 from ..inference.rejection import sample_posterior
 from ..model.latent_variable import BernoulliLVM
@@ -23,6 +23,7 @@ from ..model.recognition import ChainPosterior, LayerwisePosterior, Posterior
 from .ascent import ascend, rows_and_weights
 from .history import enumerable
 from .logistic import sigmoid
+from .masked import posterior_draws, posterior_mean
 from .rules.expectation_maximisation import expect
 
 if TYPE_CHECKING:
@@ -39,14 +40,16 @@ def cover(
     steps: int,
     weights: ArrayLike | None = None,
     *,
+    observed: Mask | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Posterior:
     """q after at most `steps` L-BFGS steps on the mean of -KL(p(z | x) || q) over x (N, L), the model held fixed.
 
-    weights: (N,), not negative, of that mean, None for equal ones. Where there is too much to enumerate, and no hidden
-    layer, the posterior means are those of exact draws. The stages of a chain are fitted one by one, each
-    to the codes of the layer below with the mass that the posterior gives them.
+    weights: (N,), not negative, of that mean, None for equal ones. observed: (N, L), which bits are; x is 0 elsewhere;
+    None for all. Where there is too much to enumerate, and no hidden layer, the posterior means are those of exact
+    draws. The stages of a chain are fitted one by one, each to the codes of the layer below with the mass that the
+    posterior gives them.
     """
     if isinstance(q, LayerwisePosterior):
         raise ValueError(
@@ -55,10 +58,13 @@ def cover(
     rows, fractions = rows_and_weights(model, x, weights)
     lowest = q.stages[0]
     if enumerable(model) or not has_boxes(model):
-        mean = posterior_mean(model, rows, workers=workers, progress=progress)
+        mean = posterior_mean(model, rows, observed, workers, progress)
     else:
-        drawn = sample_posterior(model, rows, _DRAWS, np.random.default_rng(0), workers=workers, progress=progress)
-        mean = drawn.mean(axis=1)
+        rng = np.random.default_rng(0)
+        if observed is None:
+            mean = sample_posterior(model, rows, _DRAWS, rng, workers=workers, progress=progress).mean(axis=1)
+        else:  # the former would take the sum, where a pattern has few rows
+            mean = posterior_draws(model, rows, observed, _DRAWS, rng, workers)[0].mean(axis=1)
 
     def objective(parameters: Parameters) -> tuple[float, Parameters]:
         moved = lowest.with_parameters(parameters)
@@ -70,6 +76,6 @@ def cover(
     if not isinstance(q, ChainPosterior):
         return lowest
     assert isinstance(model.prior, BernoulliLVM)
-    codes, mass = bits.table(model.latents), expect(model, rows, fractions, workers).mass
+    codes, mass = bits.table(model.latents), expect(model, rows, fractions, workers, observed=observed).mass
     above = cover(model.prior, q.above, codes, steps, mass, workers=workers, progress=progress)
     return ChainPosterior([lowest, *above.stages])

@@ -5,6 +5,7 @@ Each unit is Bernoulli(sigmoid(logit)), its logit a function of the layer that d
     log probability = sum over units of bit * logit - log(1 + e^logit),    d/d logit = bit - sigmoid(logit):
 
 the delta rule. For a network without hidden units the pullback is its outer product with the layer that drives it.
+A bit of x that is not observed is NaN in the layers: q sees 0 there, and p(x | z) a 0 that is certain, a factor of 1.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..inference.missing import CERTAIN
 from ..model.mlp import Pullback
 from ..types import Floats
 from .logistic import sigmoid
@@ -50,7 +52,7 @@ def recognise(machine: Machine, x: Floats, rng: np.random.Generator) -> tuple[li
     """Layers [x, z1, z2, ...], each drawn from q given the one below, and the pass that drew them."""
     layers, passed = [x], Pass([], [], [])
     for encoder in machine.encoders:
-        logits, pullback = encoder.forward(layers[-1])
+        logits, pullback = encoder.forward(np.where(np.isnan(layers[-1]), 0.0, layers[-1]))
         layers.append(_draw(logits, rng))
         _append(passed, layers[-1], logits, pullback)
     return layers, passed
@@ -80,6 +82,9 @@ def down(machine: Machine, layers: list[Floats]) -> Pass:
     )
     for decoder, (above, below) in zip(reversed(machine.decoders), pairwise(reversed(layers)), strict=True):
         _append(passed, below, *decoder.forward(above))
+    missing = np.isnan(layers[0])
+    passed.bits[-1] = np.where(missing, 0.0, passed.bits[-1])
+    passed.logits[-1] = np.where(missing, CERTAIN, passed.logits[-1])
     return passed
 
 

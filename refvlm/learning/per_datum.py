@@ -18,15 +18,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..checks import as_binary, check_count
-from ..enumeration.engine import Engine
 from ..inference.bounds import needs_sum
-from ..inference.exact import log_joint_table, posterior_mean
 from ..inference.mean_field import LARGEST, ascend_together
+from ..inference.missing import Mask, join, parts
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import PerDatumPosterior
 from ..types import Bits, Floats
 from .logistic import sigmoid
+from .masked import log_joint_table, posterior_mean
 
 if TYPE_CHECKING:
     from ..enumeration.engine import Progress
@@ -40,6 +40,7 @@ def mean_field(
     model: BernoulliLVM,
     x: ArrayLike,
     *,
+    observed: Mask | None = None,
     sweeps: int = 100,
     tolerance: float = 1e-9,
     workers: int | None = None,
@@ -47,30 +48,37 @@ def mean_field(
 ) -> PerDatumPosterior:
     """The posterior with logits (N, K) that ascent reaches from the posterior means, row i for x[i].
 
-    x: (N, L). It ends after `sweeps` over all bits, or when no phi of a row moves by more than `tolerance`. A local
-    optimum of each row's VLB: a stationary point of eq. (7). A bit whose prior is degenerate stays so. Where no table
-    of codes is needed (see `vlb`) it starts from the prior. Raises ValueError where the table of a row will not fit.
+    x: (N, L). observed: (N, L), which bits are; x is 0 elsewhere; None for all. It ends after `sweeps` over all bits,
+    or when no phi of a row moves by more than `tolerance`. A local optimum of each row's VLB: a stationary point of
+    eq. (7). A bit whose prior is degenerate stays so. Where no table of codes is needed (see `vlb`) it starts from the
+    prior. Raises ValueError where the table of a row will not fit.
     """
     rows = as_binary("x", x, model.observed)
     check_count("sweeps", sweeps, 0)
     if not needs_sum(model):
-        prior = np.tile(model.top.logits, (len(rows), 1))
-        return ascend_together(model, rows, prior, sweeps, tolerance, workers=workers, progress=progress)
-    engine = Engine(workers)
-    logits: Floats = np.empty((len(rows), model.latents))
+        logits = np.tile(model.top.logits, (len(rows), 1))
+        for own in parts(model, None, join(rows, observed)):
+            begun = logits[own.rows]
+            reached = ascend_together(own.model, own.x, begun, sweeps, tolerance, workers=workers, progress=progress)
+            logits[own.rows] = reached.logits
+        return PerDatumPosterior(logits)
+    logits = np.empty((len(rows), model.latents))
     part = max(1, _PART >> model.latents)
     for start in range(0, len(rows), part):
-        some = rows[start : start + part]
-        logits[start : start + part] = _ascend(model, some, sweeps, tolerance, engine)
+        some = slice(start, start + part)
+        there = None if observed is None else observed[some]
+        logits[some] = _ascend(model, rows[some], there, sweeps, tolerance, workers)
         if progress is not None:
             progress(min(start + part, len(rows)), len(rows))
     return PerDatumPosterior(logits)
 
 
-def _ascend(model: BernoulliLVM, x: Bits, sweeps: int, tolerance: float, engine: Engine) -> Floats:
+def _ascend(
+    model: BernoulliLVM, x: Bits, observed: Mask | None, sweeps: int, tolerance: float, workers: int | None
+) -> Floats:
     """The logits for some rows."""
-    table = log_joint_table(model, x, engine)
-    mean = posterior_mean(model, x, workers=engine.workers)
+    table = log_joint_table(model, x, observed, workers)
+    mean = posterior_mean(model, x, observed, workers)
     with np.errstate(divide="ignore"):
         logits: Floats = np.clip(np.log(mean) - np.log1p(-mean), -LARGEST, LARGEST)
     prior = model.prior.logits if isinstance(model.prior, Bernoulli) else np.zeros(model.latents)

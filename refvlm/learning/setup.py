@@ -69,7 +69,9 @@ def random_model(data: Data, latents: tuple[int, ...], shape: Shape, rng: np.ran
         prior = BernoulliLVM(prior, decoder)
     assert isinstance(prior, BernoulliLVM)
     frequency = data.weights @ data.x
-    inner = (frequency * len(data) + 0.5) / (len(data) + 1.0)  # never 0 or 1, for columns that are constant
+    seen = 1.0 if data.observed is None else data.weights @ data.observed
+    # never 0 or 1, for columns that are constant; 1/2 for those that are never observed
+    inner = (frequency * len(data) + 0.5) / (seen * len(data) + 1.0)
     last = prior.decoder
     assert isinstance(last, MLP)
     biases = [*last.biases[:-1], np.log(inner) - np.log1p(-inner)]
@@ -158,6 +160,15 @@ def check_posterior_kind(kind: str, rule: Rule) -> None:
         raise ValueError(
             f"posterior: got 'per-datum' with method {rule.name!r}, which draws z; wanted 'amortised', or a method "
             f"that enumerates: {methods(True)}"
+        )
+
+
+def check_missing(rule: Rule, data: Data) -> None:
+    """Refuse rows that miss bits, where the rule would take the zeros in their places for observed."""
+    if data.observed is not None and not rule.takes_missing:
+        raise ValueError(
+            f"missing: got 'marginalise', bits missing in x, and method {rule.name!r}, which does not leave them out; "
+            "wanted all bits, or a rule that says takes_missing = True"
         )
 
 

@@ -9,9 +9,9 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from ..checks import describe
-from ..inference.exact import log_marginal
 from ..model.latent_variable import BernoulliLVM
 from .batches import Data
+from .masked import log_marginal
 
 SIZES = (2, 4, 6, 8, 10, 12, 14, 16)
 """The numbers of latents that are tried. Each takes about four times as long as the one before, in the end."""
@@ -40,7 +40,7 @@ def choose(
     tried: list[Tried] = []
     for latents in SIZES:
         model, learnt = learn(latents)
-        values = log_marginal(model, held_out.x, workers=workers)
+        values = log_marginal(model, held_out.x, held_out.observed, workers)
         if not tried:
             tried.append(Tried(latents, float(values.mean())))
         else:

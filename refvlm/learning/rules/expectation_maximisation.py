@@ -9,7 +9,8 @@ code, and t(z), the sum of x_n weighted with it, so that, with logits a(z),
 
     Q(theta) = sum_z [ t(z) . a(z) - m(z) sum_i log(1 + e^{a_i(z)}) ],    dQ/da(z) = t(z) - m(z) sigmoid(a(z)).
 
-A prior that is itself a model learns in the same way from the codes, weighted by m(z).
+Where bits are missing, that of output i counts the rows in which i is observed alone: m_i(z) stands for m(z), and x is
+0 elsewhere. A prior that is itself a model learns in the same way from the codes, weighted by m(z).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from numpy.typing import ArrayLike
 
 from ... import bits
 from ...checks import as_binary, as_weights, check_count, check_fits, describe
-from ...inference.exact import posterior
+from ...inference.missing import Mask
 from ...model.bernoulli import Bernoulli
 from ...model.latent_variable import BernoulliLVM
 from ...model.mlp import MLP
@@ -31,6 +32,7 @@ from ...types import Bits, Floats
 from ..batches import Batch
 from ..logistic import sigmoid
 from ..machine import Machine
+from ..masked import posterior
 from .rule import Directions, Rule
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class ExpectationMaximisation(Rule):
     """One E-step and one M-step on all rows."""
 
     name = "em"
+    takes_missing = True
     learns_posterior = False
     whole_data = True
     own_steps = True
@@ -59,16 +62,17 @@ class ExpectationMaximisation(Rule):
 
     def directions(self, machine: Machine, batch: Batch, rng: np.random.Generator, workers: int | None) -> Directions:
         """One, which leads straight to the parameters after the M-step."""
-        better, _ = step(machine.snapshot()[0], batch.x, batch.weights, workers=workers)
+        better, _ = step(machine.snapshot()[0], batch.x, batch.weights, observed=batch.observed, workers=workers)
         new = np.nan_to_num(flatten(better.parameters()), posinf=_SURE, neginf=-_SURE)
         yield np.where(machine.vector == new, 0.0, new - machine.vector), {}
 
 
 class Expected(NamedTuple):
-    """The result of an E-step: mass m(z), (2**K,), and targets t(z), (2**K, L)."""
+    """The result of an E-step: mass m(z), (2**K,), targets t(z), (2**K, L), and seen m_i(z), (2**K, L) or (2**K, 1)."""
 
     mass: Floats
     targets: Floats
+    seen: Floats
 
 
 def step(
@@ -76,6 +80,7 @@ def step(
     x: ArrayLike,
     weights: ArrayLike | None = None,
     *,
+    observed: Mask | None = None,
     rate: float = 1.0,
     ascents: int = 10,
     workers: int | None = None,
@@ -83,9 +88,9 @@ def step(
 ) -> tuple[BernoulliLVM, float]:
     """The model after one E-step and one M-step, and the decoder's last step length, to begin with next time.
 
-    x: (N, L); weights: (N,), not negative, None for ones. rate: the first step length tried. ascents: of the
-    decoder. sum_n weights_n log p(x_n) never falls. Raises TypeError for a decoder that is no MLP, and ValueError
-    where the tables of 2**K codes will not fit.
+    x: (N, L); weights: (N,), not negative, None for ones. observed: (N, L), which bits are; x is 0 elsewhere; None for
+    all. rate: the first step length tried. ascents: of the decoder. sum_n weights_n log p(x_n) never falls. Raises
+    TypeError for a decoder that is no MLP, and ValueError where the tables of 2**K codes will not fit.
     """
     rows = as_binary("x", x, model.observed)
     row_weights = as_weights(weights, len(rows))
@@ -96,30 +101,35 @@ def step(
         raise TypeError(f"decoder: got {describe(model.decoder)}, wanted an MLP")
     if row_weights.sum() == 0:
         return model, rate
-    expected = expect(model, rows, row_weights, workers, progress)
+    expected = expect(model, rows, row_weights, workers, progress, observed=observed)
     prior = maximise_prior(model.prior, expected.mass, rate, ascents, workers)
     decoder, reached = maximise_decoder(model.decoder, expected, rate, ascents)
     return BernoulliLVM(prior, decoder), reached
 
 
 def expect(
-    model: BernoulliLVM, x: Bits, weights: Floats, workers: int | None, progress: Progress | None = None
-) -> Expected:
+    model: BernoulliLVM, x: Bits, weights: Floats, workers: int | None, progress: Progress | None = None, *,
+    observed: Mask | None = None,
+) -> Expected:  # fmt: skip
     """The E-step."""
     codes = 1 << model.latents
     check_fits(
         f"an EM step's tables of 2**{model.latents} codes",
-        8 * codes * (4 * model.observed + model.latents) + 16 * max(_PART, codes),
+        8 * codes * ((4 if observed is None else 6) * model.observed + model.latents) + 16 * max(_PART, codes),
         "use the gradient (method maximum-likelihood), which needs no table, or fewer latent bits",
     )
     mass, targets = np.zeros(codes), np.zeros((codes, model.observed))
+    seen = mass[:, None] if observed is None else np.zeros_like(targets)
     part = max(1, _PART >> model.latents)
     for start in range(0, len(x), part):
         rows, row_weights = x[start : start + part], weights[start : start + part]
-        weighted = posterior(model, rows, workers=workers, progress=progress) * row_weights[:, None]
+        there = None if observed is None else observed[start : start + part]
+        weighted = posterior(model, rows, there, workers, progress) * row_weights[:, None]
         mass += weighted.sum(axis=0)
         targets += weighted.T @ rows.astype(np.float64)
-    return Expected(mass, targets)
+        if there is not None:
+            seen += weighted.T @ there.astype(np.float64)
+    return Expected(mass, targets, seen)
 
 
 def maximise_prior(
@@ -143,7 +153,7 @@ def maximise_decoder(decoder: MLP, expected: Expected, rate: float, ascents: int
     used = expected.mass > 0
     codes, mass, targets = (
         codes[used],
-        expected.mass[used, None] / expected.mass.sum(),
+        expected.seen[used] / expected.mass.sum(),
         expected.targets[used] / expected.mass.sum(),
     )
 

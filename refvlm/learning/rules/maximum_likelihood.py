@@ -11,16 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...enumeration.engine import Engine
-from ...inference.exact import log_marginal_and_grad
 from ...inference.partition import has_boxes
-from ...inference.rejection import reject
 from ...model.latent_variable import BernoulliLVM
 from ...model.parameters import flatten
 from ...types import Floats
 from ..batches import Batch
 from ..history import enumerable
 from ..machine import Machine
+from ..masked import log_marginal_and_grad, posterior_draws
 from ..passes import down
 from .rule import Directions, Rule
 
@@ -33,6 +31,7 @@ class MaximumLikelihood(Rule):
     """The exact gradient of log p(x) in theta and beta, or one without bias from exact draws of the posterior."""
 
     name = "maximum-likelihood"
+    takes_missing = True
     learns_posterior = False
     enumerates = True
     records = ("objective",)
@@ -52,7 +51,7 @@ class MaximumLikelihood(Rule):
 
 def gradient(machine: Machine, batch: Batch, workers: int | None = None) -> tuple[Floats, float]:
     """The gradient of the weighted mean of log p(x_n), as the generative part of the vector, and that mean in nats."""
-    values, slopes = log_marginal_and_grad(machine.model, batch.x, batch.weights, workers=workers)
+    values, slopes = log_marginal_and_grad(machine.model, batch.x, batch.observed, batch.weights, workers)
     return flatten(slopes), float(batch.weights @ values)
 
 
@@ -60,8 +59,8 @@ def drawn_gradient(
     machine: Machine, batch: Batch, rng: np.random.Generator, workers: int | None = None
 ) -> tuple[Floats, float]:
     """The same from `POSTERIOR_DRAWS` draws of p(z | x_n) for each row: no bias. The mean is an estimate."""
-    z, log_px, _ = reject(machine.model, batch.x, POSTERIOR_DRAWS, int(rng.integers(1 << 63)), Engine(workers))
-    x = np.repeat(batch.x, POSTERIOR_DRAWS, axis=0).astype(np.float64)
+    z, log_px = posterior_draws(machine.model, batch.x, batch.observed, POSTERIOR_DRAWS, rng, workers)
+    x = np.repeat(batch.floats(), POSTERIOR_DRAWS, axis=0)
     weights = np.repeat(batch.weights / POSTERIOR_DRAWS, POSTERIOR_DRAWS)
-    passed = down(machine, [x, z.reshape(len(x), -1).astype(np.float64)])
+    passed = down(machine, [x, z.reshape(len(x), -1)])
     return passed.gradient(weights), float(batch.weights @ log_px)

@@ -30,6 +30,7 @@ class ReweightedWakeSleep(Rule):
     """Wake theta, and wake phi mixed with sleep phi."""
 
     name = "reweighted-wake-sleep"
+    takes_missing = True
     samples: int = hyperparameter(10, "draws of z for each row, where z is drawn")
     wake_phi: float = hyperparameter(0.5, "weight of wake phi, 0 to 1; the rest is sleep phi")
 
@@ -40,7 +41,7 @@ class ReweightedWakeSleep(Rule):
 
     def directions(self, machine: Machine, batch: Batch, rng: np.random.Generator, workers: int | None) -> Directions:
         """One."""
-        theta, phi = reweighted_wake(machine, batch.x.astype(np.float64), rng, self.samples)
+        theta, phi = reweighted_wake(machine, batch.floats(), rng, self.samples)
         if self.wake_phi < 1.0:
             phi = self.wake_phi * phi + (1.0 - self.wake_phi) * sleep(machine, len(batch.x), rng)
         yield np.concatenate([theta, phi]), {}

@@ -24,13 +24,20 @@ class Rule(ABC):
 
     name: the word that `fit(method=...)` takes. learns_posterior: whether q learns together with the model; if not, it
     is fitted afterwards. whole_data: whether a step needs all rows. own_steps: whether a direction is the step itself,
-    which no optimiser and no learning rate scales.
+    which no optimiser and no learning rate scales. takes_missing: whether `directions` leaves out the bits that are not
+    in `batch.observed`; a class that writes `directions` anew has to say so anew, or `fit` refuses rows that miss bits.
     """
 
     name: ClassVar[str]
     learns_posterior: ClassVar[bool] = True
     whole_data: ClassVar[bool] = False
     own_steps: ClassVar[bool] = False
+    takes_missing: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "directions" in vars(cls) and "takes_missing" not in vars(cls):
+            cls.takes_missing = False
 
     @property
     def enumerates(self) -> bool:
@@ -54,6 +61,7 @@ class Rule(ABC):
     def directions(self, machine: Machine, batch: Batch, rng: np.random.Generator, workers: int | None) -> Directions:
         """For each phase its uphill direction, and numbers by the names in `records`.
 
+        batch: rows, their weights, and which of their bits are observed; see `Batch`.
         The machine has taken the step of one phase when the next phase is asked for its direction.
         """
 

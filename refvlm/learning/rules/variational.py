@@ -17,13 +17,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...checks import check_choice, check_count
-from ...inference.bounds import grad_vlb, needs_sum
+from ...inference.bounds import needs_sum
 from ...model.latent_variable import BernoulliLVM
 from ...model.parameters import flatten
 from ...types import Floats
 from ..batches import Batch
 from ..logistic import sigmoid
 from ..machine import Machine
+from ..masked import grad_vlb
 from ..passes import Pass, weighted_draws
 from .rule import Directions, Rule, hyperparameter
 
@@ -35,6 +36,7 @@ class Variational(Rule):
     """The gradient of the VLB in theta, beta and phi together."""
 
     name = "vlb"
+    takes_missing = True
     gradient: str = hyperparameter("exact", "of the VLB", GRADIENTS)
     samples: int = hyperparameter(10, "draws of z for each row, where z is drawn")
 
@@ -61,13 +63,13 @@ class Variational(Rule):
         if self.enumerates:
             yield gradient(machine, batch, workers), {}
         else:
-            yield score_function(machine, batch.x.astype(np.float64), rng, self.samples)
+            yield score_function(machine, batch.floats(), rng, self.samples)
 
 
 def gradient(machine: Machine, batch: Batch, workers: int | None = None) -> Floats:
     """The exact gradient of the weighted mean VLB in all parameters, (P,)."""
     assert machine.posterior is not None
-    return flatten(grad_vlb(machine.model, machine.posterior, batch.x, batch.weights, workers=workers))
+    return flatten(grad_vlb(machine.model, machine.posterior, batch.x, batch.observed, batch.weights, workers))
 
 
 def score_function(

@@ -32,6 +32,7 @@ class Vimco(Rule):
     """The gradient of the bound of `samples` draws in theta, beta and phi together."""
 
     name = "vimco"
+    takes_missing = True
     records = ("objective",)
     samples: int = hyperparameter(10, "draws of z for each row, where z is drawn")
 
@@ -40,7 +41,7 @@ class Vimco(Rule):
 
     def directions(self, machine: Machine, batch: Batch, rng: np.random.Generator, workers: int | None) -> Directions:
         """One, and the mean of L."""
-        direction, bound = vimco(machine, batch.x.astype(np.float64), rng, self.samples)
+        direction, bound = vimco(machine, batch.floats(), rng, self.samples)
         yield direction, {"objective": bound}
 
 

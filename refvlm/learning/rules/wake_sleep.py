@@ -25,6 +25,7 @@ class WakeSleep(Rule):
     """Wake moves the model, then sleep moves q."""
 
     name = "wake-sleep"
+    takes_missing = True
 
     def parts(self, machine: Machine) -> tuple[slice, ...]:
         """The model, then q."""
@@ -32,7 +33,7 @@ class WakeSleep(Rule):
 
     def directions(self, machine: Machine, batch: Batch, rng: np.random.Generator, workers: int | None) -> Directions:
         """Wake, then sleep."""
-        yield wake(machine, batch.x.astype(np.float64), rng), {}
+        yield wake(machine, batch.floats(), rng), {}
         yield sleep(machine, len(batch.x), rng), {}
 
 
