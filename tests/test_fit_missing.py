@@ -11,7 +11,10 @@ from enumerated import deep_machine, expected, logits_of, scripts, shallow_machi
 from problems import deep, network, shallow
 
 import refvlm
+from refvlm.learning.ascent import climb_posterior
 from refvlm.learning.batches import Batch, Data
+from refvlm.learning.fit import POSTERIOR_STEPS
+from refvlm.learning.inclusive import cover
 from refvlm.learning.machine import Machine
 from refvlm.learning.rules import (
     RULES,
@@ -266,6 +269,16 @@ def test_one_phi_per_datum_belongs_to_the_rows_as_given(method):
     assert (fitted.posterior.logits[0] != fitted.posterior.logits[2]).all()
     gap = refvlm.kl(fitted.model, fitted.posterior, x, **KEEP).mean()
     assert fitted.history[-1].kl == pytest.approx(gap, rel=1e-9)
+
+
+def test_q_that_comes_after_the_model_is_fitted_to_what_is_observed(x):
+    rng = np.random.default_rng(8)
+    model, q = shallow(3, (), 21, rng), refvlm.AmortisedPosterior(network([21, 3], rng))
+    fitted = refvlm.fit(x, start=(model, q), epochs=0, **KEEP)
+    rows, weights, observed = Data("x", x, **KEEP).merged()
+    for improve in (cover, climb_posterior):
+        q = improve(model, q, rows, POSTERIOR_STEPS, weights, observed=observed)
+    assert bits_of(fitted) == bits_of(refvlm.Fit(model, q, ()))
 
 
 def test_a_layerwise_posterior_learns(x):
