@@ -30,7 +30,7 @@ from refvlm.conformance.plain import Plain
 from refvlm.conformance.quantities import INPUTS, QUANTITIES
 from refvlm.conformance.server import answer_lines
 from refvlm.conformance.tensors import MalformedError, encode
-from refvlm.conformance.vectors import cases, checks
+from refvlm.conformance.vectors import cases, checks, version
 from refvlm.model.mlp import ACTIVATIONS
 
 PROGRAM = """
@@ -230,6 +230,18 @@ def test_a_summary_in_markdown_and_a_badge(tape, tmp_path, capsys):
     conform([*tape, "code", CRASH], "--markdown", str(markdown), "--badge", str(badge), capsys=capsys)
     assert json.loads(badge.read_text())["color"] == "red"
     assert "| `wrong-layers/log" in markdown.read_text()
+
+
+def test_every_report_says_by_which_vectors_it_was_judged(tape, tmp_path, capsys):
+    files = {name: tmp_path / name for name in ("junit", "html", "markdown")}
+    options = [word for name, path in files.items() for word in (f"--{name}", str(path))]
+    out = conform(tape, *options, capsys=capsys)[1]
+    assert f"vectors {version()}, refvlm " in out.splitlines()[-2]
+    for name in ("html", "markdown"):
+        assert f"Judged by vectors {version()}, refvlm" in files[name].read_text()
+    suites = ElementTree.parse(files["junit"]).getroot().findall("testsuite")
+    assert [suite[0].find("property").attrib for suite in suites] == [{"name": "vectors", "value": version()}] * 51
+    assert json.loads(conform(tape, "--json", capsys=capsys)[1])["vectors"] == version()
 
 
 def test_a_program_that_is_not_there_is_a_mistake_on_the_command_line(capsys):
@@ -635,7 +647,7 @@ def test_the_page_of_a_folder_lists_its_files(package):
     table = page[page.index("## Files") :].split("\n\n")[1]
     first_column = " ".join(line.split("|")[1] for line in table.splitlines())
     there = {path.name for path in folder.iterdir()} - {"README.md", "__init__.py", "__pycache__"}
-    assert set(re.findall(r"`([\w.]+)/?`", first_column)) == there
+    assert set(re.findall(r"`([\w.-]+)/?`", first_column)) == there
 
 
 def test_the_protocols_document_lists_the_quantities_as_the_code_has_them():

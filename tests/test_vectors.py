@@ -1,10 +1,14 @@
 """The published cases: what they are, that both forms say the same, and that refvlm itself answers them."""
 
+import hashlib
 import io
 import itertools
 import json
 import math
+import re
 import struct
+import subprocess
+import sys
 import zipfile
 from importlib import resources
 from pathlib import Path
@@ -23,7 +27,7 @@ from refvlm.conformance.plain import Plain
 from refvlm.conformance.problems import RefusedError, problem_of, read_problem
 from refvlm.conformance.quantities import QUANTITIES, latent_name
 from refvlm.conformance.tensors import MalformedError, decode, encode
-from refvlm.conformance.vectors import Expected, archive, cases, checks, write_vectors
+from refvlm.conformance.vectors import Expected, archive, cases, checks, version, write_vectors
 
 POSITIVE = [check for check in checks() if check.error is None]
 NEGATIVE = [check for check in checks() if check.error is not None]
@@ -62,7 +66,7 @@ def test_the_cases_are_many_small_and_all_told_below_five_megabytes():
     assert {check.error for check in NEGATIVE} == {"shape", "domain"}
 
 
-@pytest.mark.parametrize("name", ["protocol.md", "case.schema.json", "message.schema.json"])
+@pytest.mark.parametrize("name", ["protocol.md", "CHANGELOG-vectors.md", "case.schema.json", "message.schema.json"])
 def test_the_archive_carries_the_documents_of_the_package(name):
     assert ENTRIES[name] == resources.files("refvlm.conformance").joinpath(name).read_text(encoding="utf-8")
 
@@ -152,6 +156,92 @@ def test_vectors_wants_a_place_and_says_where_it_cannot_write(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["vectors", str(tmp_path / "file")]) == 73
     assert capsys.readouterr().err.count("\n") == 1
+
+
+# The version
+
+
+def editions(changelog):
+    """Of every entry, the newest first: version, cases, checks, digest, ids of the cases that it adds."""
+    found = []
+    for entry in re.split(r"^## ", changelog, flags=re.MULTILINE)[1:]:
+        head = r"(\d+\.\d+\.\d+) \(\d{4}-\d\d-\d\d\)\n\n(\d+) cases, (\d+) checks, sha256 `([0-9a-f]{64})`\n"
+        number, count, asked, digest = re.match(head, entry).groups()
+        adds = re.findall(r"`([^`]+)`", next(iter(re.findall(r"Adds:[^-]*?(?:\n\n|\n- |\Z)", entry)), ""))
+        found.append((number, int(count), int(asked), digest, adds))
+    return found
+
+
+def count_of(entries, without=()):
+    """(cases, checks, digest) of these entries but for some cases; the digest as `sha256sum` would have it."""
+    kept = {
+        name: text
+        for name, text in entries.items()
+        if re.fullmatch(r"cases/.*\.json|text/.*\.txt", name) and Path(name).stem not in without
+    }
+    stated = [json.loads(text) for name, text in kept.items() if name.startswith("cases/")]
+    lines = "".join(f"{hashlib.sha256(kept[name].encode()).hexdigest()}  {name}\n" for name in sorted(kept))
+    return len(stated), sum(len(c["checks"]) for c in stated), hashlib.sha256(lines.encode()).hexdigest()
+
+
+def check_editions(changelog, entries):
+    """That the cases are those of the newest version, and without what each version adds those of the one before."""
+    listed = editions(changelog)
+    versions = [tuple(map(int, number.split("."))) for number, *_ in listed]
+    assert versions == sorted(set(versions), reverse=True)
+    later = []
+    for number, count, asked, digest, adds in listed:
+        assert (count, asked, digest) == count_of(entries, later), f"{number} is not what was published"
+        later += adds
+    return listed
+
+
+PUBLISHED = {"1.0.0": "3b0422bd4b1403aae9d3f5211cd2926d4447dd705385154e32392612448efb8e"}
+"""Digests: an entry of the changelog does not change either."""
+
+
+def test_the_cases_are_those_of_the_version_and_each_version_keeps_those_before():
+    listed = check_editions(ENTRIES["CHANGELOG-vectors.md"], ENTRIES)
+    assert {number: digest for number, _, _, digest, _ in listed} == PUBLISHED
+
+
+def another(entries):
+    """The entries with one more case."""
+    case = json.dumps(json.loads(entries["cases/linear.json"]) | {"id": "another"})
+    return entries | {"cases/another.json": case, "text/another.txt": entries["text/linear.txt"]}
+
+
+def test_a_case_more_or_a_case_changed_wants_a_new_version():
+    changelog = ENTRIES["CHANGELOG-vectors.md"]
+    for entries in (another(ENTRIES), ENTRIES | {"text/linear.txt": ENTRIES["text/linear.txt"] + "\n"}):
+        with pytest.raises(AssertionError, match=r"1\.0\.0 is not what was published"):
+            check_editions(changelog, entries)
+    count, asked, digest = count_of(another(ENTRIES))
+    entry = f"## 1.1.0 (2027-01-31)\n\n{count} cases, {asked} checks, sha256 `{digest}`\n\n"
+    before, mark, after = changelog.partition("## 1.0.0")
+    check_editions(f"{before}{entry}- One more. Adds: `another`\n\n{mark}{after}", another(ENTRIES))
+    with pytest.raises(AssertionError, match=r"1\.0\.0 is not what was published"):
+        check_editions(f"{before}{entry}- One more.\n\n{mark}{after}", another(ENTRIES))
+
+
+def test_the_version_is_the_same_everywhere(tmp_path, capsys):
+    changelog = resources.files("refvlm.conformance").joinpath("CHANGELOG-vectors.md").read_text(encoding="utf-8")
+    number, count, asked, digest, _ = editions(changelog)[0]
+    stated = {"version": number, "cases": count, "checks": asked, "sha256": digest}
+    assert json.loads(ENTRIES["manifest.json"]) == stated
+    assert version() == number
+    assert main(["vectors", str(tmp_path), "--archive", str(tmp_path / "v.zip")]) == 0
+    assert capsys.readouterr().err.count(f"vectors {number}") == 2
+    assert json.loads((tmp_path / "manifest.json").read_text()) == stated
+
+
+def test_the_digest_is_what_the_changelogs_command_gives(tmp_path):
+    if sys.platform == "win32":
+        pytest.skip("a command for a Unix shell")
+    write_vectors(tmp_path)
+    command = re.search(r"```sh\n(.*?)```", ENTRIES["CHANGELOG-vectors.md"], re.DOTALL)[1]
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[0] == json.loads(ENTRIES["manifest.json"])["sha256"]
 
 
 # What a case is made of

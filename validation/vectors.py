@@ -4,8 +4,10 @@ Without --write every case is computed again in sixty digits, by `exact_quantiti
 and compared with what `refvlm/conformance/vectors.zip` holds; a case that differs in one bit is named. With --write the
 archive is made: the cases as JSON and as plain text, with the schemas and the protocol beside them. Either way every
 gradient and every step is held against central differences in a hundred digits, one random direction per tensor, and
-no case may have two dimensions alike. With --documents nothing is computed: the protocol and the schemas in the archive
-are replaced, the schemas after the lists of quantities and activations in them have been brought up to date.
+no case may have two dimensions alike. With --documents nothing is computed: the protocol, the changelog and the schemas
+in the archive are replaced, the schemas after the lists of quantities and activations in them have been brought up to
+date. No archive is written whose cases are not those that the newest entry of the changelog counts: new cases want a
+new version.
 
 Prints one line for each case; exit code 1 if anything disagrees.
 """
@@ -14,11 +16,13 @@ from __future__ import annotations
 
 import argparse
 import functools
+import hashlib
 import io
 import itertools
 import json
 import math
 import random
+import re
 import struct
 import sys
 import time
@@ -35,6 +39,7 @@ from vector_cases import Case, dimensions, negative_cases, positive_cases
 
 ARCHIVE = HOUSE / "vectors.zip"
 SCHEMAS = ("case.schema.json", "message.schema.json")
+CHANGELOG, MANIFEST = "CHANGELOG-vectors.md", "manifest.json"
 ROOT = "refvlm-vectors-1"
 FORMAT = "refvlm-case-1"
 
@@ -186,8 +191,8 @@ def text_tensor(name: str, value: dict[str, Any], scales: list[float] | None = N
 
 
 def documents() -> dict[str, str]:
-    """The protocol and the schemas by name, the schemas with the lists that they repeat brought up to date."""
-    texts = {name: (HOUSE / name).read_text(encoding="utf-8") for name in ("protocol.md", *SCHEMAS)}
+    """Protocol, changelog and schemas by name, the schemas with the lists that they repeat brought up to date."""
+    texts = {name: (HOUSE / name).read_text(encoding="utf-8") for name in ("protocol.md", CHANGELOG, *SCHEMAS)}
     for name in SCHEMAS:
         schema = json.loads(texts[name])
         schema["$defs"]["quantity"] = {"enum": list(LIST["quantities"])}
@@ -199,7 +204,7 @@ def documents() -> dict[str, str]:
 
 
 def files(cases: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
-    """(name, text) of everything in the archive."""
+    """(name, text) of everything in the archive but the manifest."""
     yield from documents().items()
     yield "text/INDEX", "".join(f"{case['id']}\n" for case in cases)
     for case in cases:
@@ -207,8 +212,51 @@ def files(cases: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
         yield f"text/{case['id']}.txt", as_text(case)
 
 
-def write(entries: dict[str, str]) -> None:
-    """Write the schemas, and the archive as a zip file whose entries carry no date."""
+def counted(entries: dict[str, str]) -> dict[str, Any]:
+    """How many cases and checks there are, and the digest of the case files, as the changelog states them."""
+    cases = [json.loads(text) for name, text in entries.items() if name.startswith("cases/")]
+    held = sorted(name for name in entries if re.match(r"cases/.*\.json|text/.*\.txt", name))
+    lines = (f"{hashlib.sha256(entries[name].encode('utf-8')).hexdigest()}  {name}\n" for name in held)
+    return {
+        "cases": len(cases),
+        "checks": sum(len(case["checks"]) for case in cases),
+        "sha256": hashlib.sha256("".join(lines).encode("ascii")).hexdigest(),
+    }
+
+
+def newest(changelog: str) -> dict[str, Any]:
+    """The version of the changelog's first entry, and what the entry counts."""
+    entry = r"^## (\d+\.\d+\.\d+) \(.*\)\n\n(\d+) cases, (\d+) checks, sha256 `(\w*)`$"
+    found = re.search(entry, changelog, re.MULTILINE)
+    if found is None:
+        raise ValueError(f"{CHANGELOG}: no entry; wanted '## 1.0.0 (date)', then '51 cases, 531 checks, sha256 `...`'")
+    return {"version": found[1], "cases": int(found[2]), "checks": int(found[3]), "sha256": found[4]}
+
+
+def with_manifest(entries: dict[str, str]) -> dict[str, str]:
+    """The entries of an archive, the manifest first: the version of the changelog, with what there is."""
+    made = {"version": newest(entries[CHANGELOG])["version"], **counted(entries)}
+    return {MANIFEST: json.dumps(made, indent=1) + "\n"} | {k: v for k, v in entries.items() if k != MANIFEST}
+
+
+def unstated(entries: dict[str, str]) -> list[str]:
+    """What the newest entry of the changelog says otherwise than it is."""
+    stated, made = newest(entries[CHANGELOG]), counted(entries)
+    return [
+        f"{CHANGELOG}: {stated['version']} states {name} {stated[name]}, and there is {value}; what was published "
+        "stays, new cases want an entry of their own"
+        for name, value in made.items()
+        if stated[name] != value
+    ]
+
+
+def write(entries: dict[str, str]) -> bool:
+    """Write the schemas, and the archive as a zip file whose entries carry no date; or say why not, and give False."""
+    for reason in (reasons := unstated(entries)):
+        print(f"DISAGREES: {reason}")
+    if reasons:
+        return False
+    entries = with_manifest(entries)
     for name in SCHEMAS:
         (HOUSE / name).write_text(entries[name], encoding="utf-8")
     buffer = io.BytesIO()
@@ -218,7 +266,9 @@ def write(entries: dict[str, str]) -> None:
             entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
             out.writestr(entry, text.encode("utf-8"))
     ARCHIVE.write_bytes(buffer.getvalue())
-    print(f"wrote {ARCHIVE.name}: {len(entries)} files, {ARCHIVE.stat().st_size} bytes")
+    version = json.loads(entries[MANIFEST])["version"]
+    print(f"wrote {ARCHIVE.name}, version {version}: {len(entries)} files, {ARCHIVE.stat().st_size} bytes")
+    return True
 
 
 def stored() -> dict[str, str]:
@@ -229,8 +279,8 @@ def stored() -> dict[str, str]:
 
 def differing(cases: list[dict[str, Any]], complete: bool) -> list[str]:
     """Names of entries that the archive lacks, has too many (if the cases are complete), or has otherwise."""
-    wanted, present = dict(files(cases)), stored()
-    names = wanted.keys() | present.keys() if complete else {n for n in wanted if not n.endswith("INDEX")}
+    wanted, present = with_manifest(dict(files(cases))), stored()
+    names = wanted.keys() | present.keys() if complete else wanted.keys() - {"text/INDEX", MANIFEST}
     return sorted(name for name in names if wanted.get(name) != present.get(name))
 
 
@@ -336,12 +386,13 @@ def every_case() -> list[Case]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", action="store_true", help=f"make {ARCHIVE.name} instead of comparing with it")
-    parser.add_argument("--documents", action="store_true", help="replace the protocol and the schemas in it, no more")
+    parser.add_argument("--documents", action="store_true", help="replace the documents in it, no more")
     parser.add_argument("--case", action="append", metavar="ID", help="compare this case alone; may be repeated")
     arguments = parser.parse_args()
     if arguments.documents:
-        write(stored() | documents())
-        return AGREES
+        renewed = documents()
+        cases_kept = {name: text for name, text in stored().items() if name not in renewed}
+        return AGREES if write(renewed | cases_kept) else DISAGREES
     bad = False
     for case in every_case():
         lengths = dimensions(case)
@@ -362,7 +413,7 @@ def main() -> int:
         print("DISAGREES: an id occurs twice")
         bad = True
     if arguments.write and not bad and not arguments.case:
-        write(dict(files(cases)))
+        bad = not write(dict(files(cases)))
     else:
         names = differing(cases, not arguments.case)
         for name in names:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..conformance.vectors import archive, cases, write_vectors
+from ..conformance.vectors import archive, cases, version, write_vectors
 from ..storage import atomic_write
 from .failure import OK, Failure, writing
 from .messages import say
@@ -34,9 +34,10 @@ def run(arguments: argparse.Namespace) -> int:
         with writing(arguments.folder):
             written = write_vectors(arguments.folder)
         total = sum(len(case.checks) for case in cases().values())
-        say(f"{len(cases())} cases, {total} checks, {len(written)} files in {arguments.folder}; begin with protocol.md")
+        found = f"vectors {version()}: {len(cases())} cases, {total} checks, {len(written)} files"
+        say(f"{found} in {arguments.folder}; begin with protocol.md")
     if arguments.archive is not None:
         with writing(arguments.archive), atomic_write(arguments.archive) as file:
             file.write(archive())
-        say(f"wrote {arguments.archive}")
+        say(f"wrote {arguments.archive}, vectors {version()}")
     return OK

@@ -14,6 +14,7 @@ from .examination import FAILED, PASSED, SKIPPED, Outcome, Report
 from .fingerprints import Suspect
 from .mistakes import name_of
 from .quantities import QUANTITIES
+from .vectors import version
 
 _MOST_SHOWN = 4
 _SENTENCES = {
@@ -41,6 +42,11 @@ def in_numbers(report: Report) -> str:
     return said
 
 
+def judged_by() -> str:
+    """Which cases decided: 'Judged by vectors 1.0.0, refvlm 0.1.0.'"""
+    return f"Judged by vectors {version()}, refvlm {__version__}."
+
+
 def as_text(report: Report) -> str:
     """A table by quantity, what explains the failures, and those that others follow from."""
     lines = ["quantity            checked   passed   failed  skipped"]
@@ -62,13 +68,14 @@ def as_text(report: Report) -> str:
             "",
             f"and {rest} more, {follow} of which follow from a failure before them; --json and --html show all",
         ]
-    return "\n".join([*lines, "", headline(report)])
+    return "\n".join([*lines, "", judged_by(), headline(report)])
 
 
 def as_json(report: Report) -> dict[str, Any]:
     """One object: the verdict, the counts, the explanations, every check."""
     return {
         "refvlm": __version__,
+        "vectors": version(),
         "implementation": report.implementation._asdict(),
         "verdict": report.verdict,
         "broken": None if report.broken is None else {"kind": report.broken.kind, "message": str(report.broken)},
@@ -130,7 +137,7 @@ def as_junit(report: Report) -> bytes:
     suites = ElementTree.Element("testsuites", {"name": who(report), **_counts(report.outcomes)})
     for case in dict.fromkeys(outcome.check.case.id for outcome in report.outcomes):
         outcomes = [o for o in report.outcomes if o.check.case.id == case]
-        suite = ElementTree.SubElement(suites, "testsuite", {"name": case, **_counts(outcomes)})
+        suite = _suite(suites, case, _counts(outcomes))
         for outcome in outcomes:
             test = ElementTree.SubElement(suite, "testcase", classname=case, name=outcome.check.quantity)
             if outcome.status == SKIPPED:
@@ -139,10 +146,18 @@ def as_junit(report: Report) -> bytes:
                 failure = ElementTree.SubElement(test, "failure", message=_xml(outcome.message))
                 failure.text = _xml("\n".join(_remarks(outcome)))
     if report.verdict in ("broken", "inconclusive"):
-        suite = ElementTree.SubElement(suites, "testsuite", name="conversation", tests="1", errors="1")
+        suite = _suite(suites, "conversation", {"tests": "1", "errors": "1"})
         test = ElementTree.SubElement(suite, "testcase", classname="conversation", name=report.verdict)
         ElementTree.SubElement(test, "error", message=_xml(headline(report)))
     return bytes(ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True))
+
+
+def _suite(suites: ElementTree.Element, name: str, counts: dict[str, str]) -> ElementTree.Element:
+    """A suite, which says by which vectors it was judged."""
+    suite = ElementTree.SubElement(suites, "testsuite", {"name": name, **counts})
+    properties = ElementTree.SubElement(suite, "properties")
+    ElementTree.SubElement(properties, "property", name="vectors", value=version())
+    return suite
 
 
 def _counts(outcomes: list[Outcome]) -> dict[str, str]:
@@ -178,7 +193,7 @@ def as_html(report: Report) -> str:
         table=table,
         grid=grid,
         failures=f"<h2>Failures</h2>{failures}" if failures else "",
-        version=_e(__version__),
+        judged=_e(judged_by()),
         seconds=f"{report.seconds:.1f}",
     )
 
@@ -229,7 +244,7 @@ details {{ margin: .3rem 0 }} summary {{ cursor: pointer }} footer {{ color: #77
 <h2>By case</h2>
 {grid}
 {failures}
-<footer>refvlm {version}, {seconds} s</footer>
+<footer>{judged} {seconds} s</footer>
 </body></html>
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from .examination import FAILED, Report
-from .reports import by_quantity, headline, in_numbers, likely
+from .reports import by_quantity, headline, in_numbers, judged_by, likely
 
 _MOST_SHOWN = 10
 _COLOURS = {"conforms": "brightgreen", "differs": "red", "broken": "red", "inconclusive": "lightgrey"}
@@ -13,7 +13,7 @@ _COLOURS = {"conforms": "brightgreen", "differs": "red", "broken": "red", "incon
 
 def as_markdown(report: Report) -> str:
     """The verdict, what explains the failures, a table by quantity, the first failures."""
-    lines = [f"### {_escaped(headline(report))}", "", _escaped(in_numbers(report)), ""]
+    lines = [f"### {_escaped(headline(report))}", "", _escaped(f"{in_numbers(report)} {judged_by()}"), ""]
     lines += [f"> {_escaped(text)}\n" for text in likely(report)]
     lines += ["| quantity | passed | failed | skipped |", "| --- | ---: | ---: | ---: |"]
     lines += [

@@ -75,8 +75,15 @@ class Check:
 
 
 def archive() -> bytes:
-    """Returns the zip file: protocol, schemas, cases as JSON and as plain text, in one folder."""
+    """Returns the zip file: manifest, protocol, changelog, schemas, cases as JSON and as plain text, in one folder."""
     return resources.files(__package__).joinpath("vectors.zip").read_bytes()
+
+
+@functools.cache
+def version() -> str:
+    """Returns the version of the published cases, which is not refvlm's own: what the archive's manifest says."""
+    manifest = next(text for name, text in _entries() if name.name == "manifest.json")
+    return str(json.loads(manifest)["version"])
 
 
 @functools.cache
