@@ -1,4 +1,4 @@
-"""Real implementations in four languages: complete ones conform, and one mistake in each is found and named."""
+"""Real implementations in five languages: complete ones conform, and one mistake in each is found and named."""
 
 import json
 import shutil
@@ -20,35 +20,51 @@ def conform(capsys, command, *options):
     return code, json.loads(capsys.readouterr().out)
 
 
-@pytest.fixture(scope="module")
-def c_program(tmp_path_factory):
-    """candidate.c, compiled, and the vectors it reads."""
-    if shutil.which("cc") is None:
-        pytest.skip("there is no cc")
-    folder = tmp_path_factory.mktemp("c")
-    source = str(FOLDER / "candidate.c")
-    subprocess.run(["cc", "-O1", "-Wall", "-Wextra", "-Werror", "-o", folder / "candidate", source, "-lm"], check=True)
+COMPILERS = {
+    "c": ["cc", "-O1", "-Wall", "-Wextra", "-Werror", "-o", "candidate", str(FOLDER / "candidate.c"), "-lm"],
+    "rust": ["rustc", "--edition", "2021", "-O", "-D", "warnings", "-o", "candidate", str(FOLDER / "candidate.rs")],
+}
+
+
+@pytest.fixture(scope="module", params=COMPILERS)
+def compiled(request, tmp_path_factory):
+    """The language; a folder with its candidate, compiled, and the vectors that it reads."""
+    command = COMPILERS[request.param]
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"there is no {command[0]}")
+    folder = tmp_path_factory.mktemp(request.param)
+    subprocess.run(command, cwd=folder, check=True)
     assert main(["vectors", str(folder / "vectors")]) == 0
-    return folder
+    return request.param, folder
 
 
-def check_c(c_program, capsys, *options):
-    with (c_program / "answers.jsonl").open("wb") as out:
-        subprocess.run([c_program / "candidate", c_program / "vectors", *options], stdout=out, check=True)
-    code = main(["check", "--json", str(c_program / "answers.jsonl")])
+def check_answers(folder, capsys, *options):
+    with (folder / "answers.jsonl").open("wb") as out:
+        subprocess.run([folder / "candidate", folder / "vectors", *options], stdout=out, check=True)
+    code = main(["check", "--json", str(folder / "answers.jsonl")])
     return code, json.loads(capsys.readouterr().out)
 
 
-def test_c_without_a_json_library_conforms(c_program, capsys):
-    code, report = check_c(c_program, capsys)
+def test_without_a_json_library_it_conforms(compiled, capsys):
+    code, report = check_answers(compiled[1], capsys)
     assert (code, report["failed"], report["checked"]) == (0, 0, SHALLOW)
 
 
-def test_c_with_u_at_most_p_is_found(c_program, capsys):
-    code, report = check_c(c_program, capsys, "--wrong")
+MISTAKES = {"c": ("inclusive-comparison", "sample"), "rust": ("reversed-codes", "posterior")}
+"""With --wrong: u <= p, and the first latent as the most significant bit of a code."""
+
+
+def test_the_mistake_of_a_compiled_one_is_found(compiled, capsys):
+    language, folder = compiled
+    mistake, quantity = MISTAKES[language]
+    code, report = check_answers(folder, capsys, "--wrong")
     assert code == 1
-    assert report["explanations"][0]["mistake"] == "inclusive-comparison"
-    assert [c["case"] for c in report["checks"] if c["status"] == "failed"] == ["ties"]
+    (explanation,) = report["explanations"]
+    assert (explanation["mistake"], explanation["explained"]) == (mistake, report["failed"])
+    failed = [check for check in report["checks"] if check["status"] == "failed"]
+    assert {check["quantity"] for check in failed} == {quantity}
+    if language == "c":
+        assert [check["case"] for check in failed] == ["ties"]
 
 
 def node():
