@@ -1,4 +1,4 @@
-"""Real implementations in five languages: complete ones conform, and one mistake in each is found and named."""
+"""Real implementations in six languages: complete ones conform, and one mistake in each is found and named."""
 
 import json
 import shutil
@@ -82,6 +82,27 @@ def test_javascript_with_sums_in_single_precision_is_found(capsys):
     code, report = conform(capsys, [*node(), "--wrong"])
     assert code == 1
     assert report["explanations"][0]["mistake"] == "single-precision"
+
+
+@pytest.fixture(scope="module")
+def r():
+    """The command, where R is with jsonlite."""
+    asked = ["Rscript", "-e", "library(jsonlite)"]
+    if shutil.which("Rscript") is None or subprocess.run(asked, capture_output=True, check=False).returncode != 0:
+        pytest.skip("there is no R with jsonlite")
+    return ["Rscript", FOLDER / "candidate.R"]
+
+
+def test_r_conforms(r, capsys):
+    code, report = conform(capsys, r)
+    assert (code, report["failed"], report["checked"]) == (0, 0, SHALLOW)
+
+
+def test_r_with_weights_filled_by_columns_is_found(r, capsys):
+    code, report = conform(capsys, [*r, "--wrong"])
+    assert code == 1
+    (explanation,) = report["explanations"]
+    assert (explanation["mistake"], explanation["explained"]) == ("column-major-weights", report["failed"])
 
 
 def torch():
