@@ -162,7 +162,7 @@ def test_neither_chunks_nor_workers_nor_the_format_change_a_byte(folder, run, ki
 def test_people_see_the_first_rows_the_means_and_the_verdict(folder, run):
     code, out, _ = run("evaluate", "amortised.npz", "x.npy")
     assert code == 0
-    assert out.startswith(f"amortised.npz: K = {K} latent bits, L = {L} observed bits; all numbers in nats\n")
+    assert out.startswith(f"model amortised.npz: K = {K} latent bits, L = {L} observed bits; all numbers in nats\n")
     lines = out.splitlines()
     assert [line.split()[0] for line in lines[3:13]] == list("0123456789")
     assert "...  1 more rows (--rows all shows them)" in out
@@ -824,9 +824,11 @@ def test_the_demo_leaves_a_model_and_its_next_commands_work(tmp_path, monkeypatc
     assert os.listdir(tmp_path) == ["a name.npz"]
     assert "means over 1797 rows" in out
     assert "log p(x) = VLB + KL holds for every row" in out
+    assert f"coin tosses have {-64 * math.log(2):.1f};" in out
     assert max(len(line) for line in out.splitlines()) <= 120
     commands = [shlex.split(line.split("     ")[0]) for line in out.splitlines() if line.startswith("  refvlm ")]
-    assert [command[1] for command in commands] == ["evaluate", "evaluate", "sample"]
+    assert [command[1] for command in commands] == ["evaluate", "evaluate", "sample", "fit"]
+    (tmp_path / "TABLE.csv").write_text("moss,fern,lichen\n" + "0,1,1\n1,0,1\n" * 5)
     for command in commands:
         assert run(*command[1:])[0] == 0
     model, q = refvlm.load("a name.npz")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shlex
 import shutil
@@ -34,22 +35,26 @@ exact bound, and show that log p(x) = VLB + KL on every digit. Leaves a model fi
 """
 
 _WHAT = """
-What this is. A model of 8 x 8 black-and-white handwritten digits: {latents} latent bits z with a prior p(z), and a
-network with {hidden} hidden units that turns z into the probabilities p(x|z) of the {observed} pixels. It was fitted
-by {steps} steps of exact maximum likelihood; the encoder q(z|x), a guess at z from x, by {steps} steps up the bound.
-The numbers are of the same {rows} images that both were fitted to: none is held out.
+What this is. A model of 8 x 8 black-and-white handwritten digits, an image in each row: {latents} latent bits z with a
+prior p(z), and a network (the decoder) with {hidden} hidden units, which turns z into the probabilities p(x|z) of the
+{observed} pixels. Both made {steps} steps towards the maximum of the exact likelihood. Then another network (the
+encoder), which turns x into q(z|x), a guess at z, made {steps} steps towards the maximum of the VLB.
+The numbers are of the same {rows} images that all were fitted to: none is held out.
 
-What the columns are. Three numbers for each image, each computed by a route of its own:
-  log p(x)  the sum over all 2^{latents} = {codes} codes z, with a bound on the rounding error it can have;
-  VLB       the variational lower bound E_q[log p(x,z) - log q(z|x)], what is maximised where that sum is too long;
-  KL        the divergence from q(z|x) to the exact posterior p(z|x), a sum of terms that are never negative.
-The identity says log p(x) = VLB + KL. The residual is what is left of log p(x) - (VLB + KL): rounding, no more.
+What the columns are. log p(x), VLB and KL are each computed by a route of its own:
+  log p(x)     log of the sum of p(z) p(x|z) over all {codes} codes z; more is better; coin tosses have {tosses:.1f};
+  error bound  rounding can have moved log p(x) by so much at most: proven, and nothing about the quality of the fit;
+  VLB          the variational lower bound (ELBO), E_q[log p(x,z) - log q(z|x)], for where that sum is too long;
+  KL           the divergence from q(z|x) to the exact posterior p(z|x): never negative, 0 where they are equal;
+  residual     log p(x) - (VLB + KL), by theory 0: rounding, no more.
 KL is the gap: what the bound loses on an image because q(z|x) is not the exact posterior.
+Steps on another machine may end at networks that differ in their last digits, and so do their numbers.
 
 The model is in {path}. Next, any of:
-  {program} evaluate {quoted} digits --rows all     every digit, from the file
-  {program} evaluate {quoted} digits --table        one digit, all {codes} codes of the sum
-  {program} sample {quoted} -n 5                    new digits from the model, a row of pixels each"""
+  {program} evaluate {quoted} digits --rows all     every image; digits come with refvlm
+  {program} evaluate {quoted} digits --table        image 0: all {codes} codes of the sum
+  {program} sample {quoted} -n 5                    new images, each a line of {observed} zeros and ones
+  {program} fit TABLE.csv -o MODEL.npz --latents 3     a model of your own: a row of zeros and ones for each case"""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -103,6 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
                 observed=model.observed,
                 rows=summary.rows,
                 codes=2**LATENTS,
+                tosses=-model.observed * math.log(2.0),
                 steps=arguments.steps,
                 path=path,
                 quoted=shlex.quote(path),

@@ -159,7 +159,7 @@ class Human:
 
     def begin(self, name: str, model: BernoulliLVM, bounded: bool) -> None:
         """What was loaded, and the heads of the columns."""
-        print(f"{name}: K = {model.latents} latent bits, L = {model.observed} observed bits; all numbers in nats")
+        print(f"model {name}: K = {model.latents} latent bits, L = {model.observed} observed bits; all numbers in nats")
         if not bounded:
             print("no posterior in this file, so no VLB and no KL")
         print()
@@ -205,7 +205,7 @@ class Human:
         log_px, vlb, kl = (summary.mean(name) for name in ("log_px", "vlb", "kl"))
         print(self._line("mean", *numbers_of(log_px, summary.largest_error, vlb, kl, summary.largest_residual)))
         plural = "" if summary.rows == 1 else "s"
-        print(f"\nmeans over {summary.rows} row{plural}, but of error bound and |residual| the largest")
+        print(f"\nlast line: means over {summary.rows} row{plural}; of error bound and |residual| the largest")
         if summary.has_bound:
             print(verdict(summary))
 
