@@ -5,7 +5,9 @@ import pytest
 from problems import binary, deep, network, shallow
 
 import refvlm
+from refvlm.inference import definition
 from refvlm.learning.ascent import ascend, climb, climb_posterior
+from refvlm.learning.batches import Batch
 from refvlm.learning.inclusive import cover
 
 
@@ -56,6 +58,67 @@ def test_steps_are_counted_and_validated():
     assert ascend(start, bowl, 0) is start
     with pytest.raises(ValueError, match="steps: got -1"):
         ascend(start, bowl, -1)
+
+
+def valley(parameters):
+    """Rosenbrock's, upside down: L-BFGS takes some forty steps along it, from (-1.2, 1) to (1, 1)."""
+    a, b = parameters["a"]
+    slope = np.array([2 * (1 - a) + 400 * a * (b - a * a), -200 * (b - a * a)])
+    return -((1 - a) ** 2 + 100 * (b - a * a) ** 2), {"a": slope}
+
+
+def test_a_judge_keeps_the_best_on_the_way_and_ends_what_gets_no_better():
+    start, judged, counted = {"a": np.array([-1.2, 1.0])}, [], []
+
+    def judge(parameters):
+        """Best half-way."""
+        judged.append((-float(((parameters["a"] - [0.2, 0.04]) ** 2).sum()), parameters["a"].copy()))
+        return judged[-1][0]
+
+    reached = ascend(start, valley, 60, lambda done, total: counted.append(done), judge)
+    best, where = max(judged, key=lambda pair: pair[0])
+    assert (reached["a"] == where).all()
+    assert best > judged[-1][0] + 0.05
+    assert best > judged[0][0]
+    assert counted[-1] == 60
+    assert 5 * (len(judged) - 1) < 60, "ended by the judge"
+    assert np.allclose(ascend(start, valley, 60)["a"], 1.0, atol=1e-3)
+    judged.clear()
+    assert (ascend(start, valley, 60, judge=lambda p: judged.append(p) or -p["a"][0])["a"] == start["a"]).all()
+    assert len(judged) == 1 + 4, "what gets no better for twenty steps has ended"
+
+
+def test_held_out_rows_choose_the_encoder_on_the_way():
+    """Which learns 30 rows by heart if it may: KL falls on them, and rises on others. Held-out rows have weights."""
+    rng = np.random.default_rng(11)
+    model = shallow(4, (8,), 21, rng, scale=8.0)
+    x, others = model.sample(30, rng)[0], model.sample(200, rng)[0]
+    q = refvlm.AmortisedPosterior(network([21, 40, 4], rng))
+    weights = rng.random(200) ** 8
+    held_out = Batch(others, weights / weights.sum())
+
+    def divergence(encoder, kind, rows, weights):
+        """Either of the two between q and p(z | x), by hand."""
+        log_p = definition.log_joint(model, rows)
+        log_p -= np.logaddexp.reduce(log_p, axis=1, keepdims=True)
+        logits = encoder.forward(rows)[0][:, None]
+        log_q = (refvlm.bits.table(4) * logits - np.logaddexp(0, logits)).sum(axis=-1)
+        gaps = np.exp(log_p) * (log_p - log_q) if kind is cover else np.exp(log_q) * (log_q - log_p)
+        return float(np.average(gaps.sum(axis=1), weights=weights))
+
+    for improve in (cover, climb_posterior):
+        free, chosen = improve(model, q, x, 100), improve(model, q, x, 100, held_out=held_out)
+        at_home = [divergence(each, improve, x, None) for each in (q, free, chosen)]
+        abroad = [divergence(each, improve, others, weights) for each in (q, free, chosen)]
+        assert at_home[1] < at_home[2] < at_home[0]
+        assert abroad[2] < min(abroad[:2]) - 0.02
+        single = [improve(model, q, x, 100, held_out=Batch(others[:20], row)) for row in np.eye(20)]
+        assert len({refvlm.vlb(model, each, x).tobytes() for each in single}) > 1, "the weights count"
+    per_row = refvlm.fit(x, validation=others, start=(model, None), epochs=0, encoder_hidden=(40,), seed=3)
+    alone = refvlm.fit(x, validation=False, start=(model, None), epochs=0, encoder_hidden=(40,), seed=3)
+    gaps = [refvlm.kl(model, fitted.posterior, others).mean() for fitted in (per_row, alone)]
+    assert gaps[0] < gaps[1] - 0.02
+    assert per_row.history[-1].validation_kl == pytest.approx(gaps[0], rel=1e-12)
 
 
 def test_covering_the_posterior_ends_where_the_inclusive_divergence_is_stationary():

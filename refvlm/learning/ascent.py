@@ -6,6 +6,7 @@ first-order rule does in thousands.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -19,10 +20,14 @@ from ..model.latent_variable import BernoulliLVM
 from ..model.parameters import Parameters, under
 from ..model.recognition import Posterior
 from ..types import Bits, Floats
+from .batches import Batch
 from .masked import grad_vlb, vlb
 
 if TYPE_CHECKING:
     from ..enumeration.engine import Progress
+
+_EVERY, _PATIENCE = 5, 4
+"""Steps between two judgements, and how many in a row without a better one end an ascent."""
 
 
 def climb(
@@ -55,12 +60,14 @@ def climb_posterior(
     weights: ArrayLike | None = None,
     *,
     observed: Mask | None = None,
+    held_out: Batch | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Posterior:
     """q after at most `steps` L-BFGS steps on the mean VLB, eq. (9), of x (N, L), the model held fixed.
 
     weights: (N,) of that mean, None for equal ones. observed: (N, L), which bits are; x is 0 elsewhere; None for all.
+    held_out: rows whose mean VLB decides which q on the way is kept.
     """
     rows, fractions = rows_and_weights(model, x, weights)
 
@@ -69,7 +76,13 @@ def climb_posterior(
         slopes = under("posterior.", grad_vlb(model, moved, rows, observed, fractions, workers))
         return float(fractions @ vlb(model, moved, rows, observed, workers)), slopes
 
-    return q.with_parameters(ascend(q.parameters(), objective, steps, progress))
+    def judge(parameters: Parameters) -> float:
+        assert held_out is not None
+        values = vlb(model, q.with_parameters(parameters), held_out.x, held_out.observed, workers)
+        return float(held_out.weights @ values)
+
+    reached = ascend(q.parameters(), objective, steps, progress, None if held_out is None else judge)
+    return q.with_parameters(reached)
 
 
 def rows_and_weights(model: BernoulliLVM, x: ArrayLike, weights: ArrayLike | None) -> tuple[Bits, Floats]:
@@ -84,13 +97,16 @@ def ascend(
     objective: Callable[[Parameters], tuple[float, Parameters]],
     steps: int,
     progress: Progress | None = None,
+    judge: Callable[[Parameters], float] | None = None,
 ) -> Parameters:
     """Parameters after at most `steps` L-BFGS steps uphill from `start`; never worse than `start`.
 
     objective: from parameters to its value and its gradient under the same names. Infinite parameters stay as they are.
     progress: called as progress(steps done, steps).
+    judge: from parameters to what counts in the end, such as the objective of held-out rows: it is asked every few
+    steps, the best parameters are returned, and what has not been better for long ends the ascent.
     """
-    from scipy.optimize import minimize
+    from scipy.optimize import OptimizeResult, minimize
 
     check_count("steps", steps, 0)
     free = {name: np.isfinite(value) for name, value in start.items()}
@@ -109,18 +125,27 @@ def ascend(
         value, gradient = objective(unpack(vector))
         return -value, -pack(gradient)
 
-    done = 0
+    if steps == 0 or sum(sizes) == 0:
+        return start
+    done, since_best = 0, 0
+    best, best_score = start, -math.inf if judge is None else judge(start)
 
-    def count(intermediate_result: object) -> None:
-        nonlocal done
+    def after_a_step(intermediate_result: OptimizeResult) -> None:
+        nonlocal done, since_best, best, best_score
         done += 1
         if progress is not None:
             progress(done, steps)
+        if judge is not None and (done % _EVERY == 0 or done == steps):
+            since_best += 1
+            reached = unpack(intermediate_result.x)
+            score = judge(reached)
+            if score > best_score:
+                best, best_score, since_best = reached, score, 0
+            if since_best == _PATIENCE:
+                raise StopIteration
 
-    if steps == 0 or sum(sizes) == 0:
-        return start
     options = {"maxiter": steps, "maxcor": 20}
-    lowest = minimize(downhill, pack(start), jac=True, method="L-BFGS-B", callback=count, options=options)
+    lowest = minimize(downhill, pack(start), jac=True, method="L-BFGS-B", callback=after_a_step, options=options)
     if progress is not None and done < steps:
         progress(steps, steps)
-    return unpack(lowest.x)
+    return unpack(lowest.x) if judge is None else best

@@ -158,7 +158,7 @@ def fit(
     else:
         usable = q is not None and not isinstance(q, PerDatumPosterior)
         q = check_posterior(model, q) if usable else encoders(data.x.shape[1], model, shape, rng)
-        q = _improved(q, model, data, workers, progress)
+        q = _improved(q, model, data, held_out, workers, progress)
     last = training.judged(model, q, last=True)
     if watch is not None:
         watch(last)
@@ -183,12 +183,19 @@ def _learn(
 
 
 def _improved(
-    q: Posterior, model: BernoulliLVM, data: Data, workers: int | None, progress: Progress | None
+    q: Posterior, model: BernoulliLVM, data: Data, held_out: Data | None, workers: int | None, progress: Progress | None
 ) -> Posterior:
-    """q fitted to a model that stays as it is: first to cover the exact posterior, then by the VLB."""
+    """q fitted to a model that stays as it is: first to cover the exact posterior, then by the VLB.
+
+    Both go by the held-out rows, if there are any: an encoder learns rows by heart, too.
+    """
     rows, fractions, observed = data.merged()
+    others = None if held_out is None else held_out.merged()
     for improve in (cover, climb_posterior):
-        q = improve(model, q, rows, POSTERIOR_STEPS, fractions, observed=observed, workers=workers, progress=progress)
+        q = improve(
+            model, q, rows, POSTERIOR_STEPS, fractions, observed=observed, held_out=others, workers=workers,
+            progress=progress,
+        )  # fmt: skip
     return q
 
 

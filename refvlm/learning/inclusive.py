@@ -20,7 +20,9 @@ from ..inference.rejection import sample_posterior
 from ..model.latent_variable import BernoulliLVM
 from ..model.parameters import Parameters
 from ..model.recognition import ChainPosterior, LayerwisePosterior, Posterior
+from ..types import Bits, Floats
 from .ascent import ascend, rows_and_weights
+from .batches import Batch
 from .history import enumerable
 from .logistic import sigmoid
 from .masked import posterior_draws, posterior_mean
@@ -41,15 +43,16 @@ def cover(
     weights: ArrayLike | None = None,
     *,
     observed: Mask | None = None,
+    held_out: Batch | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Posterior:
     """q after at most `steps` L-BFGS steps on the mean of -KL(p(z | x) || q) over x (N, L), the model held fixed.
 
     weights: (N,), not negative, of that mean, None for equal ones. observed: (N, L), which bits are; x is 0 elsewhere;
-    None for all. Where there is too much to enumerate, and no hidden layer, the posterior means are those of exact
-    draws. The stages of a chain are fitted one by one, each to the codes of the layer below with the mass that the
-    posterior gives them.
+    None for all. held_out: rows whose mean decides which q on the way is kept. Where there is too much to enumerate,
+    and no hidden layer, the posterior means are those of exact draws. The stages of a chain are fitted one by one, each
+    to the codes of the layer below with the mass that the posterior gives them; only the lowest has held-out rows.
     """
     if isinstance(q, LayerwisePosterior):
         raise ValueError(
@@ -57,25 +60,45 @@ def cover(
         )
     rows, fractions = rows_and_weights(model, x, weights)
     lowest = q.stages[0]
-    if enumerable(model) or not has_boxes(model):
-        mean = posterior_mean(model, rows, observed, workers, progress)
-    else:
-        rng = np.random.default_rng(0)
-        if observed is None:
-            mean = sample_posterior(model, rows, _DRAWS, rng, workers=workers, progress=progress).mean(axis=1)
-        else:  # the former would take the sum, where a pattern has few rows
-            mean = posterior_draws(model, rows, observed, _DRAWS, rng, workers)[0].mean(axis=1)
+    mean = _means(model, rows, observed, workers, progress)
 
     def objective(parameters: Parameters) -> tuple[float, Parameters]:
         moved = lowest.with_parameters(parameters)
         logits = recognition_logits(moved, rows)
-        value = float((fractions @ (mean * logits - np.logaddexp(0.0, logits))).sum())
-        return value, recognition_gradient(moved, rows, fractions[:, None] * (mean - sigmoid(logits)))
+        slopes = recognition_gradient(moved, rows, fractions[:, None] * (mean - sigmoid(logits)))
+        return _covered(logits, mean, fractions), slopes
 
-    lowest = lowest.with_parameters(ascend(lowest.parameters(), objective, steps, progress))
+    judge = None
+    if held_out is not None:
+        others = _means(model, held_out.x, held_out.observed, workers, progress)
+
+        def judge(parameters: Parameters) -> float:
+            logits = recognition_logits(lowest.with_parameters(parameters), held_out.x)
+            return _covered(logits, others, held_out.weights)
+
+    lowest = lowest.with_parameters(ascend(lowest.parameters(), objective, steps, progress, judge))
     if not isinstance(q, ChainPosterior):
         return lowest
     assert isinstance(model.prior, BernoulliLVM)
     codes, mass = bits.table(model.latents), expect(model, rows, fractions, workers, observed=observed).mass
     above = cover(model.prior, q.above, codes, steps, mass, workers=workers, progress=progress)
     return ChainPosterior([lowest, *above.stages])
+
+
+def _covered(logits: Floats, mean: Floats, fractions: Floats) -> float:
+    """The mean of -KL(p(z | x) || q), but for a constant, from q's logits and the posterior means, both (N, K)."""
+    return float((fractions @ (mean * logits - np.logaddexp(0.0, logits))).sum())
+
+
+def _means(
+    model: BernoulliLVM, rows: Bits, observed: Mask | None, workers: int | None, progress: Progress | None
+) -> Floats:
+    """The posterior means, (N, K): exact, or those of draws."""
+    if enumerable(model) or not has_boxes(model):
+        return posterior_mean(model, rows, observed, workers, progress)
+    rng = np.random.default_rng(0)
+    if observed is None:
+        means: Floats = sample_posterior(model, rows, _DRAWS, rng, workers=workers, progress=progress).mean(axis=1)
+    else:  # the former would take the sum, where a pattern has few rows
+        means = posterior_draws(model, rows, observed, _DRAWS, rng, workers)[0].mean(axis=1)
+    return means
