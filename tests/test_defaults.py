@@ -14,7 +14,7 @@ from refvlm.learning.advice import advice
 from refvlm.learning.batches import Data
 from refvlm.learning.history import Record
 from refvlm.learning.optimisers import rate_at
-from refvlm.learning.rules import ExpectationMaximisation, MaximumLikelihood
+from refvlm.learning.rules import ExpectationMaximisation, MaximumLikelihood, Variational, WakeSleep
 from refvlm.learning.sizes import choose
 
 QUICK = {"latents": 2, "hidden": (), "epochs": 1, "posterior": "none"}
@@ -130,21 +130,53 @@ def test_rows_that_miss_bits_are_held_out_with_them(distinct):
     assert tried.tried[0].held_out_log_px == pytest.approx(found, rel=1e-12)
 
 
-@pytest.mark.parametrize(("rows", "size"), [(7, 7), (16, 16), (300, 16), (1600, 32), (17412, 348), (10**6, 512)])
+@pytest.mark.parametrize(("rows", "size"), [(7, 7), (50, 50), (300, 50), (6400, 50), (17412, 136), (10**6, 512)])
 def test_rows_in_a_minibatch(rows, size):
     assert defaults.batch_size(rows) == size
 
 
+@pytest.mark.parametrize(
+    ("rows", "size", "passes"),
+    [(200, 50, 150), (1600, 50, 141), (2000, 50, 113), (17412, 136, 35), (10**6, 512, 20), (1000, 1000, 150)],
+)
+def test_epochs_make_4500_steps_within_limits(rows, size, passes):
+    assert defaults.epochs(MaximumLikelihood(), rows, size) == passes
+    assert defaults.epochs(MaximumLikelihood(), rows, None) == 500
+    assert defaults.epochs(ExpectationMaximisation(), rows, None) == 100
+
+
+@pytest.mark.parametrize(
+    ("rule", "optimiser", "activation", "rate"),
+    [
+        (MaximumLikelihood(), "adam", "tanh", 0.04),
+        (MaximumLikelihood(), "adam", "sigmoid", 0.08),
+        (MaximumLikelihood(), "sgd", "relu", 0.1),
+        (Variational(), "adam", "tanh", 0.04),
+        (Variational(gradient="score-function"), "adam", "tanh", 0.01),
+        (WakeSleep(), "adam", "sigmoid", 0.02),
+        (WakeSleep(), "sgd", "sigmoid", 0.2),
+    ],
+)
+def test_rates_by_default_are_bolder_without_the_noise_of_draws(rule, optimiser, activation, rate):
+    decoder = refvlm.MLP.random([3, 4, 13], np.random.default_rng(0), activation=activation)
+    model = refvlm.BernoulliLVM(refvlm.Bernoulli(np.zeros(3)), decoder)
+    assert defaults.learning_rate(rule, optimiser, model) == pytest.approx(rate, rel=1e-15)
+
+
 def test_settings_by_default(distinct):
-    history = refvlm.fit(distinct, latents=2, hidden=(), posterior="none", patience=1000).history
-    assert history[-1].epoch == defaults.EPOCHS
-    assert history[-1].step == defaults.EPOCHS * math.ceil(270 / 16)
-    rates = [rate_at("cosine", 0.01, record.step, history[-1].step) for record in history]
+    fitted = refvlm.fit(distinct, latents=2, hidden=(), posterior="none", patience=1000)
+    history = fitted.history
+    assert history[-1].epoch == defaults.MOST_EPOCHS
+    assert history[-1].step == defaults.MOST_EPOCHS * math.ceil(270 / 50)
+    rates = [rate_at("warmup-cosine", 0.04, record.step, history[-1].step) for record in history]
     assert history.columns()["learning_rate"].tolist() == rates
+    options = {"latents": 2, "hidden": (), "posterior": "none", "patience": 1000}
+    for beta2, same in ((0.99, True), (0.999, False)):
+        stated = refvlm.fit(distinct, beta2=beta2, weight_decay=0.1, batch_size=50, **options)
+        both = zip(stated.model.parameters().values(), fitted.model.parameters().values(), strict=True)
+        assert all((a == b).all() for a, b in both) == same
     assert refvlm.fit(distinct, weights=np.ones(300), latents=2, hidden=()).history[-1].step == 500
     assert refvlm.fit(distinct, latents=2, hidden=(), method="em", posterior="none").history[-1].step == 100
-    first = refvlm.fit(distinct, latents=2, hidden=(3,), activation="sigmoid", epochs=2, posterior="none").history[0]
-    assert first.learning_rate == rate_at("cosine", 0.02, 1, 2)
 
 
 def test_weight_decay_by_default_counts_less_the_more_rows_there_are(distinct):
@@ -158,8 +190,9 @@ def test_noise_ends_early(distinct):
     """Bits of coins have nothing to learn, so that the held-out rows end the run."""
     history = refvlm.fit(distinct, latents=4, hidden=(32,), posterior="none", learning_rate=0.05).history
     scores = history.columns()["validation_log_px"]
-    assert history[-1].epoch < defaults.EPOCHS
-    assert len(history) - 1 - scores.argmax() == defaults.EPOCHS // 4
+    assert history[-1].epoch < defaults.MOST_EPOCHS
+    assert len(history) - 1 - scores.argmax() == defaults.MOST_EPOCHS // 10 == 15
+    assert defaults.patience(500, Data("validation", distinct)) == 50
 
 
 def test_fit_shows_what_it_held_out(distinct):

@@ -131,7 +131,8 @@ def test_weight_decay_shrinks_weights_and_leaves_biases():
     rng = np.random.default_rng(2)
     model = shallow(3, (4,), 6, rng)
     uniform = refvlm.bits.table(6)
-    options = {"start": (model, None), "epochs": 1, "posterior": "none", "optimiser": "sgd", "learning_rate": 1e-9}
+    options = {"start": (model, None), "epochs": 1, "posterior": "none", "optimiser": "sgd", "learning_rate": 1e-9,
+               "schedule": "constant"}  # fmt: skip
     plain = refvlm.fit(uniform, batch_size=64, **options).model.parameters()
     decayed = refvlm.fit(uniform, batch_size=64, weight_decay=1e8, **options).model.parameters()
     for name, value in plain.items():
@@ -242,6 +243,8 @@ REFUSED = [
     ({"activation": "gelu"}, ValueError, "activation: got"),
     ({"learning_rate": 0}, ValueError, "learning_rate: got 0, wanted a finite number above 0"),
     ({"momentum": 1.0}, ValueError, "momentum: got 1.0"),
+    ({"beta2": 1.0}, ValueError, "beta2: got 1.0, wanted a finite number at least 0 and below 1"),
+    ({"beta2": 0.9, "optimiser": "sgd"}, ValueError, "beta2: got 0.9 with optimiser 'sgd', which has none"),
     ({"weight_decay": -1}, ValueError, "weight_decay: got -1"),
     ({"weight_decay": 0.1, "method": "em"}, ValueError, "weight_decay: got 0.1 with method 'em'"),
     ({"learning_rate": 0.1, "method": "em"}, ValueError, "learning_rate: got 0.1 with method 'em'"),
@@ -277,7 +280,7 @@ def test_divergence_names_the_step_and_the_rate(x, rate, what, optimiser):
     if optimiser == "sgd" and rate < 100:
         rate *= 1e3
     with pytest.raises(ValueError, match=f"learning_rate: got .*, and learning diverged at step .*{what}") as error:
-        refvlm.fit(x, 4, (6,), learning_rate=rate, optimiser=optimiser, epochs=3)
+        refvlm.fit(x, 4, (6,), learning_rate=rate, optimiser=optimiser, epochs=3, batch_size=len(x) // 10)
     assert "wanted a smaller one" in str(error.value)
 
 

@@ -36,23 +36,36 @@ def test_adam_is_algorithm_1_of_kingma_and_ba():
 
 
 def test_adam_takes_momentum_as_beta1():
-    state = [OPTIMISERS["adam"](m).init(3) for m in (0.0, 0.5)]
+    state = [OPTIMISERS["adam"](m, 0.99).init(3) for m in (0.0, 0.5)]
     default, half = (
-        [OPTIMISERS["adam"](m).update(s, g, 0.1) for g in GRADIENTS][-1] for m, s in zip((0.0, 0.5), state, strict=True)
+        [OPTIMISERS["adam"](m, 0.99).update(s, g, 0.1) for g in GRADIENTS][-1]
+        for m, s in zip((0.0, 0.5), state, strict=True)
     )
-    assert np.allclose(default, steps_of(adam(0.9), 0.1)[-1], rtol=1e-15)
-    assert np.allclose(half, steps_of(adam(0.5), 0.1)[-1], rtol=1e-15)
+    assert np.allclose(default, steps_of(adam(0.9, 0.99), 0.1)[-1], rtol=1e-15)
+    assert np.allclose(half, steps_of(adam(0.5, 0.99), 0.1)[-1], rtol=1e-15)
 
 
 @pytest.mark.parametrize(
-    ("schedule", "halfway", "end"),
-    [("constant", 1.0, 1.0), ("linear", 0.5, 0.0), ("cosine", 0.5, 0.0), ("exponential", 0.001**0.5, 0.001)],
+    ("schedule", "begin", "halfway", "end"),
+    [
+        ("constant", 1.0, 1.0, 1.0),
+        ("linear", 1.0, 0.5, 0.0),
+        ("cosine", 1.0, 0.5, 0.0),
+        ("warmup-cosine", 0.1, 0.5, 0.0),
+        ("exponential", 1.0, 0.001**0.5, 0.001),
+    ],
 )
-def test_schedules_start_at_the_rate_and_end_where_they_should(schedule, halfway, end):
-    assert set(SCHEDULES) == {"constant", "linear", "cosine", "exponential"}
-    assert rate_at(schedule, 3.0, 0, 10) == 3.0
+def test_schedules_begin_and_end_where_they_should(schedule, begin, halfway, end):
+    assert set(SCHEDULES) == {"constant", "linear", "cosine", "warmup-cosine", "exponential"}
+    assert rate_at(schedule, 3.0, 0, 10) == pytest.approx(3.0 * begin, rel=1e-14)
     assert rate_at(schedule, 3.0, 5, 10) == pytest.approx(3.0 * halfway, rel=1e-14)
     assert rate_at(schedule, 3.0, 10, 10) == pytest.approx(3.0 * end, rel=1e-14, abs=1e-15)
+
+
+def test_the_warm_up_is_a_line_of_eight_in_a_hundred_steps():
+    warm = [rate_at("warmup-cosine", 2.0, step, 100) / rate_at("cosine", 2.0, step, 100) for step in range(99)]
+    assert warm[:8] == pytest.approx([0.1 + 0.9 * step / 8 for step in range(8)], rel=1e-14)
+    assert warm[8:] == pytest.approx([1.0] * 91, rel=1e-14)
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def trained(train: Array, method: str, latents: int) -> refvlm.BernoulliLVM:
     more = {"samples": 5} if method == "reweighted-wake-sleep" else {}
     return refvlm.fit(
         train, latents=latents, hidden=(), method=method, epochs=epochs, seed=0, workers=1, evaluate_every=epochs,
-        learning_rate=0.01, batch_size=100, schedule="constant", validation=False, **more,
+        learning_rate=0.01, batch_size=100, schedule="constant", beta2=0.999, validation=False, **more,
     ).model  # fmt: skip
 
 
@@ -69,7 +69,7 @@ def summed(train: Array, test: Array) -> float:
     """Mean log p(x) of the test rows under a linear model by exact maximum likelihood."""
     model = refvlm.fit(
         train, latents=SUMMED, hidden=(), method="maximum-likelihood", epochs=20, batch_size=100, learning_rate=0.02,
-        evaluate_every=20, schedule="constant", validation=False, seed=0, posterior="none",
+        evaluate_every=20, schedule="constant", beta2=0.999, validation=False, seed=0, posterior="none",
     ).model  # fmt: skip
     return float(refvlm.log_marginal(model, test).mean())
 

@@ -496,7 +496,8 @@ def trained(latents: tuple[int, ...], method: str) -> refvlm.Fit:
     more = {"samples": 5} if method == "reweighted-wake-sleep" else {}
     return refvlm.fit(
         refvlm.digits()[:1500], latents=latents, hidden=(), method=method, epochs=64, seed=0, workers=1,
-        evaluate_every=64, learning_rate=0.01, batch_size=100, schedule="constant", validation=False, **more,
+        evaluate_every=64, learning_rate=0.01, batch_size=100, schedule="constant", beta2=0.999,
+        validation=False, **more,
     )  # fmt: skip
 
 

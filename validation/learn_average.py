@@ -45,6 +45,7 @@ START: dict[str, Any] = {
     "batch_size": 200,
     "epochs": 30,
     "schedule": "cosine",
+    "beta2": 0.999,
     "weight_decay": 0.0,
     "patience": 30,
 }

@@ -40,7 +40,7 @@ class Recipe(NamedTuple):
     mixed: bool = False
 
 
-TO_THE_END = {"schedule": "cosine", "weight_decay": 0.0, "patience": 1000}
+TO_THE_END = {"learning_rate": 0.01, "schedule": "cosine", "beta2": 0.999, "weight_decay": 0.0, "patience": 1000}
 SIGMOID = {"activation": "sigmoid", "learning_rate": 0.02}
 CERTAIN = 100.0
 """A logit that is as good as infinite."""

@@ -55,8 +55,8 @@ def learn(name: str, parts: list[NDArray[np.uint8]], epochs: int, seed: int, rat
     for rate in rates:
         begun = time.perf_counter()
         found = refvlm.fit(
-            parts[0], LATENTS, HIDDEN, epochs=epochs, learning_rate=rate, schedule="cosine", batch_size=100,
-            validation=False, seed=seed, **METHODS[name],
+            parts[0], LATENTS, HIDDEN, epochs=epochs, learning_rate=rate, schedule="cosine", beta2=0.999,
+            batch_size=100, validation=False, seed=seed, **METHODS[name],
         )  # fmt: skip
         seconds = time.perf_counter() - begun
         score = refvlm.log_marginal(found.model, parts[1]).mean()

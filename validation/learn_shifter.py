@@ -50,8 +50,8 @@ def learn(method: str, seed: int, share: float) -> Outcome:
     options = METHODS[method] | {"epochs": math.ceil(METHODS[method]["epochs"] * share)}
     begun = time.perf_counter()
     model, q, _ = refvlm.fit(
-        WORLD.images, LATENTS, HIDDEN, weights=WORLD.probabilities, schedule="cosine", seed=seed, workers=1,
-        evaluate_every=options["epochs"], **options,
+        WORLD.images, LATENTS, HIDDEN, weights=WORLD.probabilities, schedule="cosine", beta2=0.999, seed=seed,
+        workers=1, evaluate_every=options["epochs"], **options,
     )  # fmt: skip
     seconds = time.perf_counter() - begun
     assert q is not None

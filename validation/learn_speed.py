@@ -35,7 +35,7 @@ def ours(model: refvlm.BernoulliLVM, x: np.ndarray[Any, Any]) -> Training:
     """A training of which a step is one full-batch step."""
     settings = Settings(
         rule=MaximumLikelihood(), epochs=10**6, batch_size=None, optimiser="adam", learning_rate=RATE,
-        momentum=0.0, schedule="constant", weight_decay=0.0, patience=None, evaluate_every=10**6, seed=0,
+        momentum=0.0, beta2=0.999, schedule="constant", weight_decay=0.0, patience=None, evaluate_every=10**6, seed=0,
     )  # fmt: skip
     return Training(Machine(model), Data("x", x), None, settings)
 

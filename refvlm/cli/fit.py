@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..activations import ACTIVATIONS
 from ..learning import defaults
-from ..learning.optimisers import LEARNING_RATES, OPTIMISERS, SCHEDULES
+from ..learning.optimisers import OPTIMISERS, SCHEDULES
 from ..learning.rules import RULES, hyperparameters
 from ..learning.setup import POSTERIORS
 from ..learning.sizes import SIZES
@@ -105,22 +105,30 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--epochs",
         type=count,
         metavar="N",
-        help=f"passes over the rows (default: {defaults.EPOCHS}; {defaults.EPOCHS_OF_ONE_STEP} where a step takes all "
-        f"rows, {defaults.EPOCHS_OF_OWN_STEPS} with em)",
+        help=f"passes over the rows (default: {defaults.STEPS} steps, from {defaults.FEWEST_EPOCHS} to "
+        f"{defaults.MOST_EPOCHS} passes; {defaults.EPOCHS_OF_ONE_STEP} where a step takes all rows, "
+        f"{defaults.EPOCHS_OF_OWN_STEPS} with em)",
     )
     add(
         "--batch-size",
         type=positive,
         metavar="N",
-        help=f"rows a step (default: a fiftieth, from {defaults.SMALLEST} to {defaults.LARGEST}; all where the method "
-        "needs them, or enumerates, on bars and shifter)",
+        help=f"rows a step (default: a {defaults.BATCHES}th, from {defaults.SMALLEST} to {defaults.LARGEST}; all where "
+        "the method needs them, or enumerates, on bars and shifter)",
     )
     add("--optimiser", choices=tuple(OPTIMISERS), default="adam", help="(default: %(default)s)")
-    rates = ", ".join(f"{rate} for {name}" for name, rate in LEARNING_RATES.items()) + "; twice that for sigmoid units"
-    add("--learning-rate", type=number, metavar="R", help=f"(default: {rates})")
+    rates = ", ".join(f"{rate} for {name}" for name, rate in defaults.LEARNING_RATES.items())
+    add(
+        "--learning-rate",
+        type=number,
+        metavar="R",
+        help=f"(default: {rates}; for adam {defaults.BOLDER['adam']:g} times that where the method enumerates; twice "
+        "that for sigmoid units)",
+    )
     add(
         "--momentum", type=number, default=0.0, metavar="M", help="of sgd; of adam beta1 (default: 0, and 0.9 for adam)"
     )
+    add("--beta2", type=number, metavar="B", help=f"of adam (default: {defaults.BETA2})")
     add("--schedule", choices=tuple(SCHEDULES), default=defaults.SCHEDULE, help="of the rate (default: %(default)s)")
     add(
         "--weight-decay",
@@ -133,7 +141,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--patience",
         type=positive,
         metavar="N",
-        help="end after N evaluations without a better held-out log p(x) (default: a quarter of all, at least 10)",
+        help="end after N evaluations without a better held-out log p(x) (default: a tenth of all, at least 15)",
     )
     add("--evaluate-every", type=positive, metavar="N", help="epochs between evaluations (default: 1, more if costly)")
     add("--seed", type=count, default=0, metavar="S", help="(default: %(default)s)")

@@ -9,8 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..checks import describe
+from ..checks import check_choice, describe
 from ..inference.missing import Missing
+from ..model.latent_variable import BernoulliLVM
+from ..model.mlp import MLP
 from .batches import Data
 from .rules.rule import Rule
 
@@ -20,16 +22,28 @@ FEWEST = 200
 REPEATED = 0.1
 """Where a smaller part of the rows repeats others, these are taken for copies, which must not be on both sides."""
 
-EPOCHS, EPOCHS_OF_ONE_STEP, EPOCHS_OF_OWN_STEPS = 60, 500, 100
-"""Of minibatches; where a step takes all rows; and where each step is an optimisation of its own."""
+STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 4500, 20, 150
+"""Of minibatches: as many epochs as make so many steps, within limits."""
 
-BATCHES, SMALLEST, LARGEST = 50, 16, 512
-"""Minibatches in an epoch, as long as each has from 16 to 512 rows."""
+EPOCHS_OF_ONE_STEP, EPOCHS_OF_OWN_STEPS = 500, 100
+"""Where a step takes all rows, and where each step is an optimisation of its own."""
 
-SCHEDULE = "cosine"
+BATCHES, SMALLEST, LARGEST = 128, 50, 512
+"""Minibatches in an epoch, as long as each has from 50 to 512 rows."""
+
+LEARNING_RATES = {"adam": 0.01, "sgd": 0.1}
+
+BOLDER = {"adam": 4.0}
+"""Factors on these rates where a rule enumerates the codes: its gradients are free of the noise of draws."""
 
 STRETCH = {"sigmoid": 2.0}
-"""Factors on the optimiser's learning rate: sigmoid(2a) = (1 + tanh(a)) / 2, so its weights go twice as far."""
+"""Another, by the activation: sigmoid(2a) = (1 + tanh(a)) / 2, so that sigmoid's weights go twice as far."""
+
+SCHEDULE = "warmup-cosine"
+
+BETA2 = 0.99
+"""Adam's. The first gradients are much larger than those that follow, and with the 0.999 of its paper they hold the
+steps back for a thousand more, of 4500."""
 
 DECAY, STRONGEST = 100.0, 0.1
 """Weight decay times rows, where held-out rows show whether it helps, and the most of it: that of a prior on the
@@ -76,11 +90,20 @@ def batch_size(rows: int) -> int:
     return min(rows, max(SMALLEST, min(LARGEST, rows // BATCHES)))
 
 
-def epochs(rule: Rule, size: int | None) -> int:
+def epochs(rule: Rule, rows: int, size: int | None) -> int:
     """Passes over the rows; size: of a minibatch, None for all rows."""
     if rule.own_steps:
         return EPOCHS_OF_OWN_STEPS
-    return EPOCHS_OF_ONE_STEP if size is None else EPOCHS
+    if size is None:
+        return EPOCHS_OF_ONE_STEP
+    return max(FEWEST_EPOCHS, min(MOST_EPOCHS, -(-STEPS // -(-rows // size))))
+
+
+def learning_rate(rule: Rule, optimiser: str, model: BernoulliLVM) -> float:
+    """The highest rate of the schedule."""
+    bolder = BOLDER.get(optimiser, 1.0) if rule.enumerates else 1.0
+    stretch = STRETCH.get(model.decoder.activation, 1.0) if isinstance(model.decoder, MLP) else 1.0
+    return LEARNING_RATES[check_choice("optimiser", optimiser, tuple(LEARNING_RATES))] * bolder * stretch
 
 
 def weight_decay(rule: Rule, rows: int, held_out: Data | None) -> float:
@@ -89,5 +112,5 @@ def weight_decay(rule: Rule, rows: int, held_out: Data | None) -> float:
 
 
 def patience(evaluations: int, held_out: Data | None) -> int | None:
-    """Evaluations without a better one that end a run: a quarter of all, and at least ten."""
-    return None if held_out is None else max(10, evaluations // 4)
+    """Evaluations without a better one that end a run: a tenth of all, and at least fifteen."""
+    return None if held_out is None else max(15, evaluations // 10)

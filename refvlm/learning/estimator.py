@@ -73,14 +73,14 @@ class BernoulliLVMEstimator:
         method: str | Rule = "maximum-likelihood", *, binarize: float | None = None,
         validation: bool | None = None, encoder_hidden: Sequence[int] | None = None, activation: str = "tanh",
         epochs: int | None = None, batch_size: int | None = None, optimiser: str = "adam",
-        learning_rate: float | None = None, momentum: float = 0.0, schedule: str = SCHEDULE,
-        weight_decay: float | None = None, patience: int | None = None,
+        learning_rate: float | None = None, momentum: float = 0.0, beta2: float | None = None,
+        schedule: str = SCHEDULE, weight_decay: float | None = None, patience: int | None = None,
         random_state: int | np.random.RandomState | np.random.Generator | None = 0, workers: int | None = None,
         **rule: Any,
     ) -> None:  # fmt: skip
         self.latents, self.hidden, self.encoder_hidden, self.activation = latents, hidden, encoder_hidden, activation
         self.method, self.epochs, self.batch_size, self.optimiser = method, epochs, batch_size, optimiser
-        self.learning_rate, self.momentum, self.schedule = learning_rate, momentum, schedule
+        self.learning_rate, self.momentum, self.beta2, self.schedule = learning_rate, momentum, beta2, schedule
         self.weight_decay, self.binarize, self.random_state = weight_decay, binarize, random_state
         self.validation, self.patience = validation, patience
         self.workers = workers

@@ -19,16 +19,17 @@ then theirs.
 validation: (M, L) held-out rows; the model that is best on them is kept. By default a tenth of x, which `Fit.held_out`
 names and nothing is learnt from; but none of rows with weights, with one phi for each row, with method "em", or of
 fewer than 200 distinct rows. False: none at all.
-epochs: 60 by default; 500 where a step takes all rows, 100 with method "em". batch_size: rows in a minibatch, N for
-all; by default a fiftieth of the rows, between 16 and 512, but all where the rule needs them, with one phi for each
-row, and where a rule is exact and the rows come with weights.
-optimiser: "adam" (learning_rate 0.01, with sigmoid units 0.02) or "sgd" (0.1, 0.2), with momentum (Adam's is beta1,
-0.9 unless stated); schedule: "cosine" by default, "constant", "linear" or "exponential" (to a thousandth). Steps are
-uphill on means over rows.
+epochs: by default as many as make 4500 steps, between 20 and 150; 500 where a step takes all rows, 100 with method
+"em". batch_size: rows in a minibatch, N for all; by default a 128th of the rows, between 50 and 512, but all where the
+rule needs them, with one phi for each row, and where a rule is exact and the rows come with weights.
+optimiser: "adam" (learning_rate 0.04 where the rule is exact, 0.01 where it draws z; twice as much with sigmoid units)
+or "sgd" (0.1; 0.2), with momentum (Adam's is beta1, 0.9 unless stated); beta2: Adam's, 0.99 unless stated. schedule:
+"warmup-cosine" by default, which rises over the first 8 % of the steps; "constant", "linear", "cosine" or
+"exponential" (to a thousandth). Steps are uphill on means over rows.
 weight_decay: every step shrinks weights, not biases, by learning rate times this; by default 100 / N with held-out
 rows, at most 0.1.
-patience: evaluations without a better one on the held-out rows that end the run, by default a quarter of all, and at
-least ten. evaluate_every: epochs between evaluations; by default 1, more where that would cost too much.
+patience: evaluations without a better one on the held-out rows that end the run, by default a tenth of all, and at
+least fifteen. evaluate_every: epochs between evaluations; by default 1, more where that would cost too much.
 progress: called as progress(steps done, steps); watch: with every Record.
 checkpoint: a file that keeps the state of the run, written whole every `checkpoint_every` seconds and at the end of
 the epochs; resume=True goes on from it, to the same bits as without the interruption.
@@ -64,6 +65,7 @@ from .per_datum import mean_field
 from .rules import Rule, rule_of
 from .setup import (
     batch_rows,
+    beta2_of,
     check_enumerable,
     check_missing,
     check_posterior_kind,
@@ -93,9 +95,9 @@ def fit(
     posterior: str = "amortised", encoder_hidden: Sequence[int] | None = None, activation: str = "tanh",
     start: tuple[BernoulliLVM, Posterior | None] | None = None,
     epochs: int | None = None, batch_size: int | None = None, optimiser: str = "adam",
-    learning_rate: float | None = None, momentum: float = 0.0, schedule: str = defaults.SCHEDULE,
-    weight_decay: float | None = None, patience: int | None = None, evaluate_every: int | None = None, seed: int = 0,
-    workers: int | None = None,
+    learning_rate: float | None = None, momentum: float = 0.0, beta2: float | None = None,
+    schedule: str = defaults.SCHEDULE, weight_decay: float | None = None, patience: int | None = None,
+    evaluate_every: int | None = None, seed: int = 0, workers: int | None = None,
     progress: Progress | None = None, watch: Callable[[Record], None] | None = None,
     checkpoint: str | os.PathLike[str] | None = None, checkpoint_every: float = 60.0, resume: bool = False,
     **hyperparameters: Any,
@@ -112,7 +114,7 @@ def fit(
     >>> len(fitted.history), fitted.history[-1].log_px > fitted.history[0].log_px
     (6, True)
     """
-    rule = rule_of(method, hyperparameters)
+    rule, second = rule_of(method, hyperparameters), beta2_of(beta2, optimiser)
     model, q = (None, None) if start is None else start_of(start)
     data = Data("x", x, weights, None if model is None else model.observed, missing)
     check_missing(rule, data)
@@ -132,11 +134,11 @@ def fit(
         check_enumerable(rule, begun, learnt)
         size = batch_rows(batch_size, rule, posterior, data)
         every = _evaluate_every(evaluate_every, begun, data, held_out)
-        passes = defaults.epochs(rule, size) if epochs is None else check_count("epochs", epochs, 0)
+        passes = defaults.epochs(rule, len(data), size) if epochs is None else check_count("epochs", epochs, 0)
         decay = defaults.weight_decay(rule, len(data), held_out) if weight_decay is None else weight_decay
         settings = Settings(
             rule, passes, size, optimiser, learning_rate_of(learning_rate, optimiser, begun, weight_decay, rule),
-            momentum, schedule, decay,
+            momentum, second, schedule, decay,
             defaults.patience(passes // every, held_out) if patience is None else patience, every, int(seed),
         )  # fmt: skip
         training = Training(Machine(begun, learnt), data, held_out, settings, workers)

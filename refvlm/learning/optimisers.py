@@ -65,19 +65,25 @@ def adam(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> Opt
     return Optimiser(lambda size: (np.zeros(size), np.zeros(size), np.zeros(1)), update)
 
 
-OPTIMISERS: dict[str, Callable[[float], Optimiser]] = {
-    "sgd": sgd,
-    "adam": lambda momentum: adam(momentum) if momentum else adam(),
+OPTIMISERS: dict[str, Callable[[float, float], Optimiser]] = {
+    "sgd": lambda momentum, beta2: sgd(momentum),
+    "adam": lambda momentum, beta2: adam(momentum or 0.9, beta2),
 }
-"""By the name that `fit` takes, from its momentum: Adam's is beta1, by default 0.9."""
+"""By the name that `fit` takes, from its momentum, which is Adam's beta1, and from Adam's beta2."""
 
-LEARNING_RATES = {"adam": 0.01, "sgd": 0.1}
-"""The learning rate by default, by the optimiser's name."""
+WARM_UP = 0.08
+"""The part of all steps over which the rate of "warmup-cosine" rises, from a tenth of what it is to be."""
+
+
+def _cosine(fraction: float) -> float:
+    return 0.5 * (1.0 + math.cos(math.pi * fraction))
+
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda fraction: 1.0,
     "linear": lambda fraction: 1.0 - fraction,
-    "cosine": lambda fraction: 0.5 * (1.0 + math.cos(math.pi * fraction)),
+    "cosine": _cosine,
+    "warmup-cosine": lambda fraction: min(1.0, 0.1 + 0.9 * fraction / WARM_UP) * _cosine(fraction),
     "exponential": lambda fraction: 0.001**fraction,
 }
 """The factor on the learning rate from the fraction of all steps that is done; exponential ends at a thousandth."""

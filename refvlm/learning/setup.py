@@ -25,7 +25,6 @@ from ..model.recognition import (
 from . import defaults
 from .batches import Data
 from .history import ENUMERABLE, enumerable
-from .optimisers import LEARNING_RATES, OPTIMISERS
 from .rules import methods
 from .rules.rule import Rule
 
@@ -190,17 +189,21 @@ def batch_rows(size: int | None, rule: Rule, kind: str, data: Data) -> int | Non
 def learning_rate_of(
     rate: float | None, optimiser: str, model: BernoulliLVM, weight_decay: float | None, rule: Rule
 ) -> float:
-    """The learning rate, by default the optimiser's. A rule whose steps follow no rate takes none."""
+    """The learning rate, checked against a rule whose steps follow no rate, which takes none."""
     if rule.own_steps:
         for name, value, wanted in (("weight_decay", weight_decay or None, 0.0), ("learning_rate", rate, None)):
             if value is not None:
                 raise ValueError(
                     f"{name}: got {value} with method {rule.name!r}, whose steps follow no rate; wanted {wanted}"
                 )
-    if rate is not None:
-        return rate
-    stretch = defaults.STRETCH.get(model.decoder.activation, 1.0) if isinstance(model.decoder, MLP) else 1.0
-    return LEARNING_RATES[check_choice("optimiser", optimiser, tuple(OPTIMISERS))] * stretch
+    return defaults.learning_rate(rule, optimiser, model) if rate is None else rate
+
+
+def beta2_of(value: float | None, optimiser: str) -> float:
+    """Adam's beta2; other optimisers take none."""
+    if value is not None and optimiser != "adam":
+        raise ValueError(f"beta2: got {value} with optimiser {optimiser!r}, which has none; wanted None, or 'adam'")
+    return defaults.BETA2 if value is None else value
 
 
 def check_enumerable(rule: Rule, model: BernoulliLVM, posterior: Posterior | None) -> None:

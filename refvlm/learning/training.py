@@ -41,6 +41,7 @@ class Settings:
     optimiser: str
     learning_rate: float
     momentum: float
+    beta2: float
     schedule: str
     weight_decay: float
     patience: int | None
@@ -53,6 +54,7 @@ class Settings:
             "optimiser": check_choice("optimiser", self.optimiser, tuple(OPTIMISERS)),
             "learning_rate": check_rate("learning_rate", self.learning_rate, above=True),
             "momentum": check_rate("momentum", self.momentum, most=1.0),
+            "beta2": check_rate("beta2", self.beta2, most=1.0),
             "schedule": check_choice("schedule", self.schedule, tuple(SCHEDULES)),
             "weight_decay": check_rate("weight_decay", self.weight_decay),
             "patience": None if self.patience is None else check_count("patience", self.patience, 1),
@@ -75,7 +77,7 @@ class Training:
         self.machine, self.data, self.validation, self.settings = machine, data, validation, settings
         self._workers = workers
         self._parts = settings.rule.parts(machine)
-        optimiser = OPTIMISERS[settings.optimiser](settings.momentum)
+        optimiser = OPTIMISERS[settings.optimiser](settings.momentum, settings.beta2)
         self._update = optimiser.update
         self._states = [optimiser.init(part.stop - part.start) for part in self._parts]
         self._decay = np.concatenate(
