@@ -140,9 +140,12 @@ def test_rows_in_a_minibatch(rows, size):
     [(200, 50, 150), (1600, 50, 141), (2000, 50, 113), (17412, 136, 35), (10**6, 512, 20), (1000, 1000, 150)],
 )
 def test_epochs_make_4500_steps_within_limits(rows, size, passes):
-    assert defaults.epochs(MaximumLikelihood(), rows, size) == passes
-    assert defaults.epochs(MaximumLikelihood(), rows, None) == 500
-    assert defaults.epochs(ExpectationMaximisation(), rows, None) == 100
+    held_out = Data("validation", np.eye(3))
+    assert defaults.epochs(MaximumLikelihood(), rows, size, held_out) == passes
+    assert defaults.epochs(MaximumLikelihood(), rows, size, None) == min(60, passes)
+    for others in (None, held_out):
+        assert defaults.epochs(MaximumLikelihood(), rows, None, others) == 500
+        assert defaults.epochs(ExpectationMaximisation(), rows, None, others) == 100
 
 
 @pytest.mark.parametrize(

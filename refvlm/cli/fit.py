@@ -106,7 +106,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=count,
         metavar="N",
         help=f"passes over the rows (default: {defaults.STEPS} steps, from {defaults.FEWEST_EPOCHS} to "
-        f"{defaults.MOST_EPOCHS} passes; {defaults.EPOCHS_OF_ONE_STEP} where a step takes all rows, "
+        f"{defaults.MOST_EPOCHS} passes, or {defaults.MOST_EPOCHS_UNSEEN} without held-out rows; "
+        f"{defaults.EPOCHS_OF_ONE_STEP} where a step takes all rows, "
         f"{defaults.EPOCHS_OF_OWN_STEPS} with em)",
     )
     add(

@@ -25,6 +25,9 @@ REPEATED = 0.1
 STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 4500, 20, 150
 """Of minibatches: as many epochs as make so many steps, within limits."""
 
+MOST_EPOCHS_UNSEEN = 60
+"""The upper limit where no held-out rows show when to stop: few rows are learnt by heart after more."""
+
 EPOCHS_OF_ONE_STEP, EPOCHS_OF_OWN_STEPS = 500, 100
 """Where a step takes all rows, and where each step is an optimisation of its own."""
 
@@ -90,13 +93,14 @@ def batch_size(rows: int) -> int:
     return min(rows, max(SMALLEST, min(LARGEST, rows // BATCHES)))
 
 
-def epochs(rule: Rule, rows: int, size: int | None) -> int:
+def epochs(rule: Rule, rows: int, size: int | None, held_out: Data | None) -> int:
     """Passes over the rows; size: of a minibatch, None for all rows."""
     if rule.own_steps:
         return EPOCHS_OF_OWN_STEPS
     if size is None:
         return EPOCHS_OF_ONE_STEP
-    return max(FEWEST_EPOCHS, min(MOST_EPOCHS, -(-STEPS // -(-rows // size))))
+    most = MOST_EPOCHS_UNSEEN if held_out is None else MOST_EPOCHS
+    return max(FEWEST_EPOCHS, min(most, -(-STEPS // -(-rows // size))))
 
 
 def learning_rate(rule: Rule, optimiser: str, model: BernoulliLVM) -> float:

@@ -19,9 +19,10 @@ then theirs.
 validation: (M, L) held-out rows; the model that is best on them is kept. By default a tenth of x, which `Fit.held_out`
 names and nothing is learnt from; but none of rows with weights, with one phi for each row, with method "em", or of
 fewer than 200 distinct rows. False: none at all.
-epochs: by default as many as make 4500 steps, between 20 and 150; 500 where a step takes all rows, 100 with method
-"em". batch_size: rows in a minibatch, N for all; by default a 128th of the rows, between 50 and 512, but all where the
-rule needs them, with one phi for each row, and where a rule is exact and the rows come with weights.
+epochs: by default as many as make 4500 steps, between 20 and 150, or 60 without held-out rows; 500 where a step takes
+all rows, 100 with method "em". batch_size: rows in a minibatch, N for all; by default a 128th of the rows, between 50
+and 512, but all where the rule needs them, with one phi for each row, and where a rule is exact and the rows come with
+weights.
 optimiser: "adam" (learning_rate 0.04 where the rule is exact, 0.01 where it draws z; twice as much with sigmoid units)
 or "sgd" (0.1; 0.2), with momentum (Adam's is beta1, 0.9 unless stated); beta2: Adam's, 0.99 unless stated. schedule:
 "warmup-cosine" by default, which rises over the first 8 % of the steps; "constant", "linear", "cosine" or
@@ -134,7 +135,9 @@ def fit(
         check_enumerable(rule, begun, learnt)
         size = batch_rows(batch_size, rule, posterior, data)
         every = _evaluate_every(evaluate_every, begun, data, held_out)
-        passes = defaults.epochs(rule, len(data), size) if epochs is None else check_count("epochs", epochs, 0)
+        passes = (
+            defaults.epochs(rule, len(data), size, held_out) if epochs is None else check_count("epochs", epochs, 0)
+        )
         decay = defaults.weight_decay(rule, len(data), held_out) if weight_decay is None else weight_decay
         settings = Settings(
             rule, passes, size, optimiser, learning_rate_of(learning_rate, optimiser, begun, weight_decay, rule),
