@@ -168,6 +168,7 @@ class Plain:
         if not len(table):
             return table.sum(axis=1)
         largest = table.max(axis=1, keepdims=True)
+        largest = np.where(largest == -np.inf, 0, largest)  # a sum of zeros is 0, not NaN, in the libraries, too
         return largest[:, 0] + np.log(np.exp(table - largest).sum(axis=1))
 
     def marginal(self, depth: int, x: Array) -> Array:

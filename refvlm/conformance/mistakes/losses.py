@@ -114,6 +114,9 @@ class ExchangedArguments(Mistake):
         on = self.sigmoid(logits)
         return (np.where(x == 1, 0, -100) * on + np.where(x == 1, -100, 0) * self.sigmoid(-logits)).sum(axis=-1)
 
+    def x_delta(self, x: Array, logits: Array) -> Array:
+        return np.where(x == 1, 100, -100) * self.sigmoid(logits) * self.sigmoid(-logits)
+
 
 class ExchangedLogits(Mistake):
     title = "the arguments of the cross-entropy with logits exchanged"
@@ -121,6 +124,9 @@ class ExchangedLogits(Mistake):
 
     def log_x_bits(self, x: Array, logits: Array) -> Array:
         return (x * logits - self.softplus(x)).sum(axis=-1)
+
+    def x_delta(self, x: Array, logits: Array) -> Array:
+        return x + 0 * logits
 
 
 class FiresAbove(Mistake):
