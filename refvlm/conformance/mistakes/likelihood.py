@@ -59,7 +59,7 @@ class RoundedProbability(Mistake):
     remedy = "compute log p from the logit: -log(1 + e^-a) and -log(1 + e^a)"
 
     def log_bernoulli_terms(self, bits: Array, logits: Array) -> Array:
-        p = self.sigmoid(logits)
+        p = 1 / (1 + np.exp(-logits))  # 0 where that overflows, as in libraries
         return np.where(bits == 1, np.log(p), np.log(1 - p))
 
 
@@ -68,7 +68,7 @@ class ZeroTimesLogZero(Mistake):
     remedy = "compute log p from the logit, and take 0 log 0 = 0"
 
     def log_bernoulli_terms(self, bits: Array, logits: Array) -> Array:
-        p = self.sigmoid(logits)
+        p = 1 / (1 + np.exp(-logits))  # 0 where that overflows, as in libraries
         return bits * np.log(p) + (1 - bits) * np.log(1 - p)
 
 
