@@ -18,10 +18,13 @@ from refvlm.conformance.mistakes import (
     WeightedTerms,
     name_of,
 )
+from refvlm.conformance.mistakes.likelihood import MissingSoftplus
+from refvlm.conformance.mistakes.losses import ExchangedArguments, ExchangedLogits
 from refvlm.conformance.plain import Plain
 from refvlm.conformance.problems import problem_of
 from refvlm.conformance.quantities import QUANTITIES
 from refvlm.conformance.reports import as_json, as_text
+from refvlm.conformance.vectors import checks
 
 SCRIPT = Path(__file__).resolve().parents[1] / "validation" / "diagnoses.py"
 CASES = ("linear", "tanh-two", "relu-one", "helmholtz", "softplus-tails", "extreme-logits", "one-row", "odd-widths")
@@ -60,6 +63,55 @@ def test_the_number_in_a_mistake_is_found(family):
     assert explanation.name == name_of(family)
     assert abs(explanation.mistake.parameter / value - 1.0) < 1e-3
     assert f"{value:.3g}" in as_text(report)
+
+
+@pytest.mark.parametrize("mistake", [ExchangedArguments, ExchangedLogits, MissingSoftplus], ids=name_of)
+def test_slopes_of_wrong_likelihoods_are_those_of_their_values(mistake):
+    """By central differences: a program that differentiates its wrong value has no other gradient."""
+    check = next(c for c in checks() if c.quantity == "grad_log_marginal" and c.error is None)
+    wrong, rng = mistake(problem_of(check)), np.random.default_rng(0)
+    x, logits, step = (rng.random((4, 3)) < 0.5).astype(float), rng.normal(size=(4, 3)), 1e-6
+    for i in range(3):
+        ahead, behind = (wrong.log_x_bits(x, logits + sign * step * np.eye(3)[i]) for sign in (1, -1))
+        found = wrong.x_delta(x, logits)[:, i]
+        np.testing.assert_allclose(found, (ahead - behind) / (2 * step), rtol=1e-6, atol=1e-7)
+
+
+class _TextbookSigmoid(Plain):
+    """log(1 - p), and a sum of zeros that is 0, as a framework has them."""
+
+    def log_bernoulli_terms(self, bits, logits):
+        p = np.where(-logits > np.log(np.finfo(self.dtype).max), 0, 1 / (1 + np.exp(-logits)))
+        return np.log(np.where(bits == 1, p, 1 - p))
+
+    def log_sum_exp(self, table):
+        largest = np.nan_to_num(table.max(axis=1), neginf=0) if len(table) else np.zeros(0)
+        return largest + np.log(np.exp(table - largest[:, None]).sum(axis=1))
+
+
+def test_where_all_that_comes_is_infinite_no_other_mistake_is_named():
+    report = program(lambda check: _TextbookSigmoid(problem_of(check)).answer())
+    assert [each.name for each in report.explanations] == ["rounded-probability"]
+    assert set(report.explanations[0].quantities) >= {"log_marginal", "vlb_terms", "posterior", "log_prior"}
+
+
+class _AutodiffOfAnUnshiftedSum(Plain):
+    """In float32, by autodiff: the posterior enters the gradient as e^t / sum of e^t, and is right otherwise."""
+
+    dtype = np.float32
+
+    def log_marginal(self):
+        return np.log(np.exp(self.joint_table(0, self.x)).sum(axis=1))
+
+    def grad_log_marginal(self):
+        terms = np.exp(self.joint_table(0, self.x))
+        return self.joint_gradient(0, self.x, terms / terms.sum(axis=1, keepdims=True))
+
+
+def test_the_gradient_of_a_sum_that_underflowed_is_named_with_it():
+    report = program(lambda check: _AutodiffOfAnUnshiftedSum(problem_of(check)).answer(), "float32")
+    assert {each.name for each in report.explanations} == {"unshifted-sum"}
+    assert "grad_log_marginal" in {name for each in report.explanations for name in each.quantities}
 
 
 def test_losses_of_libraries_are_named():

@@ -168,7 +168,7 @@ class Plain:
         if not len(table):
             return table.sum(axis=1)
         largest = table.max(axis=1, keepdims=True)
-        largest = np.where(largest == -np.inf, 0, largest)  # a sum of zeros is 0, not NaN, in the libraries, too
+        largest = np.where(largest == -np.inf, 0, largest)  # of nothing but zeros: log 0 = -inf, no NaN
         return largest[:, 0] + np.log(np.exp(table - largest).sum(axis=1))
 
     def marginal(self, depth: int, x: Array) -> Array:

@@ -127,20 +127,24 @@ def ascend(
 
     if steps == 0 or sum(sizes) == 0:
         return start
-    done, since_best = 0, 0
+    done = since_best = 0
     best, best_score = start, -math.inf if judge is None else judge(start)
 
+    def judged(vector: Floats) -> None:
+        nonlocal since_best, best, best_score
+        assert judge is not None
+        reached, since_best = unpack(vector), since_best + 1
+        score = judge(reached)
+        if score > best_score:
+            best, best_score, since_best = reached, score, 0
+
     def after_a_step(intermediate_result: OptimizeResult) -> None:
-        nonlocal done, since_best, best, best_score
+        nonlocal done
         done += 1
         if progress is not None:
             progress(done, steps)
-        if judge is not None and (done % _EVERY == 0 or done == steps):
-            since_best += 1
-            reached = unpack(intermediate_result.x)
-            score = judge(reached)
-            if score > best_score:
-                best, best_score, since_best = reached, score, 0
+        if judge is not None and done % _EVERY == 0:
+            judged(intermediate_result.x)
             if since_best == _PATIENCE:
                 raise StopIteration
 
@@ -148,4 +152,8 @@ def ascend(
     lowest = minimize(downhill, pack(start), jac=True, method="L-BFGS-B", callback=after_a_step, options=options)
     if progress is not None and done < steps:
         progress(steps, steps)
-    return unpack(lowest.x) if judge is None else best
+    if judge is None:
+        return unpack(lowest.x)
+    if done % _EVERY:  # where it ended by itself
+        judged(lowest.x)
+    return best

@@ -115,7 +115,7 @@ def fit(
     >>> len(fitted.history), fitted.history[-1].log_px > fitted.history[0].log_px
     (6, True)
     """
-    rule, second = rule_of(method, hyperparameters), beta2_of(beta2, optimiser)
+    rule = rule_of(method, hyperparameters)
     model, q = (None, None) if start is None else start_of(start)
     data = Data("x", x, weights, None if model is None else model.observed, missing)
     check_missing(rule, data)
@@ -135,13 +135,13 @@ def fit(
         check_enumerable(rule, begun, learnt)
         size = batch_rows(batch_size, rule, posterior, data)
         every = _evaluate_every(evaluate_every, begun, data, held_out)
-        passes = (
-            defaults.epochs(rule, len(data), size, held_out) if epochs is None else check_count("epochs", epochs, 0)
+        passes = check_count(
+            "epochs", defaults.epochs(rule, len(data), size, held_out) if epochs is None else epochs, 0
         )
         decay = defaults.weight_decay(rule, len(data), held_out) if weight_decay is None else weight_decay
         settings = Settings(
             rule, passes, size, optimiser, learning_rate_of(learning_rate, optimiser, begun, weight_decay, rule),
-            momentum, second, schedule, decay,
+            momentum, beta2_of(beta2, optimiser), schedule, decay,
             defaults.patience(passes // every, held_out) if patience is None else patience, every, int(seed),
         )  # fmt: skip
         training = Training(Machine(begun, learnt), data, held_out, settings, workers)

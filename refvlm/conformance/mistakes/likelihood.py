@@ -54,12 +54,17 @@ class SigmoidTwice(Mistake):
         return p * (1 - p) if "decoder" in layers.prefix else super().output_slope(a, layers)
 
 
+def _sigmoid(logits: Array) -> Array:
+    """By its definition, as libraries compute it: 0 where e^-a overflows."""
+    return 1 / (1 + np.exp(-logits))
+
+
 class RoundedProbability(Mistake):
     title = "logarithms of probabilities that were rounded first, log(1 - sigmoid(a))"
     remedy = "compute log p from the logit: -log(1 + e^-a) and -log(1 + e^a)"
 
     def log_bernoulli_terms(self, bits: Array, logits: Array) -> Array:
-        p = 1 / (1 + np.exp(-logits))  # 0 where that overflows, as in libraries
+        p = _sigmoid(logits)
         return np.where(bits == 1, np.log(p), np.log(1 - p))
 
 
@@ -68,7 +73,7 @@ class ZeroTimesLogZero(Mistake):
     remedy = "compute log p from the logit, and take 0 log 0 = 0"
 
     def log_bernoulli_terms(self, bits: Array, logits: Array) -> Array:
-        p = 1 / (1 + np.exp(-logits))  # 0 where that overflows, as in libraries
+        p = _sigmoid(logits)
         return bits * np.log(p) + (1 - bits) * np.log(1 - p)
 
 

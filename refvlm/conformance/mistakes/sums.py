@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from ...types import Array
+from ..plain import Named
 from .common import Mistake
 
 
@@ -42,6 +43,11 @@ class UnshiftedSum(Mistake):
 
     def log_sum_exp(self, table: Array) -> Array:
         return np.log(np.exp(table).sum(axis=1))
+
+    def grad_log_marginal(self) -> Named:
+        """As autodiff has it, e^t / sum of e^t: 0 / 0 where the sum has underflowed."""
+        terms = np.exp(self.joint_table(0, self.x))
+        return self.joint_gradient(0, self.x, terms / terms.sum(axis=1, keepdims=True))
 
 
 class OneLatentForAllRows(Mistake):
