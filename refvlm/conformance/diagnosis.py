@@ -88,6 +88,16 @@ class _Evidence:
     def _fits(self, mistake: type[Mistake], check: Check) -> bool:
         return distance(mistake, check, self.wrong[check], self.precision) is not None
 
+    def fitting(self, mistake: type[Mistake], checks: list[Check], enough: float) -> list[Check]:
+        """Those of these answers that a mistake fits, or none of them if they are not enough."""
+        fitting: list[Check] = []
+        for number, check in enumerate(checks):
+            if len(fitting) + len(checks) - number < enough:
+                return []
+            if self.fits(mistake, check):
+                fitting.append(check)
+        return fitting if len(fitting) >= enough else []
+
     def _spoils(self, mistake: type[Mistake], quantity: str) -> bool:
         return any(is_wrong(mistake, check, self.precision) for check in self.right.get(quantity, ()))
 
@@ -119,19 +129,25 @@ _Found = tuple[Explanation, list[Check]]
 def _best(evidence: _Evidence, left: Answers, mistakes: Iterable[type[Mistake]], least: float = _HALF) -> _Found | None:
     """The mistake that explains most of what is left, if it is at least this share in each of its quantities."""
     by_quantity: dict[str, list[Check]] = {}
-    for check in left:
+    for check in sorted(left, key=_size):  # what does not fit shows early, where it is cheap
         by_quantity.setdefault(check.quantity, []).append(check)
     fitted: list[tuple[type[Mistake], list[Check], tuple[str, ...], bool]] = []
+    most = 0
     for mistake in mistakes:
         explained: list[Check] = []
         quantities: list[str] = []
+        possible = len(left)
         for quantity, checks in by_quantity.items():
-            fitting = [check for check in checks if evidence.fits(mistake, check)]
             enough = max(least * len(checks), _QUARTER * evidence.numbers[quantity])
-            if fitting and len(fitting) >= enough and not evidence.spoils(mistake, quantity):
+            fitting = evidence.fitting(mistake, checks, enough)
+            if fitting and not evidence.spoils(mistake, quantity):
                 explained += fitting
                 quantities.append(quantity)
-        if explained:
+            possible -= len(checks) - (len(fitting) if quantity in quantities else 0)
+            if possible < most:  # another explains more already
+                break
+        if explained and possible >= most:
+            most = len(explained)
             alone = any(evidence.spoils(mistake, quantity) for quantity in evidence.right if quantity not in quantities)
             fitted.append((mistake, explained, tuple(quantities), alone))
     if not fitted:
@@ -156,7 +172,7 @@ def _in_pairs(evidence: _Evidence, left: Answers, named: list[Explanation]) -> _
         both = [_both(one, other) for one in single for other in fixed if other is not one]
     else:
         both = list(itertools.starmap(_both, itertools.combinations(fixed, 2)))
-    probes = sorted(left, key=lambda check: _size(check))[:_PROBED]
+    probes = sorted(left, key=_size)[:_PROBED]
     likely = [pair for pair in both if any(evidence.fits(pair, probe) for probe in probes)]
     return _best(evidence, left, likely, least=0.9)
 
