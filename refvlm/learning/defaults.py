@@ -22,8 +22,9 @@ FEWEST = 200
 REPEATED = 0.1
 """Where a smaller part of the rows repeats others, these are taken for copies, which must not be on both sides."""
 
-STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 4500, 20, 150
-"""Of minibatches: as many epochs as make so many steps, within limits."""
+STEPS, SEEN, FEWEST_EPOCHS, MOST_EPOCHS = 2500, 225_000, 20, 150
+"""Of minibatches: as many epochs as make so many steps, and steps that see so many rows in all, within limits. Steps on
+few rows are noisy, and it takes more of them; a step on many costs little more where the codes are what takes time."""
 
 MOST_EPOCHS_UNSEEN = 60
 """The upper limit where no held-out rows show when to stop: few rows are learnt by heart after more."""
@@ -31,7 +32,7 @@ MOST_EPOCHS_UNSEEN = 60
 EPOCHS_OF_ONE_STEP, EPOCHS_OF_OWN_STEPS = 500, 100
 """Where a step takes all rows, and where each step is an optimisation of its own."""
 
-BATCHES, SMALLEST, LARGEST = 128, 50, 512
+BATCHES, SMALLEST, LARGEST = 64, 50, 512
 """Minibatches in an epoch, as long as each has from 50 to 512 rows."""
 
 LEARNING_RATES = {"adam": 0.01, "sgd": 0.1}
@@ -46,7 +47,7 @@ SCHEDULE = "warmup-cosine"
 
 BETA2 = 0.99
 """Adam's. The first gradients are much larger than those that follow, and with the 0.999 of its paper they hold the
-steps back for a thousand more, of 4500."""
+steps back for a thousand more."""
 
 DECAY, STRONGEST = 100.0, 0.1
 """Weight decay times rows, where held-out rows show whether it helps, and the most of it: that of a prior on the
@@ -100,7 +101,8 @@ def epochs(rule: Rule, rows: int, size: int | None, held_out: Data | None) -> in
     if size is None:
         return EPOCHS_OF_ONE_STEP
     most = MOST_EPOCHS_UNSEEN if held_out is None else MOST_EPOCHS
-    return max(FEWEST_EPOCHS, min(most, -(-STEPS // -(-rows // size))))
+    wanted = max(-(-STEPS // -(-rows // size)), -(-SEEN // rows))
+    return max(FEWEST_EPOCHS, min(most, wanted))
 
 
 def learning_rate(rule: Rule, optimiser: str, model: BernoulliLVM) -> float:

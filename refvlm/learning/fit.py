@@ -19,10 +19,10 @@ then theirs.
 validation: (M, L) held-out rows; the model that is best on them is kept. By default a tenth of x, which `Fit.held_out`
 names and nothing is learnt from; but none of rows with weights, with one phi for each row, with method "em", or of
 fewer than 200 distinct rows. False: none at all.
-epochs: by default as many as make 4500 steps, between 20 and 150, or 60 without held-out rows; 500 where a step takes
-all rows, 100 with method "em". batch_size: rows in a minibatch, N for all; by default a 128th of the rows, between 50
-and 512, but all where the rule needs them, with one phi for each row, and where a rule is exact and the rows come with
-weights.
+epochs: by default as many as make 2500 steps and 225000 rows seen in all, between 20 and 150, or 60 without held-out
+rows; 500 where a step takes all rows, 100 with method "em". batch_size: rows in a minibatch, N for all; by default a
+64th of the rows, between 50 and 512, but all where the rule needs them, with one phi for each row, and where a rule is
+exact and the rows come with weights.
 optimiser: "adam" (learning_rate 0.04 where the rule is exact, 0.01 where it draws z; twice as much with sigmoid units)
 or "sgd" (0.1; 0.2), with momentum (Adam's is beta1, 0.9 unless stated); beta2: Adam's, 0.99 unless stated. schedule:
 "warmup-cosine" by default, which rises over the first 8 % of the steps; "constant", "linear", "cosine" or
