@@ -17,11 +17,13 @@ from .inference.exact import (
     posterior_mean,
 )
 from .inference.joint import log_joint, log_likelihood, log_prior, log_q
+from .inference.many_samples import iwae
 from .inference.one_sided import log_marginal_lower, mean_log_marginal_upper
 from .inference.prediction import predict_missing, sample_missing
 from .inference.rejection import MeanBracket, posterior_mean_bracket, sample_posterior
 from .inference.sampled import Estimate, log_marginal_estimate, vlb_estimate
 from .inference.terms import VLBTerms
+from .inference.weight_bounds import LogWeightMoments, cubo, eubo, log_weight_moments, renyi, tvo
 from .learning.estimator import BernoulliLVMEstimator
 from .learning.fit import fit
 from .learning.fitted import Fit
@@ -48,6 +50,7 @@ __all__ = [
     "FileFormatError",
     "Fit",
     "LayerwisePosterior",
+    "LogWeightMoments",
     "MeanBracket",
     "PerDatumPosterior",
     "ProgressBar",
@@ -55,9 +58,11 @@ __all__ = [
     "bars",
     "bits",
     "bracket",
+    "cubo",
     "decompose",
     "decompose_bracket",
     "digits",
+    "eubo",
     "fit",
     "from_flax",
     "from_keras",
@@ -65,6 +70,7 @@ __all__ = [
     "from_torch",
     "grad_log_marginal",
     "grad_vlb",
+    "iwae",
     "kl",
     "kl_bracket",
     "load",
@@ -76,16 +82,19 @@ __all__ = [
     "log_marginal_lower",
     "log_prior",
     "log_q",
+    "log_weight_moments",
     "mean_log_marginal_upper",
     "plot",
     "posterior",
     "posterior_mean",
     "posterior_mean_bracket",
     "predict_missing",
+    "renyi",
     "sample_missing",
     "sample_posterior",
     "save",
     "shifter",
+    "tvo",
     "vlb",
     "vlb_estimate",
     "vlb_terms",

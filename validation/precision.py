@@ -1,4 +1,4 @@
-"""The reported error bounds of log p(x), posterior means, VLB and KL against rigorous arithmetic.
+"""The reported error bounds of log p(x), posterior means, VLB, KL, IWAE, EUBO and others against rigorous arithmetic.
 
     python validation/precision.py                 ten thousand problems
     python validation/precision.py --quick         three hundred small ones
@@ -6,7 +6,8 @@
     python validation/precision.py --only cancelling:17   one of them again, with its numbers
 
 Exact values come from ball arithmetic (python-flint's arb, two hundred bits and more until the ball is below 1e-30 of
-the value), straight from the equations: products and sums of probabilities over all z, nothing of refvlm in them. A
+the value), straight from the equations: products and sums of probabilities over all z, nothing of refvlm in them; for
+IWAE-2 and IWAE-3 over all pairs and triples of z, where there are few. A
 problem is made from the seeds (--seed, family, index). Printed by K and by family: how many values were compared, how
 often a bound was broken, how large the errors came to be in units of their bounds, and how loose the bounds are.
 """
@@ -18,7 +19,8 @@ import itertools
 import math
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +35,8 @@ except ImportError:
 
 Array = Any
 LATENTS = np.arange(1, 15)
+MOST_TUPLES = 600
+"""Multisets of z over which an IWAE is summed."""
 SHARES = np.array([10, 14, 16, 16, 14, 10, 8, 5, 3, 2, 1, 0.5, 0.2, 0.1])
 
 
@@ -227,7 +231,55 @@ def exact_values(p: Problem) -> dict[str, list[Any]]:
                 bound = bound + (q * (j / q).log() if j > 0 else flint.arb("-inf"))
             values["VLB"].append(bound)
             values["KL"].append(total.log() - bound)
+        for name, of_weights in BY_WEIGHTS.items():
+            if tuples_of(name, p.model.latents) <= MOST_TUPLES:
+                values[name] = [
+                    of_weights([product([sigmoids(v) for v in a], code) for code in z], joint)
+                    for a, joint in zip(logits, joints, strict=True)
+                ]
     return values
+
+
+def tuples_of(name: str, latents: int) -> int:
+    """Multisets of codes in a bound by several samples; 0 for one of single draws."""
+    samples = int(name[5:]) if name.startswith("IWAE") else 0
+    return math.comb(2**latents + samples - 1, samples) if samples else 0
+
+
+def iwae_of(samples: int) -> Callable[[list[Any], list[Any]], Any]:
+    """E log of the mean of so many weights, over all multisets of codes."""
+
+    def value(q: list[Any], joint: list[Any]) -> Any:
+        if any(j == 0 for j in joint):
+            return flint.arb("-inf")
+        total = flint.arb(0)
+        weights = [j / p for j, p in zip(joint, q, strict=True)]
+        for chosen in itertools.combinations_with_replacement(range(len(q)), samples):
+            ways = math.factorial(samples)
+            for count in Counter(chosen).values():
+                ways //= math.factorial(count)
+            term = flint.arb(ways)
+            for code in chosen:
+                term = term * q[code]
+            total = total + term * (sum((weights[code] for code in chosen), flint.arb(0)) / samples).log()
+        return total
+
+    return value
+
+
+def mean_log(q: list[Any], joint: list[Any]) -> Any:
+    """EUBO."""
+    terms = (j * (j / p).log() for p, j in zip(q, joint, strict=True) if j > 0)
+    return sum(terms, flint.arb(0)) / sum(joint, flint.arb(0))
+
+
+BY_WEIGHTS: dict[str, Callable[[list[Any], list[Any]], Any]] = {
+    "EUBO": mean_log,
+    "CUBO-2": lambda q, joint: sum((j * j / p for p, j in zip(q, joint, strict=True)), flint.arb(0)).log() / 2,
+    "Renyi 1/2": lambda q, joint: sum(((p * j).sqrt() for p, j in zip(q, joint, strict=True)), flint.arb(0)).log() * 2,
+    "IWAE-2": iwae_of(2),
+    "IWAE-3": iwae_of(3),
+}
 
 
 def exact(p: Problem) -> dict[str, list[Any]]:
@@ -274,6 +326,17 @@ def found(p: Problem) -> dict[str, tuple[Array, Array]]:
     if p.q is not None:
         result["VLB"] = refvlm.vlb(p.model, p.q, p.x, with_error=True)
         result["KL"] = refvlm.kl(p.model, p.q, p.x, with_error=True)
+        result["EUBO"] = refvlm.eubo(p.model, p.q, p.x, with_error=True)
+        result["CUBO-2"] = refvlm.cubo(p.model, p.q, p.x, 2, with_error=True)
+        result["Renyi 1/2"] = refvlm.renyi(p.model, p.q, p.x, 0.5, with_error=True)
+        for samples in (2, 3):
+            name = f"IWAE-{samples}"
+            if tuples_of(name, p.model.latents) <= MOST_TUPLES:
+                try:
+                    result[name] = refvlm.iwae(p.model, p.q, p.x, samples, with_error=True)
+                except ValueError as error:  # weights that spread over more nats than anybody has
+                    if "log weights down to" not in str(error):
+                        raise
     return result
 
 

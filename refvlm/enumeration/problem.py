@@ -96,6 +96,17 @@ class Recognition(NamedTuple):
         return self if len(self.probability) == 0 else Recognition(self.probability[rows], self.log_probability[rows])
 
 
+class Above(NamedTuple):
+    """What the layers above add to a chain's weights, for each code: see `kernels/weights.py`.
+
+    values: (3 T, 2**K), log E w^s, its first and its second derivative for each of T exponents s. marks: (5, 2**K).
+    Both have no columns where there is no chain.
+    """
+
+    values: Floats
+    marks: Floats
+
+
 class Mixture(NamedTuple):
     """What a row's draws come from: factorised distributions on the boxes of a partition of {0,1}^K, with s = 2 x - 1.
 

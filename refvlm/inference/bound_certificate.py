@@ -86,7 +86,7 @@ def vlb_error(
     """
     finite = np.isfinite(prior)
     a, r, h = np.where(finite, -prior, 0.0), -reconstruction, np.abs(entropy)
-    own, encoder = (13 + 2 * model.latents) * U, _encoder_errors(q).sum()
+    own, encoder = (13 + 2 * model.latents) * U, encoder_errors(q).sum()
     error = summed_error(model, r) + encoder * (r + 0.23)
     if isinstance(model.prior, Bernoulli):
         error = error + (own + encoder) * a
@@ -98,8 +98,8 @@ def vlb_error(
 
 def summed_error(model: BernoulliLVM, magnitude: Floats) -> Floats:
     """Bounds on the rounding error of R as a sum over codes; magnitude: |R|, (N,)."""
-    averaging = 6 * model.latents * U + gamma(_depth(model.latents))
-    error: Floats = _tabulated(model, 0.0, prior=False).average(magnitude) + averaging * magnitude
+    averaging = 6 * model.latents * U + gamma(streamed_depth(model.latents))
+    error: Floats = tabulated_error(model, 0.0, prior=False).average(magnitude) + averaging * magnitude
     return error
 
 
@@ -129,7 +129,7 @@ def layerwise_error(layers: Sequence[Layer], means: Sequence[MeanLogits | None],
                 error = error + chain * _over_bits(rare_of(layers[level - 1].q) * magnitudes)
         above = means[level + 1] if level + 1 < len(layers) else None
         odds = np.abs(np.where(np.isfinite(top), top, 0.0) if above is None else above.mean)
-        error = error + _over_bits((slope + variance * odds + 0.23) * _encoder_errors(stage))
+        error = error + _over_bits((slope + variance * odds + 0.23) * encoder_errors(stage))
     return np.where(finite, SLACK * error, 0.0)
 
 
@@ -179,7 +179,7 @@ def expectation_error(q: FactorisedPosterior, magnitude: Floats) -> Floats:
     """
     low = constants.LOW_BITS
     rounding = 6 * q.latents * U + gamma(low + 2 ** max(q.latents - low, 0))
-    error: Floats = (rounding + _encoder_errors(q).sum()) * magnitude
+    error: Floats = (rounding + encoder_errors(q).sum()) * magnitude
     return error
 
 
@@ -190,14 +190,14 @@ def kl_error(
     latents = model.latents
     finite = np.isfinite(gap)
     g, p, most = np.where(finite, gap, 0.0), -log_px, latents * LOG_2
-    joint = _tabulated(model, prior_error, prior=True).average(p + 0.5 * g + most)  # half of what q and p average
+    joint = tabulated_error(model, prior_error, prior=True).average(p + 0.5 * g + most)  # half of what q and p average
     error = 2 * (joint + log_px_error + U * p) + U * (2 * p + g + 2 * most)
     error = error + 2.3 * (7 + latents) * U * most + (6 * latents + 8) * U * (g + 4)
-    error = error + gamma(_depth(latents)) * g + _encoder_errors(q).sum() * (p + g + most + 0.23)
+    error = error + gamma(streamed_depth(latents)) * g + encoder_errors(q).sum() * (p + g + most + 0.23)
     return np.where(finite, SLACK * error, 0.0)
 
 
-def _tabulated(model: BernoulliLVM, prior_error: float, *, prior: bool) -> JointError:
+def tabulated_error(model: BernoulliLVM, prior_error: float, *, prior: bool) -> JointError:
     """The error of log p(x, z), or of log p(x | z), where sigmoids' logarithms are tabulated."""
     relative = 7 + few_terms_depth(model.observed)
     if prior and isinstance(model.prior, Bernoulli):
@@ -205,11 +205,11 @@ def _tabulated(model: BernoulliLVM, prior_error: float, *, prior: bool) -> Joint
     return joint_error(model, np.zeros(1), np.full(1, relative + 1.0), prior_error)
 
 
-def _depth(latents: int) -> int:
+def streamed_depth(latents: int) -> int:
     return depth(latents, Route.STREAMED) + constants.ROWS
 
 
-def _encoder_errors(q: FactorisedPosterior) -> Floats:
+def encoder_errors(q: FactorisedPosterior) -> Floats:
     """The errors of q's logits, (K,)."""
     if isinstance(q, AmortisedPosterior) and isinstance(q.encoder, MLP):
         return logit_errors(q.encoder, False, encoder=True)

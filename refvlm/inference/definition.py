@@ -91,6 +91,40 @@ def kl(model: BernoulliLVM, q: FactorisedPosterior, x: Bits) -> Floats:
     return value
 
 
+def log_weights(model: BernoulliLVM, q: FactorisedPosterior, x: Bits) -> tuple[Floats, Floats]:
+    """log w = log p(x_n, z) - log q(z | x_n) and q(z | x_n) for every code, (N, 2**K) each; log w is 0 where q is."""
+    q_z, joint = q_table(q, x), log_joint(model, x)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(q_z > 0, joint - np.log(q_z), 0.0), q_z
+
+
+def log_mean_power(model: BernoulliLVM, q: FactorisedPosterior, x: Bits, s: float) -> Floats:
+    """kappa(s) = log E_q w^s, (N,): kappa(1) = log p(x), kappa(n) / n = CUBO-n, kappa(1 - a) / (1 - a) = Renyi-a."""
+    log_w, q_z = log_weights(model, q, x)
+    value: Floats = logsumexp(s * log_w, axis=1, b=q_z)
+    return value
+
+
+def iwae(model: BernoulliLVM, q: FactorisedPosterior, x: Bits, samples: int) -> Floats:
+    """E log (w_1 + ... + w_M) / M, M >= 2, (N,): log E w - int of phi(t / M)^M - e^-t in log t, phi(s) = E_q e^(-s w).
+
+    The trapezoidal rule, which converges geometrically; phi^M from 1 - phi, which is a sum of positive terms.
+    """
+    log_w, q_z = log_weights(model, q, x)
+    log_mean, step = log_mean_power(model, q, x, 1.0), 0.25
+    value = np.empty(len(log_mean))
+    for n in range(len(log_mean)):
+        scaled = log_w[n] - log_mean[n]
+        nodes = np.arange(-40.0, 5.0 - scaled.min() + np.log(samples), step)  # of log t
+        t = np.exp(np.minimum(nodes, 700.0))
+        y = np.exp(np.minimum(nodes[:, None] - np.log(samples) + scaled, 700.0))
+        absent = np.minimum(-np.expm1(-y) @ q_z[n], 1.0)
+        with np.errstate(divide="ignore"):
+            power = np.exp(samples * np.log1p(-absent))
+        value[n] = log_mean[n] - step * (power - np.exp(-t)).sum()
+    return value
+
+
 def linear_reconstruction(decoder: MLP, q: Floats, x: Bits) -> Floats:
     """E_q[log p(x_n | z)] of a linear decoder at any K, (N,); q: the probabilities of z_k = 1, (N, K).
 

@@ -51,6 +51,10 @@ _ANSWERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("How far is my encoder from the posterior?", ("kl", "kl_bracket", "decompose")),
     ("What is the posterior?", ("posterior", "posterior_mean", "posterior_mean_bracket", "sample_posterior")),
     (
+        "What do many samples give, or another bound?",
+        ("iwae", "eubo", "cubo", "renyi", "tvo", "log_weight_moments"),
+    ),
+    (
         "I have weights from PyTorch, Flax or Keras",
         ("from_torch", "from_flax", "from_keras", "from_safetensors", "MLP"),
     ),

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         roofline,
         tables,
         tangent,
+        weights,
     )
 else:
 
@@ -49,5 +50,5 @@ else:
 __all__ = [
     "bernoulli", "bound", "characteristic", "compiling", "constants", "encoder", "envelope", "gradient", "groups",
     "joint", "layered", "layered_ratios", "linear", "marginal", "moments", "precise", "ratios", "roofline", "tables",
-    "tangent",
+    "tangent", "weights",
 ]  # fmt: skip

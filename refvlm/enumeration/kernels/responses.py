@@ -1,0 +1,91 @@
+"""What a draw of weight w counts for among M draws: expectations over the other M - 1, at the nodes of `weights.py`.
+
+With y = s w at the node s, phi(s) = E_q exp(-s w) and a step h of log s, sums over the nodes of h M phi^(M-1) times
+
+    y exp(-y)              R(w) = E[M w / (w + S')], S' the sum of the others: M times the draw's normalised weight
+    1 - (1 + y) exp(-y)    M E log(w + S') - R(w), but for a constant
+
+A state costs two exps a node; terms have one sign. Twins: `inference/definition.reweighted` and `iwae_responses`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...types import Bits, Floats
+from ..problem import Decoder, Prior, Recognition, Response
+from .backward import add_block, bit_sums, collect, end_page
+from .compiling import inline, kernel
+from .constants import BLOCK, PAGE
+from .elementary import Number, exp, log, log1p
+from .lanes import fma, splat_block, vectors, where_less
+from .network import enter, network
+from .observation import log_likelihood, log_prior, prior_of, recognise, recognition_of, tabulate, turn_prior
+
+
+@inline
+def curved(y: Number) -> Number:
+    """1 - (1 + y) exp(-y) for y >= 0, to a few u relatively: by its series where the difference would cancel."""
+    s = fma(-y, 1.9270852604185937e-09, 2.2964432686654906e-08)  # 12 / 13!, down to 1 / 2!
+    s = fma(-y, s, 2.505210838544172e-07)
+    s = fma(-y, s, 2.48015873015873e-06)
+    s = fma(-y, s, 2.2045855379188714e-05)
+    s = fma(-y, s, 0.00017361111111111112)
+    s = fma(-y, s, 0.0011904761904761906)
+    s = fma(-y, s, 0.006944444444444444)
+    s = fma(-y, s, 0.03333333333333333)
+    s = fma(-y, s, 0.125)
+    s = fma(-y, s, 0.3333333333333333)
+    s = fma(-y, s, 0.5)
+    e = exp(-y)
+    return where_less(y, 0.35, y * y * s, (1.0 - e) - where_less(y, 700.0, y, 0.0) * e)
+
+
+@inline
+def respond(log_weight: Number, response: Response, n: int) -> Number:
+    """The sum over the nodes for row n."""
+    value = splat_block(0.0)
+    for j in range(response.log_t.shape[1]):
+        v = log_weight + response.log_t[n, j]
+        y = exp(where_less(v, 700.0, v, 700.0))
+        if response.curved:
+            value = value + response.coefficients[n, j] * curved(y)
+        else:
+            value = value + response.coefficients[n, j] * (y * exp(-y))
+    return value
+
+
+@kernel
+def coefficients(absent: Floats, samples: float, step: float) -> Floats:
+    """h M phi^(M-1) at every node, from 1 - phi, (N, T) both."""
+    found = np.zeros_like(absent)
+    for n in range(absent.shape[0]):
+        for j in range(absent.shape[1]):
+            phi = 1.0 - absent[n, j]
+            if phi > 0.0:
+                m = -log1p(absent[n, j] / phi) if phi >= 0.5 else log(phi, 0.0)
+                found[n, j] = step * samples * exp((samples - 1.0) * m)
+    return found
+
+
+@kernel
+def responded(
+    decoder: Decoder, first: int, count: int, prior: Prior, q: Recognition, x: Bits, response: Response
+) -> tuple[Floats, Floats]:
+    """The sums over `count` codes from `first` of q times the response: with z_k as factor (N, K), and without (N,)."""
+    rows = len(x)
+    net, log_p, low_q = network(decoder), prior_of(prior), recognition_of(q)
+    log_sigmoid = vectors(2 * decoder.sizes[-1] * BLOCK)
+    sums = bit_sums(rows, decoder.sizes[0])
+    for code in range(first, first + max(count, BLOCK), BLOCK):
+        if enter(net, code, first):
+            turn_prior(log_p, code)
+        tabulate(net, log_sigmoid)
+        for n in range(rows):
+            probability, log_q = recognise(low_q, n, code)
+            joint = log_likelihood(x, n, log_sigmoid) + log_prior(log_p, code)
+            ratio = where_less(-np.inf, log_q, joint - log_q, -np.inf)
+            add_block(sums, n, code, probability * respond(ratio, response, n))
+        if (code + BLOCK) % PAGE == 0 or code + BLOCK >= first + count:
+            end_page(sums, code)
+    return collect(sums).T.copy(), sums.whole
