@@ -24,6 +24,7 @@ from .inference.rejection import MeanBracket, posterior_mean_bracket, sample_pos
 from .inference.sampled import Estimate, log_marginal_estimate, vlb_estimate
 from .inference.terms import VLBTerms
 from .inference.weight_bounds import LogWeightMoments, cubo, eubo, log_weight_moments, renyi, tvo
+from .inference.weighted_gradients import grad_iwae, grad_rws
 from .learning.estimator import BernoulliLVMEstimator
 from .learning.fit import fit
 from .learning.fitted import Fit
@@ -68,7 +69,9 @@ __all__ = [
     "from_keras",
     "from_safetensors",
     "from_torch",
+    "grad_iwae",
     "grad_log_marginal",
+    "grad_rws",
     "grad_vlb",
     "iwae",
     "kl",

@@ -96,6 +96,22 @@ class Recognition(NamedTuple):
         return self if len(self.probability) == 0 else Recognition(self.probability[rows], self.log_probability[rows])
 
 
+class Response(NamedTuple):
+    """What a draw counts for among M, as a function of its weight: nodes of every row, see `kernels/responses.py`.
+
+    log_t: (N, T), from log weights to log y. coefficients: (N, T). curved: of 1 - (1 + y) exp(-y), else of y exp(-y).
+    Both arrays have no columns where there is no such function.
+    """
+
+    log_t: Floats
+    coefficients: Floats
+    curved: bool
+
+    def of(self, rows: slice) -> Response:
+        """For some of the rows."""
+        return Response(self.log_t[rows], self.coefficients[rows], self.curved)
+
+
 class Above(NamedTuple):
     """What the layers above add to a chain's weights, for each code: see `kernels/weights.py`.
 

@@ -16,7 +16,7 @@ from ..types import Bits, Floats
 from . import kernels
 from .blocks import MANY_ROWS, Route, Tree, code_pieces, output_pieces, row_pieces
 from .engine import Engine, Piece, Task, task
-from .problem import Decoder, Precise, Prior, Recognition, Stack
+from .problem import Decoder, Precise, Prior, Recognition, Response, Stack
 
 Columns = tuple[Floats, ...]
 R = TypeVar("R")
@@ -250,15 +250,18 @@ def joint_table(source: Source, prior: Prior, x: Bits, engine: Engine) -> Floats
 
 
 def gradient(
-    source: Source, prior: Prior, q: Recognition, x: Bits, row_weights: Floats, sums: LogSum, engine: Engine
-) -> tuple[Floats, Floats, Floats]:
+    source: Source, prior: Prior, q: Recognition, x: Bits, row_weights: Floats, sums: LogSum, engine: Engine,
+    response: Response | None = None,
+) -> tuple[Floats, Floats, Floats]:  # fmt: skip
     """The decoder's flat gradient, the mass of each bit (K,), and, for a table prior, of each code (2**K,).
 
-    See `kernels/gradient.py`. The tabled rows come first. Rows merge within a code piece, then the code pieces.
+    response: what q's weights are multiplied by, None for 1. See `kernels/gradient.py`. Tabled rows come first. Rows
+    merge within a code piece, then the code pieces.
     """
     order = np.argsort(sums.route != Route.TABLED, kind="stable")
     x, row_weights, power, total = x[order], row_weights[order], sums.power[order], sums.total[order]
     all_tabled = int((sums.route == Route.TABLED).sum())
+    responses = Response(np.zeros((len(x), 0)), np.zeros((len(x), 0)), False) if response is None else response
     codes, slices = code_pieces(source.latents, Route.TABLED), row_pieces(len(x), Route.TABLED)
     code_mass = np.zeros(len(prior.table))
     inner: dict[int, Tree[Columns]] = {}
@@ -267,8 +270,10 @@ def gradient(
 
     def task_of(rows: slice) -> Task[tuple[Floats, Floats, Floats, Floats]]:
         part, tabled = x[rows], min(max(all_tabled - rows.start, 0), rows.stop - rows.start)
-        groups, kernel = kernels.groups.pack(part), kernels.gradient.gradient
-        return task(kernel, prior, q.of(rows), part, groups, row_weights[rows], power[rows], total[rows], tabled)
+        groups, kernel, factor = kernels.groups.pack(part), kernels.gradient.gradient, responses.of(rows)
+        return task(
+            kernel, prior, q.of(rows), part, groups, row_weights[rows], power[rows], total[rows], tabled, factor
+        )
 
     for code_piece, row_piece, result in _run(source, slices, task_of, engine, Route.TABLED, with_units=True):
         inner.setdefault(code_piece, Tree(len(slices), _add)).add(row_piece, result)

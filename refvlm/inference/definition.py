@@ -125,6 +125,24 @@ def iwae(model: BernoulliLVM, q: FactorisedPosterior, x: Bits, samples: int) -> 
     return value
 
 
+def reweighted(model: BernoulliLVM, q: FactorisedPosterior, x: Bits, samples: int) -> tuple[Floats, Floats]:
+    """q(z) E[M w / (w + S')] and q(z) M E log(w + S') / E w, S' the sum of M - 1 other weights, (N, 2**K) each.
+
+    By the integrals of y e^-y and of e^-t - e^-y, times phi^(M-1), y = t w, over log t.
+    """
+    log_w, q_z = log_weights(model, q, x)
+    log_mean, step = log_mean_power(model, q, x, 1.0), 0.25
+    shares, logs = np.zeros_like(q_z), np.zeros_like(q_z)
+    for n in range(len(log_mean)):
+        scaled = log_w[n] - log_mean[n]
+        for node in np.arange(-40.0 - max(scaled.max(), np.log(samples)), 5.0 - scaled.min(), step):
+            y = np.exp(np.minimum(node + scaled, 700.0))
+            phi = max(1.0 + np.expm1(-y) @ q_z[n], 0.0) ** (samples - 1)
+            shares[n] += step * samples * q_z[n] * phi * y * np.exp(-y)
+            logs[n] += step * samples * q_z[n] * (np.exp(-np.exp(min(node, 700.0))) - phi * np.exp(-y))
+    return shares, logs
+
+
 def linear_reconstruction(decoder: MLP, q: Floats, x: Bits) -> Floats:
     """E_q[log p(x_n | z)] of a linear decoder at any K, (N,); q: the probabilities of z_k = 1, (N, K).
 

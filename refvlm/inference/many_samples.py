@@ -13,7 +13,7 @@ every node, of 1 - exp(-s w), because phi^M must be taken from what 1 - phi is, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Literal, NamedTuple, overload
 
@@ -127,37 +127,70 @@ def iwae_pass(layers: Sequence[Layer], counts: Sequence[int], engine: Engine) ->
 
 def _gaps(layers: Sequence[Layer], tilt: Tilt, counts: Sequence[int], engine: Engine) -> list[Gap]:
     """The gap under each M. The nodes are multiples of the step, as many as any row and M need; each uses its own."""
-    log_mean, lowest = tilt.value[:, 1], tilt.least_log_weight - tilt.value[:, 1]
-    widest = int(np.argmin(lowest))
-    if lowest[widest] < -WIDEST:
-        raise ValueError(
-            f"model: got log weights down to {-lowest[widest]:.3g} nats below that of their mean, wanted at most "
-            f"{WIDEST:g} for the exact bound by many samples; vlb takes any"
-        )
-    starts = np.stack([_start(tilt, count) for count in counts])
-    begin = int(starts.min())
-    absent, unfinished, more = np.zeros((len(lowest), 0)), np.arange(len(lowest)), max(FEWEST, -begin)
-    while True:
-        old = absent.shape[1]
-        log_s: Floats = STEP * np.arange(begin, begin + old + more, dtype=np.float64)
-        absent = np.concatenate([absent, np.zeros((len(lowest), more))], axis=1)
-        log_t = log_s[old:] - log_mean[unfinished, None]
-        absent[unfinished, old:] = absence_pass(of_rows(layers, unfinished), log_t, engine)
+    log_mean, lowest = tilt.value[:, 1], check_spread(tilt)
+    starts = np.stack([first_node(_log_start(tilt, count), count) for count in counts])
+    begin, gaps = int(starts.min()), list[Gap]()
+
+    def done(log_s: Floats, absent: Floats) -> NDArray[np.bool_]:
         relative = absence_errors(layers, tilt, log_mean, log_s)
-        gaps = [
+        gaps[:] = [
             Gap(*kernels.weights.gap(absent, log_s, relative, start - begin, lowest, float(count), STEP, LEFT_OUT))
             for start, count in zip(starts, counts, strict=True)
         ]
-        unfinished = np.flatnonzero(np.any([gap.rest > LEFT_OUT for gap in gaps], axis=0))
+        finished: NDArray[np.bool_] = np.all([gap.rest <= LEFT_OUT for gap in gaps], axis=0)
+        return finished
+
+    nodes_until(done, layers, tilt, begin, engine)
+    return gaps
+
+
+def check_spread(tilt: Tilt) -> Floats:
+    """How far the smallest log weight lies below that of the mean, (N,), negative; refused where that is too far."""
+    lowest = tilt.least_log_weight - tilt.value[:, 1]
+    widest = float(-lowest.min())
+    if widest > WIDEST:
+        raise ValueError(
+            f"model: got log weights down to {widest:.3g} nats below that of their mean, wanted at most {WIDEST:g} for "
+            "the exact bound by many samples; vlb takes any"
+        )
+    return lowest
+
+
+def nodes_until(
+    done: Callable[[Floats, Floats], NDArray[np.bool_]], layers: Sequence[Layer], tilt: Tilt, begin: int, engine: Engine
+) -> tuple[Floats, Floats]:
+    """Nodes log_s, (T,), and 1 - phi there, (N, T), of weights over their mean, until all rows have enough.
+
+    Nodes are multiples of the step, from `begin` times it; a row that has enough gets a phi of 0 at further ones. done:
+    from both to whether each row has enough.
+    """
+    log_mean = tilt.value[:, 1]
+    absent, unfinished, more = np.zeros((len(log_mean), 0)), np.arange(len(log_mean)), max(FEWEST, -begin)
+    while True:
+        old = absent.shape[1]
+        log_s: Floats = STEP * np.arange(begin, begin + old + more, dtype=np.float64)
+        absent = np.concatenate([absent, np.ones((len(log_mean), more))], axis=1)
+        log_t = log_s[old:] - log_mean[unfinished, None]
+        absent[unfinished, old:] = absence_pass(of_rows(layers, unfinished), log_t, engine)
+        unfinished = np.flatnonzero(~done(log_s, absent))
         if len(unfinished) == 0:
-            return gaps
+            return log_s, absent
         more = max(FEWEST, len(log_s) // 2)
 
 
-def _start(tilt: Tilt, count: int) -> NDArray[np.int64]:
-    """The node below which phi^M - e^-t adds up to LEFT_OUT at most: its multiple of the step, (N,)."""
-    log_count = kernels.marginal.finish(np.zeros(1), np.array([float(count)]))[0]
+def first_node(log_t: Floats, count: int) -> NDArray[np.int64]:
+    """The last node s at which M s is at most t, as a multiple of the step."""
+    node: NDArray[np.int64] = np.floor((log_t - _log(count)) / STEP).astype(np.int64)
+    return node
+
+
+def _log(count: int) -> float:
+    """With the same bits everywhere."""
+    return float(kernels.marginal.finish(np.zeros(1), np.array([float(count)]))[0])
+
+
+def _log_start(tilt: Tilt, count: int) -> Floats:
+    """log t below which phi^M - e^-t adds up to LEFT_OUT at most, (N,)."""
     square = np.where(np.isfinite(tilt.value[:, 2]), tilt.value[:, 2] - 2.0 * tilt.value[:, 1], np.inf)
-    log_t = np.maximum(LOG_LEFT_OUT, np.minimum(-1.0, 0.5 * (log_count + 1.38 + LOG_LEFT_OUT - square)))
-    start: NDArray[np.int64] = np.floor((log_t - log_count) / STEP).astype(np.int64)
+    start: Floats = np.maximum(LOG_LEFT_OUT, np.minimum(-1.0, 0.5 * (_log(count) + 1.38 + LOG_LEFT_OUT - square)))
     return start

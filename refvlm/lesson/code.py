@@ -46,7 +46,7 @@ _BESIDE: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {
 _ANSWERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Is my log p(x) right?", ("log_marginal",)),
     ("Is my bound right, and which term is off?", ("vlb", "vlb_terms")),
-    ("Are my gradients right?", ("grad_log_marginal", "log_marginal_and_grad", "grad_vlb")),
+    ("Are my gradients right?", ("grad_log_marginal", "log_marginal_and_grad", "grad_vlb", "grad_iwae", "grad_rws")),
     ("Is my estimator unbiased?", ("testing.assert_unbiased", "testing.assert_unbiased_exact", "vlb_estimate")),
     ("How far is my encoder from the posterior?", ("kl", "kl_bracket", "decompose")),
     ("What is the posterior?", ("posterior", "posterior_mean", "posterior_mean_bracket", "sample_posterior")),

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         moments,
         precise,
         ratios,
+        responses,
         roofline,
         tables,
         tangent,
@@ -49,6 +50,6 @@ else:
 
 __all__ = [
     "bernoulli", "bound", "characteristic", "compiling", "constants", "encoder", "envelope", "gradient", "groups",
-    "joint", "layered", "layered_ratios", "linear", "marginal", "moments", "precise", "ratios", "roofline", "tables",
-    "tangent", "weights",
+    "joint", "layered", "layered_ratios", "linear", "marginal", "moments", "precise", "ratios", "responses", "roofline",
+    "tables", "tangent", "weights",
 ]  # fmt: skip

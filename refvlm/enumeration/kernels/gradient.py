@@ -22,7 +22,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...types import Bits, Floats
-from ..problem import Decoder, Groups, Prior, Recognition
+from ..problem import Decoder, Groups, Prior, Recognition, Response
 from .backward import add_block, backward, bit_sums, collect, end_page, flat_gradient, slopes_of
 from .compiling import inline, kernel
 from .constants import BLOCK, OCTET, PAGE
@@ -31,6 +31,7 @@ from .groups import fold_groups, probabilities, tabulate_groups
 from .lanes import load_block, load_octet, splat_octet, store, vectors
 from .network import enter, network
 from .observation import log_likelihood, log_prior, prior_of, recognise, recognition_of, tabulate, turn_prior
+from .responses import respond
 from .tables import products
 
 
@@ -73,19 +74,20 @@ def scatter_tabled(sums: Floats, groups: Groups, table: Floats, factors: Floats,
 @kernel
 def gradient(
     decoder: Decoder, first: int, count: int, prior: Prior, q: Recognition, x: Bits, groups: Groups,
-    row_weights: Floats, power: Floats, total: Floats, tabled: int,
+    row_weights: Floats, power: Floats, total: Floats, tabled: int, response: Response,
 ) -> tuple[Floats, Floats, Floats, Floats]:  # fmt: skip
     """Sums over `count` codes from `first` and all rows of w_n r_n(z) times what each result differentiates.
 
     Returns: the decoder's gradient, as decoder.flat; the mass of each bit, sum of w_n r_n(z) z_k, (K,); the mass of
     each code where the prior is a table, (count,), else (0,); d / d logits where there is no network, (count, L), else
     (0, L). With an empty q the weights r_n are the posterior's, p(x_n) = total * 2**power; power 0 in `tabled` rows.
+    Else they are q's, times the response to the weight where there is one.
     """
     rows, observed = x.shape
     net, log_p, low_q = network(decoder), prior_of(prior), recognition_of(q)
-    by_q, bare = len(q.probability) > 0, len(decoder.flat) == 0
+    by_q, bare, responding = len(q.probability) > 0, len(decoder.flat) == 0, response.log_t.shape[1] > 0
     probability, log_sigmoid = vectors(2 * observed * BLOCK), vectors(2 * observed * BLOCK)
-    prior_lanes, weights = vectors(BLOCK), vectors((0 if by_q else rows - tabled) * BLOCK + BLOCK)
+    prior_lanes, weights = vectors(BLOCK), vectors((0 if by_q and not responding else rows - tabled) * BLOCK + BLOCK)
     on, off, mass = vectors(observed * BLOCK), vectors(observed * BLOCK), vectors(BLOCK)
     table, sums = vectors(groups.entry[-1] * OCTET), vectors(groups.entry[-1] * OCTET)
     slopes, bits = slopes_of(net), bit_sums(1, decoder.sizes[0])
@@ -101,21 +103,26 @@ def gradient(
         probabilities(net, probability)
         log_prior_lanes = log_prior(log_p, code)
         store(prior_lanes, 0, exp(log_prior_lanes))
-        if not by_q and tabled < rows:
+        if responding or (not by_q and tabled < rows):
             tabulate(net, log_sigmoid)
             for n in range(tabled, rows):
                 joint = log_likelihood(x, n, log_sigmoid) + log_prior_lanes
-                store(weights, (n - tabled) * BLOCK, exp_scaled(joint, power[n]) * factors[n])
+                if responding:
+                    probability_n, log_q = recognise(low_q, n, code)
+                    weight = probability_n * respond(joint, log_q, response, n) * row_weights[n]
+                else:
+                    weight = exp_scaled(joint, power[n]) * factors[n]
+                store(weights, (n - tabled) * BLOCK, weight)
         # over the rows, eight states at a time: every weight into the tables' entries, which fold into on, off and mass
         for lane in range(0, BLOCK, OCTET):
             for at in range(0, len(sums), OCTET):
                 store(sums, at, splat_octet(0.0))
-            if by_q:
+            if by_q and not responding:
                 for n in range(rows):
                     store(weights, 0, recognise(low_q, n, code)[0])
                     scatter(sums, groups, n, load_octet(weights, lane) * row_weights[n])
             else:
-                if tabled > 0:
+                if tabled > 0:  # of the posterior alone
                     tabulate_groups(groups, probability, load_octet(prior_lanes, lane), lane, table)
                     scatter_tabled(sums, groups, table, leading, tabled)
                 for n in range(tabled, rows):

@@ -25,8 +25,15 @@ from .observation import log_likelihood, log_prior, prior_of, recognise, recogni
 
 @inline
 def curved(y: Number) -> Number:
-    """1 - (1 + y) exp(-y) for y >= 0, to a few u relatively: by its series where the difference would cancel."""
-    s = fma(-y, 1.9270852604185937e-09, 2.2964432686654906e-08)  # 12 / 13!, down to 1 / 2!
+    """1 - (1 + y) exp(-y) for y >= 0, to a relative 12 u: by its series where the difference would cancel."""
+    s = fma(-y, 7.809603484293113e-18, 1.4797143443923793e-16)  # 19 / 20!, down to 1 / 2!
+    s = fma(-y, s, 2.6552651846596585e-15)
+    s = fma(-y, s, 4.498331606952833e-14)
+    s = fma(-y, s, 7.169215998581078e-13)
+    s = fma(-y, s, 1.0706029224547743e-11)
+    s = fma(-y, s, 1.4911969277048643e-10)
+    s = fma(-y, s, 1.9270852604185937e-09)
+    s = fma(-y, s, 2.296443268665491e-08)
     s = fma(-y, s, 2.505210838544172e-07)
     s = fma(-y, s, 2.48015873015873e-06)
     s = fma(-y, s, 2.2045855379188714e-05)
@@ -38,13 +45,13 @@ def curved(y: Number) -> Number:
     s = fma(-y, s, 0.3333333333333333)
     s = fma(-y, s, 0.5)
     e = exp(-y)
-    return where_less(y, 0.35, y * y * s, (1.0 - e) - where_less(y, 700.0, y, 0.0) * e)
+    return where_less(y, 1.0, y * y * s, (1.0 - e) - where_less(y, 700.0, y, 0.0) * e)
 
 
 @inline
-def respond(log_weight: Number, response: Response, n: int) -> Number:
-    """The sum over the nodes for row n."""
-    value = splat_block(0.0)
+def respond(joint: Number, log_q: Number, response: Response, n: int) -> Number:
+    """The sum over the nodes for row n, from log p(x, z) and log q; what q excludes has no weight."""
+    value, log_weight = splat_block(0.0), where_less(-np.inf, log_q, joint - log_q, -np.inf)
     for j in range(response.log_t.shape[1]):
         v = log_weight + response.log_t[n, j]
         y = exp(where_less(v, 700.0, v, 700.0))
@@ -56,13 +63,13 @@ def respond(log_weight: Number, response: Response, n: int) -> Number:
 
 
 @kernel
-def coefficients(absent: Floats, samples: float, step: float) -> Floats:
-    """h M phi^(M-1) at every node, from 1 - phi, (N, T) both."""
+def coefficients(absent: Floats, relative: Floats, samples: float, step: float) -> Floats:
+    """h M phi^(M-1) at every node, from 1 - phi and bounds on its errors, relatively, (N, T) each; 0 below these."""
     found = np.zeros_like(absent)
     for n in range(absent.shape[0]):
         for j in range(absent.shape[1]):
             phi = 1.0 - absent[n, j]
-            if phi > 0.0:
+            if phi > 2.0 * relative[n, j]:
                 m = -log1p(absent[n, j] / phi) if phi >= 0.5 else log(phi, 0.0)
                 found[n, j] = step * samples * exp((samples - 1.0) * m)
     return found
@@ -84,8 +91,7 @@ def responded(
         for n in range(rows):
             probability, log_q = recognise(low_q, n, code)
             joint = log_likelihood(x, n, log_sigmoid) + log_prior(log_p, code)
-            ratio = where_less(-np.inf, log_q, joint - log_q, -np.inf)
-            add_block(sums, n, code, probability * respond(ratio, response, n))
+            add_block(sums, n, code, probability * respond(joint, log_q, response, n))
         if (code + BLOCK) % PAGE == 0 or code + BLOCK >= first + count:
             end_page(sums, code)
     return collect(sums).T.copy(), sums.whole
