@@ -69,6 +69,12 @@ def go(model, q, x):
     refvlm.grad_log_marginal(model, x, np.ones(len(x)))
     refvlm.decompose(model, q, x)
     refvlm.grad_vlb(model, q, x)
+    refvlm.log_weight_moments(model, q, x)
+    if model.decoder is not large:  # whose weights spread too far
+        refvlm.iwae(model, q, x, 3)
+        if len(q.stages) == 1:
+            refvlm.grad_iwae(model, q, x, 3)
+            refvlm.grad_rws(model, q, x, 3)
     refvlm.posterior(model, x)
     z = refvlm.sample_posterior(model, x, 1, rng)[:, 0]
     refvlm.log_joint(model, x, z)

@@ -51,7 +51,7 @@ _ANSWERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("How far is my encoder from the posterior?", ("kl", "kl_bracket", "decompose")),
     ("What is the posterior?", ("posterior", "posterior_mean", "posterior_mean_bracket", "sample_posterior")),
     (
-        "What do many samples give, or another bound?",
+        "And other bounds?",
         ("iwae", "eubo", "cubo", "renyi", "tvo", "log_weight_moments"),
     ),
     (
