@@ -177,10 +177,14 @@ def expectation_error(q: FactorisedPosterior, magnitude: Floats) -> Floats:
 
     magnitude: |E_q|, (N,).
     """
-    low = constants.LOW_BITS
-    rounding = 6 * q.latents * U + gamma(low + 2 ** max(q.latents - low, 0))
+    rounding = 6 * q.latents * U + gamma(table_depth(q.latents))
     error: Floats = (rounding + encoder_errors(q).sum()) * magnitude
     return error
+
+
+def table_depth(latents: int) -> int:
+    """Additions that an entry goes through where a table over codes is averaged."""
+    return constants.LOW_BITS + (1 << max(latents - constants.LOW_BITS, 0))
 
 
 def kl_error(

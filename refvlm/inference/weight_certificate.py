@@ -24,8 +24,9 @@ IWAE-M = L - gap, L = kappa(1), from the average S / M of M weights of mean 1: b
    most e_k E log(1 + w / S'), for each of M draws: e_k A, A = M (E log S_M - E log S_(M-1)), which is the integral of
    M phi^(M-1) (1 - phi).
 3. 1 - phi is computed as a sum of positive terms: K + 6 roundings of q, 6 u for 1 - e^-y, gamma, and for y = s w, whose
-   logarithm is rounded at each step, u (2 |u| + |L| + 2 max |log w - L|). Their effect and that of the scalar functions
-   is added up node by node in `kernels/weights.gap`.
+   logarithm is rounded at each step, u (2 |u| + |L| + 2 max |log w - L|). In a chain the layers below the highest have
+   log w from a sum over the bits, and add up a table. The effect of all that and of the scalar functions is added up
+   node by node in `kernels/weights.gap`; that phi(s) >= e^-s holds up to the rounding of L, which is less.
 4. The trapezoidal rule of step h. In the strip |Im u| < a, cos a = c, |phi(s e^(i a))| <= phi(c s), so
 
        int |f(u + i a)| du <= 2 + E1(c) + log(1 + 1 / c) + gap + 1 / e:
@@ -47,7 +48,7 @@ import numpy as np
 
 from ..enumeration.problem import Recognition
 from ..types import Floats
-from .bound_certificate import encoder_errors, streamed_depth, tabulated_error
+from .bound_certificate import encoder_errors, streamed_depth, table_depth, tabulated_error
 from .certificate import LOG_2, SLACK, U, gamma
 from .layers import Layer
 from .weights import Tilt, is_chained
@@ -113,7 +114,7 @@ def tilt_errors(layers: Sequence[Layer], tilt: Tilt, exponents: Floats) -> tuple
         nats = np.maximum(sizes.entropy - slope, 0.0)
         joint = _joint_error(layers, tilt, nats)
         spread = sizes.latents * LOG_2 + 1.0
-        terms = 2 * U * (near * nats + far * sizes.entropy) + U * (spread + 8.0) + 2.0 * sizes.addition
+        terms = len(layers) * U * (2 * (near * nats + far * sizes.entropy) + spread + 8.0) + 2.0 * sizes.addition
         value = near * joint + far * off_q + terms + U * np.abs(tilt.value[:, t])
         farthest = near * most_joint + far * off_q
         largest = farthest + terms + U * (np.sqrt(708.0 * spread) + 2.0 * near * np.abs(tilt.least_log_joint))
@@ -132,8 +133,9 @@ def absence_errors(layers: Sequence[Layer], tilt: Tilt, log_mean: Floats, log_s:
     reach = np.maximum(np.abs(lowest), np.abs(highest))
     each = 6 * sizes.latents + 12 * named
     row = each * U + sizes.addition + U * (np.abs(log_mean) + 2 * named * reach)
-    if named > 1:  # where a layer's part of a weight can be larger than the whole
-        row = row + 2 * named * U * (np.abs(tilt.least_log_joint) + sizes.entropy)
+    if named > 1:  # a layer's part of a weight can be larger than the whole, and it is a sum over bits
+        row = row + (sizes.latents + 2 * named) * U * (np.abs(tilt.least_log_joint) + sizes.entropy)
+        row = row + sum(float(gamma(table_depth(layer.model.latents))) for layer in layers[: named - 1])
     error: Floats = SLACK * (row[:, None] + 2 * named * U * np.abs(log_s))
     return error
 

@@ -240,7 +240,7 @@ def gap(
                 term, moved = power * gone(k), samples * relative[n, j] * absent[n, j] / phi
                 rounded = 2.0**-53 * (12.0 * t - 5.0 * m)
                 value[n] += term
-                error[n] += power * (exp(-k) * (rounded + moved) + gone(k) * (moved - 2.0**-53 * 5.0 * m))
+                error[n] += power * (exp(-k) * (rounded + 2.0 * moved) + gone(k) * (moved - 2.0**-53 * 5.0 * m))
                 growth[n] += samples * absent[n, j] * power / phi
             else:  # then phi is below 3 times that, and phi^M too
                 power = 9.0 * relative[n, j] * relative[n, j]
