@@ -405,6 +405,20 @@ def test_large_spreads_take_more_nodes_and_keep_the_bound():
             assert abs(value[n] - tuples.iwae(log_w, log_q, 2)) <= error[n] < 1e-11 * (1 + abs(value[n]))
 
 
+@pytest.mark.parametrize("size", [1e6, 1e9])
+def test_nodes_end_where_phi_is_lost_in_its_rounding(size):
+    """K, L, N = 3, 4, 2: log p(x) is about -4e9 at most, which leaves seven digits of every weight."""
+    rng = np.random.default_rng(14)
+    decoder = refvlm.MLP([rng.normal(size=(3, 4))], [np.full(4, size)])
+    model, x = refvlm.BernoulliLVM(refvlm.Bernoulli(rng.normal(size=3)), decoder), np.zeros((2, 4))
+    q = refvlm.PerDatumPosterior(rng.normal(size=(2, 3)))
+    value, error = refvlm.iwae(model, q, x, 2, with_error=True)
+    assert all(np.isfinite(each).all() for each in refvlm.grad_iwae(model, q, x, 2).values())
+    with mp.workdps(50):
+        for n, row in enumerate(x.astype(int).tolist()):
+            assert abs(value[n] - tuples.iwae(*all_weights(model, q, n, row), 2)) <= error[n] <= 1e-5 * size
+
+
 def test_the_progress_of_every_pass_is_reported():
     model, q, x = spread_problem()
     seen = []

@@ -5,7 +5,7 @@ With y = s w at the node s, phi(s) = E_q exp(-s w) and a step h of log s, sums o
     y exp(-y)              R(w) = E[M w / (w + S')], S' the sum of the others: M times the draw's normalised weight
     1 - (1 + y) exp(-y)    M E log(w + S') - R(w), but for a constant
 
-A state costs two exps a node; terms have one sign. Twins: `inference/definition.reweighted` and `iwae_responses`.
+A state costs two exps a node; terms have one sign. Twin: `inference/definition.reweighted`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from ..problem import Decoder, Prior, Recognition, Response
 from .backward import add_block, bit_sums, collect, end_page
 from .compiling import inline, kernel
 from .constants import BLOCK, PAGE
-from .elementary import Number, exp, log, log1p
+from .elementary import Number, exp
 from .lanes import fma, splat_block, vectors, where_less
 from .network import enter, network
 from .observation import log_likelihood, log_prior, prior_of, recognise, recognition_of, tabulate, turn_prior
+from .weights import log_of_rest
 
 
 @inline
@@ -68,10 +69,8 @@ def coefficients(absent: Floats, relative: Floats, samples: float, step: float) 
     found = np.zeros_like(absent)
     for n in range(absent.shape[0]):
         for j in range(absent.shape[1]):
-            phi = 1.0 - absent[n, j]
-            if phi > 2.0 * relative[n, j]:
-                m = -log1p(absent[n, j] / phi) if phi >= 0.5 else log(phi, 0.0)
-                found[n, j] = step * samples * exp((samples - 1.0) * m)
+            if 1.0 - absent[n, j] > 2.0 * relative[n, j]:
+                found[n, j] = step * samples * exp((samples - 1.0) * log_of_rest(absent[n, j]))
     return found
 
 

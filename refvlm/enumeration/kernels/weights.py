@@ -6,7 +6,7 @@
 Both have terms of one sign (the second derivative's around a centre), so a sum keeps its relative precision: K + 6
 roundings and one exp for each term, gamma of its depth. Weights live as logarithms, so that nothing overflows; codes
 that q excludes have no weight. In `tilted` terms of a page are scaled by a power of two near the largest, exactly.
-Errors: `inference/weight_certificate.py`. Twins: `inference/definition.log_mean_power` and `laplace`.
+Errors: `inference/weight_certificate.py`. Twins: `inference/definition.log_mean_power` and `iwae`.
 """
 
 from __future__ import annotations
@@ -213,6 +213,13 @@ def effective_share(log_mean: Floats, log_mean_square: Floats) -> Floats:
     return share
 
 
+@inline
+def log_of_rest(absent: float) -> float:
+    """log phi from 1 - phi < 1, whichever way it does not cancel."""
+    phi = 1.0 - absent
+    return -log1p(absent / phi) if phi >= 0.5 else log(phi, 0.0)
+
+
 @kernel
 def gap(
     absent: Floats, log_s: Floats, relative: Floats, starts: NDArray[np.int64], least_log_weight: Floats,
@@ -232,20 +239,20 @@ def gap(
         j = starts[n]
         while j < nodes and rest[n] > left_out:
             t = samples * exp(-larger(-log_s[j], -700.0))  # beyond that exp(-t) is 0 anyway
-            phi, power = 1.0 - absent[n, j], 0.0
+            phi, tail = 1.0 - absent[n, j], larger(-(log_s[j] + log_samples + least_log_weight[n]), 0.0) + 0.7
             if phi > 2.0 * relative[n, j]:
-                # log phi, whichever way it does not cancel
-                m = samples * (-log1p(absent[n, j] / phi) if phi >= 0.5 else log(phi, 0.0))
+                m = samples * log_of_rest(absent[n, j])
                 k, power = larger(t + m, 0.0), exp(m)
                 term, moved = power * gone(k), samples * relative[n, j] * absent[n, j] / phi
                 rounded = 2.0**-53 * (12.0 * t - 5.0 * m)
                 value[n] += term
                 error[n] += power * (exp(-k) * (rounded + 2.0 * moved) + gone(k) * (moved - 2.0**-53 * 5.0 * m))
                 growth[n] += samples * absent[n, j] * power / phi
-            else:  # then phi is below 3 times that, and phi^M too
+                rest[n] = power * tail
+            else:  # phi is lost in its error: below 3 times that, phi^M below its square, here and further on
                 power = 9.0 * relative[n, j] * relative[n, j]
-                error[n] += power
-            rest[n] = power * (larger(-(log_s[j] + log_samples + least_log_weight[n]), 0.0) + 0.7)
+                error[n] += power * (1.0 + tail / step)
+                rest[n] = 0.0
             j += 1
         error[n] += 2.0**-53 * (16.0 + (j - starts[n])) * value[n]
         value[n], error[n], growth[n] = step * value[n], step * error[n], step * growth[n]
