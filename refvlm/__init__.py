@@ -7,6 +7,7 @@ Quantities are in nats, per row of x; parameters are logits; bit k of a code c i
 from . import bits, plot
 from .checks import FileFormatError
 from .data import bars, digits, shifter
+from .inference import gradient_estimators
 from .inference.bounds import Decomposition, decompose, grad_vlb, kl, vlb, vlb_terms
 from .inference.brackets import Bracket, DecompositionBracket, bracket, decompose_bracket, kl_bracket
 from .inference.exact import (
@@ -73,6 +74,7 @@ __all__ = [
     "grad_log_marginal",
     "grad_rws",
     "grad_vlb",
+    "gradient_estimators",
     "iwae",
     "kl",
     "kl_bracket",

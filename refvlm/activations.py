@@ -61,6 +61,12 @@ def sigmoid(a: NDArray[F]) -> NDArray[F]:
     return value
 
 
+def log_sigmoid(a: NDArray[F]) -> NDArray[F]:
+    """log sigmoid(a) elementwise."""
+    value: NDArray[F] = -np.logaddexp(0.0, -a)
+    return value
+
+
 def _silu_slope(a: Array, h: Array) -> Array:
     s = sigmoid(a)
     return s * (1.0 + a * (1.0 - s))

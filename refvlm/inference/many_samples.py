@@ -147,13 +147,17 @@ def _gaps(layers: Sequence[Layer], tilt: Tilt, counts: Sequence[int], engine: En
 def check_spread(tilt: Tilt) -> Floats:
     """How far the smallest log weight lies below that of the mean, (N,), negative; refused where that is too far."""
     lowest = tilt.least_log_weight - tilt.value[:, 1]
-    widest = float(-lowest.min())
-    if widest > WIDEST:
+    check_widest(float(-lowest.min()))
+    return lowest
+
+
+def check_widest(spread: float) -> None:
+    """Refuse weights that spread over so many nats that the nodes would be too many."""
+    if spread > WIDEST:
         raise ValueError(
-            f"model: got log weights down to {widest:.3g} nats below that of their mean, wanted at most {WIDEST:g} for "
+            f"model: got log weights down to {spread:.3g} nats below that of their mean, wanted at most {WIDEST:g} for "
             "the exact bound by many samples; vlb takes any"
         )
-    return lowest
 
 
 def nodes_until(

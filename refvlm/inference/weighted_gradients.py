@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..checks import as_binary, as_weights, check_count, describe
 from ..enumeration import kernels, sums
 from ..enumeration.engine import Engine, Progress, Task, task
-from ..enumeration.problem import Response
+from ..enumeration.problem import Prior, Response
 from ..model.latent_variable import BernoulliLVM
 from ..model.parameters import Parameters, prefixed
 from ..model.recognition import Posterior, StagedPosterior
@@ -112,14 +112,7 @@ def _gradient(
     assert layer.stage is not None
     prior, _, above = prior_pass(layers, engine)
     reweighted = _responses(layers, samples, engine)
-    in_q = reweighted._replace(curved=curved)
-
-    def task_of(rows: slice) -> Task[tuple[Floats, Floats]]:
-        return task(kernels.responses.responded, prior, layer.q.of(rows), x[rows], in_q.of(rows))
-
-    moment, whole = sums.per_row(layer.source, len(x), task_of, engine)
-    slopes = moment - layer.q.probability[:, 1] * whole[:, None]
-    slopes = np.where(np.isfinite(layer.logits), slopes, 0.0) * weights[:, None]
+    slopes = _in_logits(layers, prior, reweighted._replace(curved=curved), engine) * weights[:, None]
     flat, bit_mass, code_mass = sums.gradient(
         layer.source, prior, layer.q, x, weights, sums.no_sum(len(x)), engine, reweighted
     )
@@ -130,6 +123,28 @@ def _gradient(
     found = prefixed("model.prior.", deeper) | prefixed("model.decoder.", layer.source.named(flat))
     found |= prefixed("posterior.", arrays.recognition_gradient(layer.stage, x, slopes))
     return {name: found[name] for name in names}
+
+
+def logit_slopes(model: BernoulliLVM, q: Posterior, x: Bits, samples: int, engine: Engine, *, curved: bool) -> Floats:
+    """What `grad_iwae`, or if not curved `grad_rws`, has for the logits of a single q, row by row: (N, K)."""
+    if len(x) == 0 or samples == 1:
+        assert not curved or len(x) == 0
+        return np.zeros((len(x), model.latents))
+    layers = prepare(model, x, q)
+    response = _responses(layers, samples, engine)._replace(curved=curved)
+    return _in_logits(layers, prior_pass(layers, engine).arrays, response, engine)
+
+
+def _in_logits(layers: Sequence[Layer], prior: Prior, response: Response, engine: Engine) -> Floats:
+    """The sum over z of q times the response times the score, (N, K)."""
+    layer = layers[0]
+
+    def task_of(rows: slice) -> Task[tuple[Floats, Floats]]:
+        return task(kernels.responses.responded, prior, layer.q.of(rows), layer.x[rows], response.of(rows))
+
+    moment, whole = sums.per_row(layer.source, len(layer.x), task_of, engine)
+    slopes = moment - layer.q.probability[:, 1] * whole[:, None]
+    return np.where(np.isfinite(layer.logits), slopes, 0.0)
 
 
 def _responses(layers: Sequence[Layer], samples: int, engine: Engine) -> Response:

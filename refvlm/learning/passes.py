@@ -98,13 +98,6 @@ def weighted_draws(machine: Machine, x: Floats, rng: np.random.Generator, sample
     return p, q, (p.log_probability() - q.log_probability()).reshape(-1, samples)
 
 
-def normalised(log_weights: Floats) -> Floats:
-    """exp(log_weights) divided by its sum over the draws of a row, (N, samples): importance weights that sum to 1."""
-    weights = np.exp(log_weights - log_weights.max(axis=1, keepdims=True))
-    ratios: Floats = weights / weights.sum(axis=1, keepdims=True)
-    return ratios
-
-
 def _append(passed: Pass, bits: Floats, logits: Floats, pullback: Pullback) -> None:
     passed.bits.append(bits)
     passed.logits.append(logits)

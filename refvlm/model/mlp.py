@@ -145,27 +145,44 @@ class MLP:
 
         The pullback takes d/d logits (N, fan_out) to the sum over rows of d/d parameters, by name.
         """
+        below, arguments, logits = self._upwards(inputs)
+
+        def pullback(slopes: Floats) -> Parameters:
+            deltas = self._downwards(below, arguments, slopes)
+            weights = {f"weights.{d}": h.T @ delta for d, (h, delta) in enumerate(zip(below, deltas, strict=True))}
+            return weights | {f"biases.{d}": np.add.reduce(delta, axis=0) for d, delta in enumerate(deltas)}
+
+        return logits, pullback
+
+    def input_slopes(self, inputs: ArrayLike, slopes: Floats) -> Floats:
+        """d/d logits (N, fan_out) as d/d inputs (N, fan_in), which need not be 0 or 1."""
+        below, arguments, _ = self._upwards(inputs)
+        return self._downwards(below, arguments, slopes)[0] @ self.weights[0].T
+
+    def squared_norms(self, inputs: ArrayLike, slopes: Floats) -> Floats:
+        """The squared norm of every row's own d/d parameters, (N,), from its d/d logits, no such gradient formed."""
+        below, arguments, _ = self._upwards(inputs)
+        pairs = zip(below, self._downwards(below, arguments, slopes), strict=True)
+        norms: Floats = sum(((h**2).sum(axis=1) + 1.0) * (delta**2).sum(axis=1) for h, delta in pairs)
+        return norms
+
+    def _upwards(self, inputs: ArrayLike) -> tuple[list[Floats], list[Floats], Floats]:
+        """What each layer takes, the arguments of the activations, and the logits."""
         h = np.asarray(inputs, dtype=np.float64)
         if h.ndim != 2 or h.shape[1] != len(self.weights[0]):
             raise ValueError(f"inputs: got shape {h.shape}, wanted (rows, {self.fan_in})")
-        layers, activation = list(zip(self.weights, self.biases, strict=True)), ACTIVATIONS[self.activation]
-        below, arguments = [h], []
-        for weights, biases in layers[:-1]:
+        below, arguments, activation = [h], list[Floats](), ACTIVATIONS[self.activation]
+        for weights, biases in list(zip(self.weights, self.biases, strict=True))[:-1]:
             arguments.append(below[-1] @ weights + biases)
             below.append(activation.value(arguments[-1]))
-        logits = below[-1] @ self.weights[-1] + self.biases[-1]
+        return below, arguments, below[-1] @ self.weights[-1] + self.biases[-1]
 
-        def pullback(slopes: Floats) -> Parameters:
-            weights: Parameters = {}
-            biases: Parameters = {}
-            for d in reversed(range(len(layers))):
-                weights[f"weights.{d}"] = below[d].T @ slopes
-                biases[f"biases.{d}"] = np.add.reduce(slopes, axis=0)
-                if d > 0:
-                    slopes = (slopes @ self.weights[d].T) * activation.slope(arguments[d - 1], below[d])
-            return dict(reversed(weights.items())) | dict(reversed(biases.items()))
-
-        return logits, pullback
+    def _downwards(self, below: list[Floats], arguments: list[Floats], slopes: Floats) -> list[Floats]:
+        """d/d logits as the slopes of each layer before its activation, the lowest layer first."""
+        deltas, activation = [slopes], ACTIVATIONS[self.activation]
+        for d in reversed(range(1, len(self.weights))):
+            deltas.append((deltas[-1] @ self.weights[d].T) * activation.slope(arguments[d - 1], below[d]))
+        return deltas[::-1]
 
     def largest_logits(self) -> Floats:
         """A bound on |logit_i| over all inputs in [0, 1], (fan_out,), from the weights' magnitudes."""

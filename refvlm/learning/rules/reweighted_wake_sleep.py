@@ -16,11 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...checks import check_count
+from ...inference.gradient_estimators.reweighted import normalised
 from ...types import Floats
 from ..batches import Batch
 from ..machine import Machine
 from ..optimisers import check_rate
-from ..passes import normalised, weighted_draws
+from ..passes import weighted_draws
 from .rule import Directions, Rule, hyperparameter
 from .wake_sleep import sleep
 

@@ -6,8 +6,7 @@ The score-function gradient with a leave-one-out baseline, for each row x:
     theta, beta:  (1/S) sum_s of grad log p(x, z_s)
     phi:          (1/S) sum_s of (f(z_s) - b_s) grad log q(z_s),   b_s = mean of f over the other draws
 
-It has no bias: b_s does not depend on z_s, and E_q[grad log q] = 0, which also takes care of q within f. The baseline
-is that of Mnih & Rezende (2016) without its logarithm; see Kool, van Hoof & Welling (2019).
+without bias: `refvlm.gradient_estimators.LeaveOneOut`.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import numpy as np
 
 from ...checks import check_choice, check_count
 from ...inference.bounds import needs_sum
+from ...inference.gradient_estimators import LeaveOneOut
 from ...model.latent_variable import BernoulliLVM
 from ...model.parameters import flatten
 from ...types import Floats
@@ -81,10 +81,10 @@ def score_function(
     gradient with respect to q's logits, summed over the logits, mean over the rows; and what it is without a baseline.
     """
     p, q, f = weighted_draws(machine, x, rng, samples)
-    centred = (f - f.mean(axis=1, keepdims=True)) * samples / (samples - 1)  # f_s less the mean of the others
-    return np.concatenate([p.gradient(), q.gradient(centred.ravel() / f.size)]), {
+    signal = LeaveOneOut(samples).signal(f)
+    return np.concatenate([p.gradient(), q.gradient(signal.ravel() / len(x))]), {
         "objective": float(f.mean()),
-        "gradient_variance": _variance(q, centred),
+        "gradient_variance": _variance(q, signal * samples),
         "gradient_variance_without_baseline": _variance(q, f),
     }
 

@@ -1,0 +1,108 @@
+"""VIMCO (Mnih, Rezende, "Variational inference for Monte Carlo objectives", 2016): the gradient of IWAE-M in q.
+
+    L   = log (1/M) sum_s e^{f_s},              E L = IWAE-M: the VLB for M = 1, closer to log p(x) the larger M
+    u_s = e^{f_s} / sum_t e^{f_t}               the slope of L in f_s
+    sum_s (L - L_-s - u_s) d log q(z_s) / d logits
+
+L_-s is what L would be had f_s been the mean of the other f: their e^f have that geometric mean. It does not depend on
+z_s and the score has mean 0, so there is no bias. Its covariance is a sum over all multisets of M codes: no shortcut
+is known.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ...enumeration.engine import Engine, Progress
+from ...model.latent_variable import BernoulliLVM
+from ...model.recognition import Posterior
+from ...types import Floats
+from ..weighted_gradients import logit_slopes
+from .estimator import ScoreFunction
+from .landscape import Codes, landscape
+from .reweighted import normalised
+
+MOST_SETS = 10**8
+_STEP = 1 << 14
+"""Sets that are looked at together."""
+
+
+@dataclass(frozen=True, eq=False)
+class Vimco(ScoreFunction):
+    """samples: M, at least 2."""
+
+    samples: int = 2
+
+    name = "vimco"
+    objective = "iwae"
+    fewest = 2
+
+    def signal(self, log_w: Floats) -> Floats:
+        """L - L_-s - u_s."""
+        draws, count = np.arange(self.samples), self.samples
+        others = np.repeat(log_w[:, None, :], count, axis=1)  # row s of a matrix: all f, of which the s-th is replaced
+        others[:, draws, draws] = (log_w.sum(axis=1, keepdims=True) - log_w) / (count - 1)
+        signal: Floats = log_mean_exp(log_w)[:, None] - log_mean_exp(others) - normalised(log_w)
+        return signal
+
+    def mean(
+        self, model: BernoulliLVM, q: Posterior, x: ArrayLike, *, workers: int | None = None,
+        executor: Executor | None = None, progress: Progress | None = None,
+    ) -> Floats:  # fmt: skip
+        """The gradient of IWAE-M, (N, K), as `grad_iwae` has it."""
+        at = landscape(model, q, x)
+        return logit_slopes(at.model, q, at.x, self.samples, Engine(workers, executor, progress), curved=True)
+
+    def _covariance(self, codes: Codes) -> Floats:
+        self._check_sets(codes)
+        latents = codes.score.shape[1]
+        first, second = np.zeros(latents), np.zeros((latents, latents))
+        for chosen in _multisets(len(codes.q), self.samples):
+            values, weights = self._of(codes, chosen)
+            first += weights @ values
+            second += (values.T * weights) @ values
+        covariance: Floats = second - np.outer(first, first)
+        return covariance
+
+    def _of(self, codes: Codes, chosen: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """The estimates that these multisets give, (C, K), and the probabilities that these are drawn."""
+        values = np.einsum("cm,cmk->ck", self.signal(codes.log_w[chosen]), codes.score[chosen])
+        weights, run = codes.q[chosen[:, 0]].copy(), np.ones(len(chosen))
+        for m in range(1, self.samples):
+            run = np.where(chosen[:, m] == chosen[:, m - 1], run + 1.0, 1.0)
+            weights *= codes.q[chosen[:, m]] * ((m + 1) / run)
+        return values, weights
+
+    def _check_sets(self, codes: Codes) -> None:
+        sets = math.comb(len(codes.q) + self.samples - 1, self.samples)
+        if sets > MOST_SETS:
+            start = time.perf_counter()
+            self._of(codes, np.zeros((_STEP, self.samples), np.int64))
+            hours = (time.perf_counter() - start) * sets / _STEP / 3600.0
+            raise ValueError(
+                f"samples: got {self.samples} for {codes.score.shape[1]} latent bits, whose {sets:.3g} sets of draws "
+                f"the covariance of VIMCO sums over, {hours:.2g} hours for a row; wanted at most {MOST_SETS:.0e} sets: "
+                "fewer samples, or a smaller model; its mean, and the covariances of the other estimators, remain"
+            )
+
+
+def log_mean_exp(f: Floats) -> Floats:
+    """The logarithm of the mean of e^f over the last axis."""
+    largest = f.max(axis=-1, keepdims=True)
+    logarithm: Floats = np.log(np.exp(f - largest).mean(axis=-1)) + largest[..., 0]
+    return logarithm
+
+
+def _multisets(codes: int, samples: int) -> Iterator[NDArray[np.int64]]:
+    """All multisets of codes in ascending order, (C, samples), so many at a time."""
+    numbers = itertools.chain.from_iterable(itertools.combinations_with_replacement(range(codes), samples))
+    while len(part := np.fromiter(itertools.islice(numbers, _STEP * samples), np.int64)):
+        yield part.reshape(-1, samples)
