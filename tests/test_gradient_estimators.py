@@ -271,7 +271,7 @@ def test_draws_have_the_exact_mean_and_covariance(estimator):
 def test_unbiased_means_are_the_gradient_of_the_vlb(p):
     wanted = refvlm.grad_vlb(p.model, refvlm.PerDatumPosterior(p.q.forward(p.x)[0]), p.x)["posterior.logits"]
     for name, kind in ge.ESTIMATORS.items():
-        if kind.objective == "vlb" and kind.unbiased:
+        if kind.objective == "vlb" and kind().unbiased:
             np.testing.assert_allclose(kind().mean(p.model, p.q, p.x), wanted, rtol=1e-9, atol=1e-9, err_msg=name)
 
 
@@ -282,7 +282,8 @@ def test_means_of_many_draws_are_those_of_the_exact_gradients(samples):
     for model in (shallow(6, (5,), 8, rng), deep(3, 6, 8, rng)):
         x, q = binary(3, 8, rng), refvlm.PerDatumPosterior(rng.normal(size=(3, 6)))
         for estimator, exact in ((ge.Vimco(samples), refvlm.grad_iwae), (ge.ReweightedWake(samples), refvlm.grad_rws)):
-            np.testing.assert_array_equal(estimator.mean(model, q, x), exact(model, q, x, samples)["posterior.logits"])
+            wanted = exact(model, q, x, samples)["posterior.logits"]
+            np.testing.assert_allclose(estimator.mean(model, q, x), wanted, rtol=1e-12, atol=1e-14)
 
 
 def test_second_moment_of_many_weights_agrees_with_fifty_digits():
@@ -422,3 +423,37 @@ def test_no_rows_give_no_moments():
         assert estimator.mean(model, q, x).shape == (0, 3)
         assert estimator.covariance(model, q, x).shape == (0, 3, 3)
         assert estimator.sample(model, q, x, rng).shape == (0, 3)
+
+
+@pytest.mark.parametrize("parameters", ["logits", "posterior"])
+def test_a_comparison_has_the_norms_of_bias_and_mean_and_the_trace(parameters):
+    """K, L, N = 3, 7, 4, in the logits or the parameters of an encoder; bias exactly 0 where there is none."""
+    rng = np.random.default_rng(12)
+    model, x = shallow(3, (4,), 7, rng), binary(4, 7, rng)
+    q = refvlm.AmortisedPosterior(network([7, 5, 3], rng))
+    found = ge.compare(model, q, x, EVERY, parameters=parameters)
+    gradient = refvlm.grad_vlb(model, refvlm.PerDatumPosterior(q.forward(x)[0]), x)["posterior.logits"]
+    inclusive = refvlm.posterior_mean(model, x) - 1 / (1 + np.exp(-q.forward(x)[0]))
+    for estimator, each in zip(EVERY, found, strict=True):
+        target = {"vlb": gradient, "inclusive": inclusive, "iwae": None}[estimator.objective]
+        mean, covariance = estimator.mean(model, q, x), estimator.covariance(model, q, x)
+        assert each.cost.evaluations == estimator.cost(3).values + 2 * estimator.cost(3).slopes
+        assert (each.bias == 0).all() == estimator.unbiased
+        for n in range(4):
+            jacobian = np.eye(3)
+            if parameters == "posterior":
+                rows = [q.forward(x[n : n + 1])[1](unit[None]) for unit in np.eye(3)]
+                jacobian = np.stack([np.concatenate([v.ravel() for v in row.values()]) for row in rows])
+            np.testing.assert_allclose(each.size[n], np.linalg.norm(mean[n] @ jacobian), rtol=1e-9)
+            np.testing.assert_allclose(each.variance[n], np.trace(jacobian.T @ covariance[n] @ jacobian), rtol=1e-9)
+            if not estimator.unbiased:
+                wanted = np.linalg.norm((mean[n] - target[n]) @ jacobian)
+                np.testing.assert_allclose(each.bias[n], wanted, rtol=1e-8, atol=1e-12)
+        whole = each.overall()
+        np.testing.assert_allclose(whole.size[0] ** 2, (each.size**2).mean())
+        np.testing.assert_allclose(whole.signal_to_noise[0] ** 2, (each.size**2).mean() / each.variance.mean())
+    text = repr(found)
+    assert text.splitlines()[0] == "exact moments of a draw, 4 rows"
+    assert len(text.splitlines()) == 2 + len(EVERY)
+    with pytest.raises(TypeError, match=r"estimators\[0\]: got str 'arm', wanted one of refvlm.gradient_estimators"):
+        ge.compare(model, q, x, ["arm"])

@@ -1,5 +1,6 @@
 """What the pages show is what a reader gets: examples run, links lead somewhere, and nothing is said twice."""
 
+import dataclasses
 import re
 import subprocess
 from pathlib import Path
@@ -62,6 +63,18 @@ def test_the_testing_example_runs_and_its_asserts_can_fail():
     assert len(functions) > 5
     for function in functions:
         assert function.startswith("refvlm_") or hasattr(names["rt"], function)
+
+
+def test_the_estimators_example_runs_and_the_page_has_them_all():
+    names = {}
+    page = text("refvlm/inference/gradient_estimators/README.md")
+    exec(block(page, "estimators example"), names)
+    assert names["covariance"].shape == (4, 5, 5)
+    listed = re.findall(r"^\| `(\w+)\(([\w, ]+)\)` \|", page, re.MULTILINE)
+    kinds = {kind.__name__: kind for kind in refvlm.gradient_estimators.ESTIMATORS.values()}
+    assert {name for name, _ in listed} == set(kinds)
+    for name, fields in listed:
+        assert [field.name for field in dataclasses.fields(kinds[name])] == fields.split(", ")
 
 
 def test_the_counts_the_pages_give_are_those_of_the_package():

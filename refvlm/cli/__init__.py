@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from ..checks import one_line
 from ..version import __version__
-from . import answer, bench, check, conform, demo, evaluate, fit, lesson, sample, smoke, vectors
+from . import answer, bench, check, conform, demo, evaluate, fit, lesson, moments, sample, smoke, vectors
 from .failure import BAD_INPUT, INTERRUPTED, NO_OUTPUT, OK, Failure, silence_stdout
 from .messages import say
 
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"refvlm {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (demo, fit, evaluate, sample, lesson, bench, vectors, conform, check, smoke, answer):
+    for command in (demo, fit, evaluate, moments, sample, lesson, bench, vectors, conform, check, smoke, answer):
         command.add_parser(commands)
     for own in commands.choices.values():
         own.set_defaults(parser=own)

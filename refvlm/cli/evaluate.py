@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from ..checks import FileFormatError
 from ..inference.bounds import decompose
 from ..inference.exact import log_marginal
 from ..inference.worked import MOST_LATENTS, work_out
 from ..model.latent_variable import BernoulliLVM
-from ..model.recognition import PerDatumPosterior, Posterior
+from ..model.recognition import Posterior
 from ..progress import ProgressBar
 from ..rows import RowReader
-from ..types import Bits
 from . import between
 from .arguments import Rows, add_json, add_workers, positive, row_range
 from .failure import BAD_INPUT, IDENTITY_BROKEN, INTERRUPTED, OK, USAGE, Failure
 from .handout import LaTeX, Page
-from .inputs import DATA_HELP, chunks_of, open_data, open_model, rows_of_posterior
+from .inputs import DATA_HELP, check_rows, open_data, open_model, rows_of_posterior, selected
 from .messages import say, say_cache_problem, say_if_cold, say_prediction
 from .pictures import Gallery, add_plot, check_plot
 from .report import Human, JSONLines, Reporter, Summary, rows_of
@@ -118,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
     say_if_cold()
     with open_data(arguments.data, model.observed, arguments.chunk) as reader:
         if between.wanted(arguments, model):
-            _check_rows(posterior, reader.rows, False)
+            check_rows(posterior, reader.rows, False)
             return INTERRUPTED if between.evaluate(arguments, model, posterior, reader, shown, gallery) else OK
         summary = evaluate(
             arguments.model,
@@ -160,12 +158,12 @@ def evaluate(
     gallery: Gallery | None = None,
 ) -> Summary:
     """Report every row that is to be shown and the summary of all; with `tables`, of the shown ones alone."""
-    _check_rows(posterior, reader.rows, tables)
+    check_rows(posterior, reader.rows, tables)
     reporter.begin(name, model, posterior is not None)
     summary, printed = Summary(), 0
     with ProgressBar() as bar:
-        for number, x in _selected(reader, shown if tables else None):
-            _check_rows(posterior, None, tables, at_least=number + len(x))
+        for number, x in selected(reader, shown if tables else None):
+            check_rows(posterior, None, tables, at_least=number + len(x))
             if not summary.rows:
                 say_prediction(model, posterior, x, len(x) if tables else reader.rows, workers)
             bar.label = f"row {number}" if len(x) == 1 else f"rows {number} to {number + len(x) - 1}"
@@ -187,33 +185,6 @@ def evaluate(
                         reporter.worked(row.row, work_out(model, part, x[n : n + 1], workers))
                     reporter.row(row)
                     printed += 1
-    _check_rows(posterior, summary.rows, tables)
+    check_rows(posterior, summary.rows, tables)
     reporter.end(summary, printed)
     return summary
-
-
-def _selected(reader: RowReader, wanted: Rows) -> Iterator[tuple[int, Bits]]:
-    """(number of the first row, rows) of all chunks, or of the wanted part of them."""
-    for number, x in chunks_of(reader):
-        if wanted is None:
-            yield number, x
-            continue
-        if number >= wanted.stop:
-            return
-        start, stop = max(wanted.start - number, 0), min(wanted.stop - number, len(x))
-        if start < stop:
-            yield number + start, x[start:stop]
-
-
-def _check_rows(posterior: Posterior | None, rows: int | None, part: bool, *, at_least: int = 0) -> None:
-    """A per-datum posterior belongs to the rows it was made for: refuse data with more of them, or with fewer."""
-    stages = () if posterior is None else posterior.stages
-    stored = next((len(stage.logits) for stage in stages if isinstance(stage, PerDatumPosterior)), None)
-    if stored is None:
-        return
-    if at_least > stored or (rows is not None and rows != stored and not part):
-        got = f"at least {at_least}" if rows is None else str(rows)
-        raise FileFormatError(
-            f"DATA: got {got} rows, wanted {stored}: the model file has a posterior with one row for each row of its "
-            "own data"
-        )

@@ -15,6 +15,7 @@ from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import ChainPosterior, LayerwisePosterior, PerDatumPosterior, Posterior
 from ..rows import RowReader, open_rows
 from ..types import Bits, Floats
+from .arguments import Rows
 from .failure import reading
 from .messages import say
 
@@ -101,3 +102,30 @@ def rows_of_posterior(posterior: Posterior, start: int, count: int) -> Posterior
     if isinstance(posterior, ChainPosterior) and isinstance(posterior.stages[0], PerDatumPosterior):
         return ChainPosterior([posterior.stages[0].take(slice(start, start + count)), *posterior.stages[1:]])
     return posterior
+
+
+def selected(reader: RowReader, wanted: Rows) -> Iterator[tuple[int, Bits]]:
+    """(number of the first row, rows) of all chunks, or of the wanted part of them."""
+    for number, x in chunks_of(reader):
+        if wanted is None:
+            yield number, x
+            continue
+        if number >= wanted.stop:
+            return
+        start, stop = max(wanted.start - number, 0), min(wanted.stop - number, len(x))
+        if start < stop:
+            yield number + start, x[start:stop]
+
+
+def check_rows(posterior: Posterior | None, rows: int | None, part: bool, *, at_least: int = 0) -> None:
+    """A per-datum posterior belongs to the rows it was made for: refuse data with more of them, or with fewer."""
+    stages = () if posterior is None else posterior.stages
+    stored = next((len(stage.logits) for stage in stages if isinstance(stage, PerDatumPosterior)), None)
+    if stored is None:
+        return
+    if at_least > stored or (rows is not None and rows != stored and not part):
+        got = f"at least {at_least}" if rows is None else str(rows)
+        raise FileFormatError(
+            f"DATA: got {got} rows, wanted {stored}: the model file has a posterior with one row for each row of its "
+            "own data"
+        )

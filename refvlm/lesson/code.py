@@ -51,6 +51,10 @@ _ANSWERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("How far is my encoder from the posterior?", ("kl", "kl_bracket", "decompose")),
     ("What is the posterior?", ("posterior", "posterior_mean", "posterior_mean_bracket", "sample_posterior")),
     (
+        "How noisy is my estimator?",
+        ("gradient_estimators.compare", "gradient_estimators.DisArm", "gradient_estimators.Vimco"),
+    ),
+    (
         "And other bounds?",
         ("iwae", "eubo", "cubo", "renyi", "tvo", "log_weight_moments"),
     ),

@@ -159,6 +159,13 @@ class MLP:
         below, arguments, _ = self._upwards(inputs)
         return self._downwards(below, arguments, slopes)[0] @ self.weights[0].T
 
+    def slope_products(self, inputs: ArrayLike, slopes: Floats) -> Floats:
+        """Inner products of d/d parameters, (R, R), for R rows of d/d logits, (R, fan_out), at an input (1, fan_in)."""
+        below, arguments, _ = self._upwards(inputs)
+        pairs = zip(below, self._downwards(below, arguments, slopes), strict=True)
+        products: Floats = sum(((h[0] ** 2).sum() + 1.0) * (delta @ delta.T) for h, delta in pairs)
+        return products
+
     def squared_norms(self, inputs: ArrayLike, slopes: Floats) -> Floats:
         """The squared norm of every row's own d/d parameters, (N,), from its d/d logits, no such gradient formed."""
         below, arguments, _ = self._upwards(inputs)

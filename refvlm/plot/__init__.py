@@ -11,13 +11,16 @@ from .canvas import save
 from .images import fantasies, receptive_fields
 from .latents import posterior, posterior_mean
 from .learning import learning_curve
+from .moments import estimators, many_samples
 from .scaling import cost
 
 __all__ = [
     "cost",
     "decomposition",
+    "estimators",
     "fantasies",
     "learning_curve",
+    "many_samples",
     "posterior",
     "posterior_mean",
     "receptive_fields",

@@ -18,8 +18,6 @@ from ...types import Bits, Floats
 from .landscape import Codes, Landscape, landscape, tables
 
 Objective = Literal["vlb", "iwae", "inclusive"]
-ESTIMATORS: dict[str, type[Estimator]] = {}
-"""By name, in the order in which they are listed for people."""
 
 
 class Cost(NamedTuple):
@@ -40,23 +38,22 @@ class Estimator(ABC):
 
     samples: draws of z, or pairs of them, that are averaged or weighed. name: in tables and on the command line.
     objective: whose gradient it estimates: the VLB's, that of IWAE-M, or "inclusive", minus the gradient of
-    KL(p(z | x) || q). unbiased: whether its mean is that gradient. fewest: samples that it needs.
+    KL(p(z | x) || q). fewest: samples that it needs.
     """
 
     samples: int = 1
 
     name: ClassVar[str]
     objective: ClassVar[Objective] = "vlb"
-    unbiased: ClassVar[bool] = True
     fewest: ClassVar[int] = 1
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        if "name" in vars(cls):
-            ESTIMATORS[cls.name] = cls
 
     def __post_init__(self) -> None:
         check_count("samples", self.samples, self.fewest)
+
+    @property
+    def unbiased(self) -> bool:
+        """Whether its mean is that gradient, whatever the model."""
+        return True
 
     def cost(self, latents: int) -> Cost:
         """Of one draw, for K latent bits."""

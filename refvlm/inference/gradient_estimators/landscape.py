@@ -36,6 +36,10 @@ class Landscape(NamedTuple):
     x: Bits
     logits: Floats
 
+    def of_row(self, n: int) -> Landscape:
+        """One of the rows alone."""
+        return self._replace(x=self.x[n : n + 1], logits=self.logits[n : n + 1])
+
     @property
     def phi(self) -> Floats:
         """The probabilities of z_k = 1 under q, (N, K)."""
@@ -127,7 +131,7 @@ def tables(at: Landscape, engine: Engine) -> Iterator[Codes]:
     quiet = Engine(engine.workers, engine.executor)
     prior = prior_pass(layers, quiet).arrays
     for n in range(len(at.x)):
-        row = at._replace(x=at.x[n : n + 1], logits=at.logits[n : n + 1])
+        row = at.of_row(n)
         yield _codes(n, row, sums.joint_table(layers[0].source, prior, row.x, quiet)[0])
         if engine.progress is not None:
             engine.progress(n + 1, len(at.x))

@@ -31,6 +31,11 @@ class Nvil(Estimator):
 
     name = "nvil"
 
+    @property
+    def unbiased(self) -> bool:
+        """Unless scaled."""
+        return self.scale == 1.0
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.baseline is not None:

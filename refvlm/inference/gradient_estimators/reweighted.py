@@ -13,22 +13,19 @@ since 1 / S^2 = int t e^(-t S) dt, with y = t w and phi(t) = E_q e^(-t w),
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from ...enumeration.engine import Engine, Progress
-from ...model.latent_variable import BernoulliLVM
-from ...model.recognition import Posterior
+from ...enumeration.engine import Engine
+from ...model.recognition import PerDatumPosterior
 from ...types import Floats
 from ..many_samples import check_widest
 from ..weight_certificate import STEP
 from ..weighted_gradients import logit_slopes
 from .estimator import ScoreFunction
-from .landscape import Codes, landscape
+from .landscape import Codes
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,19 +36,20 @@ class ReweightedWake(ScoreFunction):
 
     name = "reweighted-wake"
     objective = "inclusive"
-    unbiased = False
+
+    @property
+    def unbiased(self) -> bool:
+        """Never: by about 1 / M."""
+        return False
 
     def signal(self, log_w: Floats) -> Floats:
         """u."""
         return normalised(log_w)
 
-    def mean(
-        self, model: BernoulliLVM, q: Posterior, x: ArrayLike, *, workers: int | None = None,
-        executor: Executor | None = None, progress: Progress | None = None,
-    ) -> Floats:  # fmt: skip
-        """As `grad_rws` has it, (N, K)."""
-        at = landscape(model, q, x)
-        return logit_slopes(at.model, q, at.x, self.samples, Engine(workers, executor, progress), curved=False)
+    def _mean(self, codes: Codes) -> Floats:
+        q, engine = PerDatumPosterior(codes.at.logits), Engine()
+        mean: Floats = logit_slopes(codes.at.model, q, codes.at.x, self.samples, engine, curved=False)[0]
+        return mean
 
     def _covariance(self, codes: Codes) -> Floats:
         latents = codes.score.shape[1]

@@ -21,7 +21,11 @@ class StraightThrough(Estimator):
     """Needs a decoder with slopes in z, and a Bernoulli prior."""
 
     name = "straight-through"
-    unbiased = False
+
+    @property
+    def unbiased(self) -> bool:
+        """Not where log p(x, z) is not linear in z."""
+        return False
 
     def cost(self, latents: int) -> Cost:
         """Value and slopes of each draw."""

@@ -33,7 +33,11 @@ class StraightThroughGumbel(Estimator):
     temperature: float = 1.0
 
     name = "straight-through-gumbel"
-    unbiased = False
+
+    @property
+    def unbiased(self) -> bool:
+        """Not where log p(x, z) is not linear in z."""
+        return False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -15,19 +15,17 @@ import itertools
 import math
 import time
 from collections.abc import Iterator
-from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from ...enumeration.engine import Engine, Progress
-from ...model.latent_variable import BernoulliLVM
-from ...model.recognition import Posterior
+from ...enumeration.engine import Engine
+from ...model.recognition import PerDatumPosterior
 from ...types import Floats
 from ..weighted_gradients import logit_slopes
 from .estimator import ScoreFunction
-from .landscape import Codes, landscape
+from .landscape import Codes
 from .reweighted import normalised
 
 MOST_SETS = 10**8
@@ -53,13 +51,10 @@ class Vimco(ScoreFunction):
         signal: Floats = log_mean_exp(log_w)[:, None] - log_mean_exp(others) - normalised(log_w)
         return signal
 
-    def mean(
-        self, model: BernoulliLVM, q: Posterior, x: ArrayLike, *, workers: int | None = None,
-        executor: Executor | None = None, progress: Progress | None = None,
-    ) -> Floats:  # fmt: skip
-        """The gradient of IWAE-M, (N, K), as `grad_iwae` has it."""
-        at = landscape(model, q, x)
-        return logit_slopes(at.model, q, at.x, self.samples, Engine(workers, executor, progress), curved=True)
+    def _mean(self, codes: Codes) -> Floats:
+        q, engine = PerDatumPosterior(codes.at.logits), Engine()
+        mean: Floats = logit_slopes(codes.at.model, q, codes.at.x, self.samples, engine, curved=True)[0]
+        return mean
 
     def _covariance(self, codes: Codes) -> Floats:
         self._check_sets(codes)
