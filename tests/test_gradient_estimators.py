@@ -8,11 +8,14 @@ import numpy as np
 import oracle
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from problems import binary, deep, network, problems, shallow
 from test_weights import all_weights
 
 import refvlm
 from refvlm import gradient_estimators as ge
+from refvlm.enumeration.engine import Engine
+from refvlm.inference.gradient_estimators.landscape import landscape, tables
 from refvlm.inference.gradient_estimators.straight_through_gumbel import factor_moments
 
 SMALL = [
@@ -457,3 +460,21 @@ def test_a_comparison_has_the_norms_of_bias_and_mean_and_the_trace(parameters):
     assert len(text.splitlines()) == 2 + len(EVERY)
     with pytest.raises(TypeError, match=r"estimators\[0\]: got str 'arm', wanted one of refvlm.gradient_estimators"):
         ge.compare(model, q, x, ["arm"])
+
+
+@given(problems(most_latents=4, most_rows=2, saturated=False), st.integers(1, 4))
+def test_no_draw_leaves_its_bounds(p, samples):
+    """Uniforms at random and at the edges of the bits."""
+    rng = np.random.default_rng(0)
+    phi = 1 / (1 + np.exp(-p.q.forward(p.x)[0]))
+    for kind in ge.ESTIMATORS.values():
+        estimator = kind(max(samples, kind.fewest))
+        for n, codes in enumerate(tables(landscape(p.model, p.q, p.x), Engine())):
+            low, high = estimator.bounds(codes)
+            u = rng.random((300, estimator.samples, p.model.latents))
+            u[:100] = np.where(u[:100] < 0.5, np.nextafter(phi[n], 0), np.minimum(phi[n], np.nextafter(1.0, 0)))
+            q = refvlm.PerDatumPosterior(np.repeat(codes.at.logits, 300, axis=0))
+            draws = estimator.value(p.model, q, np.repeat(codes.at.x, 300, axis=0), u)
+            slack = 1e-9 * (1 + np.abs(high) + np.abs(low))
+            assert (draws >= low - slack).all(), estimator.name
+            assert (draws <= high + slack).all(), estimator.name

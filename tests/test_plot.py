@@ -439,6 +439,7 @@ def pictures():
     rng = np.random.default_rng(1)
     model, q, x = shallow(K, [], 9, rng), refvlm.PerDatumPosterior(rng.normal(size=(1, K))), binary(1, 9, rng)
     terms, whole = refvlm.vlb_terms(model, q, x), refvlm.decompose(model, q, x)
+    compared = refvlm.gradient_estimators.compare(model, q, x, [refvlm.gradient_estimators.ReweightedWake()])
     return {
         "learning_curve": lambda ax: plot.learning_curve(records(log_px=[-3.0, -2.0]), ax=ax),
         "posterior": lambda ax: plot.posterior(model, q, x, ax=ax),
@@ -447,6 +448,8 @@ def pictures():
         "fantasies": lambda ax: plot.fantasies(model, x, np.random.default_rng(2), ax=ax),
         "vlb_terms": lambda ax: plot.vlb_terms(terms, whole, ax=ax),
         "decomposition": lambda ax: plot.decomposition(whole, ax=ax),
+        "estimators": lambda ax: plot.estimators(compared, ax=ax),
+        "many_samples": lambda ax: plot.many_samples([1, 5], [[-3.0, -4.0], [-2.5, -3.5]], [-2.0, -3.0], ax=ax),
         "cost": lambda ax: plot.cost(observed=L, latents=[2, 3], ax=ax),
     }
 

@@ -9,6 +9,7 @@ from problems import binary, shallow
 import refvlm
 import refvlm.testing as rt
 from refvlm import bits
+from refvlm import gradient_estimators as ge
 from refvlm.conformance.mistakes import OF_DRAWS, name_of
 from refvlm.conformance.plain import Plain
 from refvlm.conformance.problems import from_model
@@ -602,3 +603,53 @@ def test_a_value_at_many_latents_has_to_lie_within_its_bracket():
     small = shallow(4, (), 7, rng)
     rows = binary(3, 7, rng)
     assert rt.assert_log_marginal_close(refvlm.log_marginal(small, rows), small, rows) == 0.0
+
+
+# Gradient estimators
+
+
+ESTIMATORS = [
+    ge.Reinforce(2, baseline=-3.0), ge.Nvil(), ge.LeaveOneOut(3), ge.MuProp(), ge.LocalExpectation(), ge.Arm(),
+    ge.DisArm(2), ge.StraightThrough(), ge.StraightThroughGumbel(temperature=0.7), ge.Vimco(3), ge.ReweightedWake(4),
+]  # fmt: skip
+
+
+def drawer(estimator, world, rng):
+    """Draws at the first row."""
+
+    def draw(n):
+        model, q, _, x1, _ = world
+        rows = refvlm.PerDatumPosterior(np.repeat(q.forward(x1)[0], n, axis=0))
+        return estimator.sample(model, rows, np.repeat(x1, n, axis=0), rng)
+
+    return draw
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda estimator: estimator.name)
+def test_estimators_have_their_own_mean_and_variance(estimator, world, rng):
+    draw, (model, q, _, x1, _) = drawer(estimator, world, rng), world
+    for found in (
+        rt.assert_unbiased(draw, model, q, x1, estimator=estimator, delta=0.3),
+        rt.assert_variance_close(draw, model, q, x1, estimator, delta=0.3),
+    ):
+        assert found.outcome == "PASS"
+
+
+def test_a_biased_estimator_and_one_that_varies_otherwise_fail(world, rng):
+    """Draws shrunk by 1 / M, those of DisARM without its factor, and right means with twice the variance."""
+    model, q, _, x, _ = world
+    loo, disarm = ge.LeaveOneOut(2), ge.DisArm()
+    shrunk, plain = drawer(loo, world, rng), drawer(disarm, world, rng)
+    sizes = 1 / (1 + np.exp(-np.abs(q.forward(x)[0])))
+    with pytest.raises(AssertionError, match=r"leave-one-out, mean: FAIL after .*logits\[\d\]"):
+        rt.assert_unbiased(lambda n: 0.5 * shrunk(n), model, q, x, estimator=loo)
+    with pytest.raises(AssertionError, match=r"disarm, mean: FAIL"):
+        rt.assert_unbiased(lambda n: plain(n) / sizes, model, q, x, estimator=disarm)
+    four = drawer(ge.DisArm(4), world, rng)
+    assert rt.assert_unbiased(four, model, q, x, estimator=disarm, delta=0.3).outcome == "PASS"
+    with pytest.raises(AssertionError, match=r"disarm, variance: FAIL after .*squares\[\d\]"):
+        rt.assert_variance_close(four, model, q, x, disarm)
+    with pytest.raises(TypeError, match=r"estimator: got str .disarm., wanted one of refvlm.gradient_estimators"):
+        rt.assert_variance_close(four, model, q, x, "disarm")
+    with pytest.raises(ValueError, match=r"got shape \(1000,\), wanted \(1000, \d\), in the logits of q"):
+        rt.assert_unbiased(lambda n: four(n)[:, 0], model, q, x, estimator=disarm)

@@ -167,7 +167,7 @@ def editions(changelog):
     for entry in re.split(r"^## ", changelog, flags=re.MULTILINE)[1:]:
         head = r"(\d+\.\d+\.\d+) \(\d{4}-\d\d-\d\d\)\n\n(\d+) cases, (\d+) checks, sha256 `([0-9a-f]{64})`\n"
         number, count, asked, digest = re.match(head, entry).groups()
-        adds = re.findall(r"`([^`]+)`", next(iter(re.findall(r"Adds:[^-]*?(?:\n\n|\n- |\Z)", entry)), ""))
+        adds = re.findall(r"`([^`]+)`", next(iter(re.findall(r"Adds:.*?(?:\n\n|\n- |\Z)", entry, re.DOTALL)), ""))
         found.append((number, int(count), int(asked), digest, adds))
     return found
 
@@ -196,7 +196,10 @@ def check_editions(changelog, entries):
     return listed
 
 
-PUBLISHED = {"1.0.0": "3b0422bd4b1403aae9d3f5211cd2926d4447dd705385154e32392612448efb8e"}
+PUBLISHED = {
+    "1.1.0": "0ccfa202d8e49109b077d018ab4ed3113c7d7a84da403e1130d36b0f01d499b5",
+    "1.0.0": "3b0422bd4b1403aae9d3f5211cd2926d4447dd705385154e32392612448efb8e",
+}
 """Digests: an entry of the changelog does not change either."""
 
 
@@ -214,13 +217,13 @@ def another(entries):
 def test_a_case_more_or_a_case_changed_wants_a_new_version():
     changelog = ENTRIES["CHANGELOG-vectors.md"]
     for entries in (another(ENTRIES), ENTRIES | {"text/linear.txt": ENTRIES["text/linear.txt"] + "\n"}):
-        with pytest.raises(AssertionError, match=r"1\.0\.0 is not what was published"):
+        with pytest.raises(AssertionError, match=r"1\.1\.0 is not what was published"):
             check_editions(changelog, entries)
     count, asked, digest = count_of(another(ENTRIES))
-    entry = f"## 1.1.0 (2027-01-31)\n\n{count} cases, {asked} checks, sha256 `{digest}`\n\n"
-    before, mark, after = changelog.partition("## 1.0.0")
+    entry = f"## 1.2.0 (2027-01-31)\n\n{count} cases, {asked} checks, sha256 `{digest}`\n\n"
+    before, mark, after = changelog.partition("## 1.1.0")
     check_editions(f"{before}{entry}- One more. Adds: `another`\n\n{mark}{after}", another(ENTRIES))
-    with pytest.raises(AssertionError, match=r"1\.0\.0 is not what was published"):
+    with pytest.raises(AssertionError, match=r"1\.1\.0 is not what was published"):
         check_editions(f"{before}{entry}- One more.\n\n{mark}{after}", another(ENTRIES))
 
 

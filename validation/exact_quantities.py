@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,6 +98,17 @@ class Network(NamedTuple):
 
     def logits(self, inputs: Sequence[int]) -> Vector:
         return self.steps([exact(bit) for bit in inputs])[1][-1]
+
+    def pull(self, inputs: Sequence[int], slopes: Vector) -> Vector:
+        """d/d inputs from d/d logits."""
+        entering, _ = self.steps([exact(bit) for bit in inputs])
+        for depth in reversed(range(len(self.layers))):
+            slopes = [total([w * s for w, s in zip(row, slopes, strict=True)]) for row in self.layers[depth][0]]
+            if depth > 0:
+                slopes = [
+                    s * activation_slope(self.activation, h) for s, h in zip(slopes, entering[depth], strict=True)
+                ]
+        return slopes
 
     def backward(self, rows: list[tuple[Sequence[int], Vector]], prefix: str) -> Gradients:
         """The sum over rows (inputs, d/d logits) of d/d parameters."""
@@ -401,6 +414,142 @@ class Problem:
         names = ["x", *(layer_name(depth) for depth in range(len(columns) - 1))]
         return {name: [[exact(bit) for bit in row] for row in rows] for name, rows in zip(names, columns, strict=True)}
 
+    # Bounds of M draws, by all multisets of what q draws
+
+    def sets(self, terms: list[Term]) -> Iterator[tuple[tuple[int, ...], Number]]:
+        """Every multiset of M terms, and its probability."""
+        samples = int(self.inputs["samples"])
+        for chosen in itertools.combinations_with_replacement(range(len(terms)), samples):
+            probability = exact(math.factorial(samples) // math.prod(map(math.factorial, Counter(chosen).values())))
+            for index in chosen:
+                probability = probability * terms[index].q
+            yield chosen, probability
+
+    def iwae(self) -> Vector:
+        """E log (w_1 + ... + w_M) / M."""
+        values = []
+        for terms in self.terms():
+            found = [(p, log_mean_exp([terms[i].value for i in chosen])) for chosen, p in self.sets(terms)]
+            values.append(weighted([p for p, _ in found], [bound for _, bound in found]))
+        return values
+
+    def counted(self, terms: list[Term]) -> tuple[Vector, Vector]:
+        """For every term E of the sum of the normalised weights, and of the bounds, of the draws that are it."""
+        shares: list[Vector] = [[exact(0)] for _ in terms]
+        bounds: list[Vector] = [[exact(0)] for _ in terms]
+        for chosen, p in self.sets(terms):
+            values = [terms[i].value for i in chosen]
+            whole, bound = log_sum_exp(values), log_mean_exp(values)
+            for i, value in zip(chosen, values, strict=True):
+                shares[i].append(p * exp_difference(value, whole))
+                bounds[i].append(p * bound)
+        return [total(column) for column in shares], [total(column) for column in bounds]
+
+    def weighted_gradients(self, signal: Callable[[Number, Number], Number]) -> Gradients:
+        """Model: the shares' average of d log p(x, z). Posterior: that of d log q(z), by what signal makes of both."""
+        assert self.q is not None
+        of_model, of_q = [], []
+        for x, terms in zip(self.x, self.terms(), strict=True):
+            for term, share, bound in zip(terms, *self.counted(terms), strict=True):
+                of_model.append((x, term.z[0], share))
+                of_q.append((x, term.z, signal(share, bound)))
+        gradients = {f"model.{name}": value for name, value in self.model.joint_gradient(of_model).items()}
+        return gradients | {f"posterior.{name}": value for name, value in self.q.gradient(of_q).items()}
+
+    def grad_iwae(self) -> Gradients:
+        """E sum_i u_i d log p(x, z_i), and E sum_i (log mean w - u_i) d log q(z_i), u normalised weights."""
+        return self.weighted_gradients(lambda share, bound: bound - share)
+
+    def rws_update(self) -> Gradients:
+        """The same with E sum_i u_i d log q(z_i)."""
+        return self.weighted_gradients(lambda share, bound: share)
+
+    # Draws of gradients in the logits of q
+
+    def draws(self, *, mirrored: bool = False) -> Iterator[tuple[Vector, list[Bits], Vector]]:
+        """Of every row phi, the M draws of z, or their twins from 1 - u, and the draws' log w."""
+        assert self.q is not None
+        for x, terms, uniforms in zip(self.x, self.terms(), self.inputs["draw_uniforms"], strict=True):
+            phi = self.q.encoders[0].logits(x)
+            z = [fire(phi, [1 - u for u in row] if mirrored else row) for row in uniforms]
+            value = {term.z[0]: term.value for term in terms}
+            yield phi, z, [value[each] for each in z]
+
+    def scored(self, signals: Callable[[Vector], Vector]) -> Matrix:
+        """The sum over draws of signal times score, row by row."""
+        return [
+            [
+                total([delta(s, each[k], a) for s, each in zip(signals(f), z, strict=True)])
+                for k, a in enumerate(phi)
+            ]
+            for phi, z, f in self.draws()
+        ]  # fmt: skip
+
+    def draw_leave_one_out(self) -> Matrix:
+        """(f_s - mean of the others) / M times the score."""
+        return self.scored(lambda f: [portion(f[s] - mean_of([*f[:s], *f[s + 1 :]]), len(f)) for s in range(len(f))])
+
+    def draw_vimco(self) -> Matrix:
+        """log of the mean weight, less the same with f_s replaced by the mean of the others, less u_s."""
+
+        def signals(f: Vector) -> Vector:
+            bound, whole = log_mean_exp(f), log_sum_exp(f)
+            others = [[*f[:s], *f[s + 1 :]] for s in range(len(f))]
+            return [
+                bound - log_mean_exp([*rest, mean_of(rest)]) - exp_difference(value, whole)
+                for value, rest in zip(f, others, strict=True)
+            ]
+
+        return self.scored(signals)
+
+    def draw_reweighted(self) -> Matrix:
+        """u_s times the score."""
+        return self.scored(lambda f: [exp_difference(value, log_sum_exp(f)) for value in f])
+
+    def pairs(self) -> Iterator[tuple[Vector, list[Bits], list[Bits], Vector]]:
+        """phi, z, twins, and the difference of their log w."""
+        for (phi, z, f), (_, twins, g) in zip(self.draws(), self.draws(mirrored=True), strict=True):
+            yield phi, z, twins, [a - b for a, b in zip(f, g, strict=True)]
+
+    def draw_arm(self) -> Matrix:
+        """The mean over pairs of the difference times 1/2 - u."""
+        rows = []
+        for (phi, _, _, differences), uniforms in zip(self.pairs(), self.inputs["draw_uniforms"], strict=True):
+            factors = [[exact(mpf("0.5") - mpf(u)) for u in row] for row in uniforms]
+            rows.append([
+                mean_of([d * row[k] for d, row in zip(differences, factors, strict=True)]) for k in range(len(phi))
+            ])  # fmt: skip
+        return rows
+
+    def draw_disarm(self) -> Matrix:
+        """The mean over pairs of half the difference times z - twin times sigmoid(|logit|)."""
+        return [
+            [
+                portion(
+                    mean_of([d * exact(a[k] - b[k]) for d, a, b in zip(differences, z, twins, strict=True)]), 2
+                )
+                * sigmoid(logit if logit.v > 0 else -logit)
+                for k, logit in enumerate(phi)
+            ]
+            for phi, z, twins, differences in self.pairs()
+        ]  # fmt: skip
+
+    def draw_straight_through(self) -> Matrix:
+        """The mean over draws of d log w / d z, times phi (1 - phi)."""
+        rows = []
+        for x, (phi, z, _) in zip(self.x, self.draws(), strict=True):
+            slopes = []
+            for each in z:
+                logits = self.model.logits[each]
+                below = self.model.decoder.pull(each, [delta(exact(1), b, a) for b, a in zip(x, logits, strict=True)])
+                slopes.append([
+                    total([s, b, -a]) for s, b, a in zip(below, self.model.prior_logits, phi, strict=True)
+                ])  # fmt: skip
+            rows.append([
+                mean_of([row[k] for row in slopes]) * sigmoid(a) * sigmoid(-a) for k, a in enumerate(phi)
+            ])  # fmt: skip
+        return rows
+
     def dreams(self) -> list[list[Bits]]:
         """Layers [x, z1, z2, ...] of each dream, drawn from the top downwards."""
         layers, dreams = self.model.layers(), []
@@ -416,6 +565,22 @@ class Problem:
         rate = numbers(self.inputs["learning_rate"])
         per_row = Number(rate.v / rows, rate.e / rows + float(rate.v / rows))
         return {name: step(parameters[name], gradient[name], per_row) for name in parameters}
+
+
+def portion(number: Number, parts: int) -> Number:
+    """number / parts."""
+    return number * Number(mpf(1) / parts, 1.0 / parts)
+
+
+def mean_of(numbers: Vector) -> Number:
+    """Their mean."""
+    return portion(total(numbers), len(numbers))
+
+
+def log_mean_exp(numbers: Vector) -> Number:
+    """log of the mean of exp."""
+    count = mp.log(len(numbers))
+    return log_sum_exp(numbers) - Number(count, float(count))
 
 
 def step(value: Any, slope: Any, rate: Number) -> Any:

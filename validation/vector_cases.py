@@ -63,6 +63,12 @@ CATCHES = {
     "helmholtz": "upper-layers-ignored means-for-draws downhill-step summed-step",
     "helmholtz-hidden": "upper-layers-ignored means-for-draws",
     "helmholtz-three": "upper-layers-ignored entropy-gradient-missing",
+    "weighted-linear": "mean-of-log-weights sum-of-weights baseline-with-itself vimco-without-weights twins-exchanged",
+    "weighted-tanh": "undetached-weights vimco-over-the-batch disarm-without-factor through-as-identity",
+    "weighted-relu": "through-as-identity baseline-with-itself",
+    "one-weight": "",
+    "far-apart": "undetached-weights sum-of-weights",
+    "weighted-collapsed": "upper-layers-ignored twins-exchanged",
 }
 """Mistakes, by the names that reports give them, which a case is there to catch; a test holds it to that."""
 
@@ -166,6 +172,26 @@ def with_uniforms(case: Case, source: Source, draws: int) -> Case:
     if "learning_rate" not in asked:
         case["inputs"].pop("learning_rate", None)
     return case
+
+
+WEIGHTED = tuple(name for name, quantity in LIST["quantities"].items() if quantity["edition"] == 2)
+"""What the cases about bounds of several draws, and draws of gradients, ask for."""
+
+
+def with_draws(case: Case, samples: float, draws: int, quantities: tuple[str, ...] = WEIGHTED) -> Case:
+    """The case asking for these, with `samples` weights in a bound, and uniforms of so many draws for each row."""
+    source, inputs = Source(f"{case['id']} draws"), {"x": case["inputs"]["x"], "samples": samples}
+    case = case | {"quantities": list(quantities), "inputs": inputs}
+    latents = latents_of(case)[0]
+    while True:
+        inputs["draw_uniforms"] = [source.uniforms(draws, latents) for _ in inputs["x"]]
+        problem = Problem(case)
+        try:
+            list(problem.draws())
+            list(problem.draws(mirrored=True))
+        except TooClose:
+            continue
+        return case
 
 
 def latents_of(case: Case) -> list[int]:
@@ -403,6 +429,32 @@ def positive_cases() -> Iterator[Case]:
                encoder=(None, 10, None), rows=5, draws=9, chain=True)  # fmt: skip
 
 
+def weighted_cases() -> Iterator[Case]:
+    """About bounds of several draws and draws of gradients, from the second edition on."""
+    smooth = tuple(name for name in WEIGHTED if name != "draw_straight_through")
+    yield with_draws(
+        shallow("weighted-linear", "Three weights in a bound, two draws of each row: the smallest numbers at which "
+                "leave-one-out and VIMCO are there.", sizes=(3, 5), rows=4, draws=6, quantities=()),
+        3.0, 2)  # fmt: skip
+    yield with_draws(
+        shallow("weighted-tanh", "Hidden layers, and six draws of each row.", sizes=(3, 7, 5), encoder=(9,), rows=4,
+                draws=6, quantities=()), 4.0, 6)  # fmt: skip
+    yield with_draws(
+        shallow("weighted-relu", "Relu units, through which slopes in z pass or do not.", sizes=(3, 9, 6, 5),
+                encoder=(12, 7), rows=4, draws=10, activation="relu", recognition="relu", quantities=()),
+        2.0, 10)  # fmt: skip
+    yield with_draws(
+        shallow("one-weight", "M = 1: the bound is the VLB, and reweighted wake-sleep's q does not move.",
+                sizes=(2, 6, 7), encoder=(8,), rows=3, draws=5, quantities=()), 1.0, 5)  # fmt: skip
+    yield with_draws(
+        shallow("far-apart", "A q far from the posterior: weights that differ by many orders of magnitude.",
+                sizes=(3, 10), encoder=(7,), rows=4, draws=5, scale=3.0, quantities=()), 3.0, 5)  # fmt: skip
+    yield with_draws(
+        deep("weighted-collapsed", "A deep model under one q: weights with the exact log p(z) of the lower layer.",
+             widths=(6, 3, 2), hidden=(None, 7), encoder=(None, None), rows=5, draws=9, chain=False), 3.0, 9,
+        smooth)  # fmt: skip
+
+
 # What must be refused --------------------------------------------------------------------------------------------
 
 
@@ -491,6 +543,25 @@ def negative_cases() -> Iterator[Case]:
                   put("inputs/uniforms_x", 5, 0, value=1.0))  # fmt: skip
 
 
+def negative_weighted_cases() -> Iterator[Case]:
+    """Those of the second edition."""
+
+    def refused_draws(identity: str, why: str, quantities: tuple[str, ...], change: Callable[[Case], None]) -> Case:
+        case = with_draws(
+            shallow(identity, why, sizes=(3, 7, 5), encoder=(9,), rows=4, draws=6, quantities=()), 2.0, 6, quantities
+        )
+        change(case)
+        return case | {"error": "domain"}
+
+    bounds = ("iwae", "grad_iwae", "rws_update")
+    yield refused_draws("no-weights", "A bound of no weights.", bounds, set_to("inputs/samples", lambda _: 0.0))
+    yield refused_draws("half-a-weight", "A number of weights that is none.", bounds,
+                        set_to("inputs/samples", lambda _: 2.5))  # fmt: skip
+    yield refused_draws("draw-of-one", "A uniform of 1 among those of the draws.",
+                        tuple(name for name in WEIGHTED if name.startswith("draw_")),
+                        put("inputs/draw_uniforms", 1, 4, 2, value=1.0))  # fmt: skip
+
+
 def dimensions(case: Case) -> list[int]:
     """Every length in a case, once for each axis that is an axis of its own."""
     widths: dict[str, int] = {"N": len(case["inputs"]["x"]), "L": 0}
@@ -502,6 +573,8 @@ def dimensions(case: Case) -> list[int]:
             stem, _, depth = name.rpartition(".")
             if stem.endswith("biases") and f"{stem}.{int(depth) + 1}" in parameters:
                 widths[f"{kind} {name}"] = len(value)
+    if "draw_uniforms" in case["inputs"]:
+        widths["M"] = len(case["inputs"]["draw_uniforms"][0])
     if "uniforms_x" in case["inputs"]:
         widths["S"] = len(case["inputs"]["uniforms_x"])
     return list(widths.values())

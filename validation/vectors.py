@@ -35,7 +35,14 @@ from common import AGREES, DISAGREES
 from exact_quantities import HOUSE, LIST, QUANTITIES, Problem
 from mpmath import mp, mpf
 from running_error import SAFETY, Number, exact, nearest, total
-from vector_cases import Case, dimensions, negative_cases, positive_cases
+from vector_cases import (
+    Case,
+    dimensions,
+    negative_cases,
+    negative_weighted_cases,
+    positive_cases,
+    weighted_cases,
+)
 
 ARCHIVE = HOUSE / "vectors.zip"
 SCHEMAS = ("case.schema.json", "message.schema.json")
@@ -304,7 +311,7 @@ def largest_disagreement(case: Case) -> float:
 
 
 def disagreement(case: Case, quantity: str, name: str, gradient: Any) -> float:
-    if quantity == "grad_vlb":
+    if quantity in ("grad_vlb", "grad_iwae", "rws_update"):
         part, bare = name.split(".", 1)
     else:
         part, bare = "posterior" if quantity == "sleep_step" else "model", name
@@ -341,6 +348,15 @@ def objective(case: Case, quantity: str, origin: Case) -> Any:
         return mp.fsum(a.v for a in problem.log_marginal())
     if quantity == "grad_vlb":
         return mp.fsum(a.v for a in problem.vlb())
+    if quantity == "grad_iwae":
+        return mp.fsum(a.v for a in problem.iwae())
+    if quantity == "rws_update":  # the shares stay those of `origin`
+        terms = zip(problem.terms(), Problem(origin).terms(), strict=True)
+        return mp.fsum(
+            share.v * (term.log_prior.v + term.log_likelihood.v + term.log_q.v)
+            for here, before in terms
+            for term, share in zip(here, Problem(origin).counted(before)[0], strict=True)
+        )
     if quantity == "wake_step":
         rows = [(x, *z) for x, z in zip(problem.x, drawn(origin, "recognised"), strict=True)]
         layers = problem.model.layers()[: len(rows[0]) - 1]
@@ -380,7 +396,7 @@ def work(number: int) -> tuple[dict[str, Any], float, float]:
 
 @functools.cache
 def every_case() -> list[Case]:
-    return list(itertools.chain(positive_cases(), negative_cases()))
+    return list(itertools.chain(positive_cases(), negative_cases(), weighted_cases(), negative_weighted_cases()))
 
 
 def main() -> int:

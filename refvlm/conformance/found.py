@@ -125,7 +125,7 @@ def found_multiples(left: Answers, precision: str) -> list[type[Mistake]]:
     for check in left:
         by_quantity.setdefault(check.quantity, []).append(check)
     for quantity, checks in by_quantity.items():
-        if QUANTITIES[quantity].kind not in ("nats", "probabilities", "gradient"):
+        if QUANTITIES[quantity].kind not in ("nats", "probabilities", "gradient", "estimates"):
             continue
         agreed = []
         for by in _DIVISORS:

@@ -9,8 +9,19 @@ import numpy as np
 
 from ..inference.bounds import grad_vlb, kl, vlb, vlb_terms
 from ..inference.exact import grad_log_marginal, log_marginal, posterior, posterior_mean
+from ..inference.gradient_estimators import (
+    Arm,
+    DisArm,
+    Estimator,
+    LeaveOneOut,
+    ReweightedWake,
+    StraightThrough,
+    Vimco,
+)
 from ..inference.joint import log_joint, log_likelihood, log_prior
+from ..inference.many_samples import iwae
 from ..inference.terms import VLBTerms
+from ..inference.weighted_gradients import grad_iwae, grad_rws
 from ..learning.machine import Machine
 from ..learning.rules.wake_sleep import sleep, wake
 from ..model.bernoulli import Bernoulli
@@ -107,6 +118,24 @@ def _stepped(machine: Machine, part: slice, step: Floats, prefix: str) -> dict[s
     return {name.removeprefix(prefix): value for name, value in stepped.items() if name.startswith(prefix)}
 
 
+def _of_samples(function: Callable[..., Result]) -> Callable[..., Result]:
+    """Returns the function of a number of samples that came as an array."""
+
+    def called(model: BernoulliLVM, q: Posterior, x: Floats, samples: Floats) -> Result:
+        return function(model, q, x, int(samples))
+
+    return called
+
+
+def _drawn(kind: type[Estimator]) -> Callable[..., Floats]:
+    """Returns the estimator with as many samples as there are uniforms."""
+
+    def called(model: BernoulliLVM, q: Posterior, x: Floats, uniforms: Floats) -> Floats:
+        return kind(uniforms.shape[1]).value(model, q, x, uniforms)
+
+    return called
+
+
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "log_prior": log_prior,
     "log_likelihood": log_likelihood,
@@ -122,5 +151,14 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sample": _sample,
     "wake_step": _wake_step,
     "sleep_step": _sleep_step,
+    "iwae": _of_samples(iwae),
+    "grad_iwae": _of_samples(grad_iwae),
+    "rws_update": _of_samples(grad_rws),
+    "draw_leave_one_out": _drawn(LeaveOneOut),
+    "draw_vimco": _drawn(Vimco),
+    "draw_reweighted": _drawn(ReweightedWake),
+    "draw_arm": _drawn(Arm),
+    "draw_disarm": _drawn(DisArm),
+    "draw_straight_through": _drawn(StraightThrough),
 }
 """Called with the model, with q if the quantity needs it, and with its inputs in order."""

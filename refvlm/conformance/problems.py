@@ -177,7 +177,7 @@ def _check_shapes(problem: Problem) -> None:
 def _check_axes(name: str, shape: tuple[int, ...], axes: tuple[str, ...], lengths: dict[str, int]) -> None:
     """Checks a shape. lengths: by axis; of rows only if another input has them."""
     if len(shape) != len(axes) or any(lengths.get(axis, n) != n for axis, n in zip(axes, shape, strict=True)):
-        wanted = ", ".join(str(lengths.get(axis, "rows")) for axis in axes)
+        wanted = ", ".join(str(lengths.get(axis, "draws" if axis == "M" else "rows")) for axis in axes)
         raise RefusedError("shape", f"{name}: got shape {shape}, wanted ({wanted})")
 
 
@@ -202,8 +202,12 @@ def _check_domain(problem: Problem) -> None:
             raise RefusedError("domain", f"{layers.prefix}: got NaN or infinity among the parameters")
     for pattern, described in INPUTS.items():
         for name in expanded(pattern, len(problem.decoders)):
-            value = problem.inputs.get(name, np.zeros(()))
+            value = problem.inputs.get(name)
+            if value is None:
+                continue
             if described.values == "bits" and not np.isin(value, (0.0, 1.0)).all():
                 raise RefusedError("domain", f"{name}: wanted exactly 0 or 1")
+            if described.values == "count" and not (value >= 1.0 and value == np.floor(value) and np.isfinite(value)):
+                raise RefusedError("domain", f"{name}: wanted a whole number of at least 1")
             if described.values == "uniforms" and not ((0.0 <= value) & (value < 1.0)).all():
                 raise RefusedError("domain", f"{name}: wanted numbers in [0, 1)")

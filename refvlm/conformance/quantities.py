@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 class Input(NamedTuple):
     """What a question brings along.
 
-    shape: N rows of data, S draws, K latent and L observed bits. values: "bits", "uniforms" in [0, 1) or "number".
+    shape: N rows of data, S draws, M draws for a row, K latent and L observed bits. values: "bits", "uniforms" in
+    [0, 1), "number" or "count", a whole number of at least 1.
     layers: of a name that ends with a star, which stands for z, z2, ...: those of the "model", or of the "posterior".
     """
 
@@ -27,10 +28,10 @@ class Input(NamedTuple):
 class Quantity(NamedTuple):
     """What can be asked for.
 
-    kind: "nats" (one number per row), "probabilities", "gradient" (of a sum over rows, by parameter), "draws" or "step"
-    (parameters after it). inputs: names in INPUTS. posterior: whether q is needed. result: what comes back, as
-    `protocol.md` states it. made_of: the quantities that go wrong before this one does. edition: that of the published
-    cases which first asks for it.
+    kind: "nats" (one number per row), "probabilities", "gradient" (of a sum over rows, by parameter), "draws", "step"
+    (parameters after it) or "estimates" (one draw of a gradient, row by row). inputs: names in INPUTS. posterior:
+    whether q is needed. result: what comes back, as `protocol.md` states it. made_of: the quantities that go wrong
+    before this one does. edition: that of the published cases which first asks for it.
     """
 
     kind: str

@@ -3,7 +3,7 @@
 from .betting import InconclusiveError, Verdict
 from .closeness import assert_grad_close, assert_log_marginal_close, assert_vlb_close
 from .samples import assert_samples_match
-from .unbiased import assert_unbiased, assert_unbiased_exact, plan_samples
+from .unbiased import assert_unbiased, assert_unbiased_exact, assert_variance_close, plan_samples
 
 __all__ = [
     "InconclusiveError",
@@ -13,6 +13,7 @@ __all__ = [
     "assert_samples_match",
     "assert_unbiased",
     "assert_unbiased_exact",
+    "assert_variance_close",
     "assert_vlb_close",
     "plan_samples",
 ]

@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..checks import as_array, check_choice, check_count
+from ..checks import as_array, check_choice, check_count, describe
 from ..conformance.mistakes import CATALOGUE, OF_DRAWS, SinglePrecision
+from ..enumeration.engine import Engine
 from ..inference.bounds import grad_vlb, vlb
 from ..inference.exact import log_marginal
+from ..inference.gradient_estimators import Estimator
+from ..inference.gradient_estimators.landscape import landscape, tables
 from ..model.latent_variable import BernoulliLVM
 from ..progress import ProgressBar
 from ..types import Floats
@@ -63,7 +66,7 @@ def assert_unbiased(
     *,
     quantity: str = "vlb",
     samples: int = 1,
-    estimator: str = "score-function",
+    estimator: str | Estimator = "score-function",
     baseline: float = 0.0,
     bounds: tuple[Mapping[str, ArrayLike], Mapping[str, ArrayLike]] | None = None,
     precision: str = "float64",
@@ -79,6 +82,8 @@ def assert_unbiased(
         quantity "grad_vlb"  a dict of (n, *shape), by the names of `refvlm.grad_vlb` or some of them; estimator
                              "score-function" with a constant `baseline`, or "other", for any that brings its own
                              baseline: then `bounds`, the smallest and the largest draw by name, must be given.
+    estimator: one of refvlm.gradient_estimators, such as DisArm(samples=2), asks instead whether (n, K) draws of a
+    gradient in the logits of q have the exact mean of that estimator; quantity is then of no matter.
     delta: PASS asserts that the bias is at most delta standard deviations of a draw. alpha: the probability of a wrong
     FAIL, and of a wrong PASS, over the whole call; a gradient's is split over its directions. Draws stop as soon as it
     is decided, at the latest after `plan_samples(...)`; more than `most` are refused before the first.
@@ -88,6 +93,8 @@ def assert_unbiased(
     check_choice("quantity", quantity, QUANTITIES)
     check_count("samples", samples, 1)
     row = one_row(model, q, x)
+    if isinstance(estimator, Estimator):
+        return _of_estimator(draw, row, estimator, False, precision, delta, alpha, most)
     if quantity == "grad_vlb":
         check_choice("estimator", estimator, ("score-function", "other"))
         return _gradient(draw, row, samples, estimator, baseline, bounds, precision, delta, alpha, most)
@@ -106,6 +113,30 @@ def assert_unbiased(
     if verdict.outcome == "PASS":
         return verdict
     raise _failure(quantity, verdict, plan, _hint(draw, row, plan) if quantity == "vlb" else "")
+
+
+def assert_variance_close(
+    draw: Drawer,
+    model: BernoulliLVM,
+    q: FactorisedPosterior,
+    x: ArrayLike,
+    estimator: Estimator,
+    *,
+    precision: str = "float64",
+    delta: float = 0.1,
+    alpha: float = 1e-6,
+    most: int = 10_000_000,
+) -> Verdict:
+    """Raises AssertionError if draws of a gradient do not vary as they should, InconclusiveError if that stays open.
+
+    draw(n): (n, K) independent draws at the one row x (1, L), in the logits of q. estimator: one of
+    refvlm.gradient_estimators. Tested are the squared deviations from its exact mean, bit by bit and added up, against
+    the diagonal and the trace of its exact covariance; so a wrong mean fails, too. delta: PASS asserts that each is off
+    by at most delta standard deviations of such a square. Other arguments as in `assert_unbiased`.
+    """
+    if not isinstance(estimator, Estimator):
+        raise TypeError(f"estimator: got {describe(estimator)}, wanted one of refvlm.gradient_estimators")
+    return _of_estimator(draw, one_row(model, q, x), estimator, True, precision, delta, alpha, most)
 
 
 def assert_unbiased_exact(
@@ -261,11 +292,53 @@ def _gradient(
         table = row.gradients(baseline)
         chosen = {name: table[name] for name in names}
         tests = Whitened(chosen, row.probabilities, samples, unit(precision), delta, alpha)
+    return _conclusive(
+        tests, most, "grad_vlb", lambda done, count: flatten(
+            drawn if done == 0 and count == _FIRST_BATCH else draw(count), names, exact, count
+        )
+    )  # fmt: skip
+
+
+def _of_estimator(
+    draw: Drawer,
+    row: OneRow,
+    estimator: Estimator,
+    squared: bool,
+    precision: str,
+    delta: float,
+    alpha: float,
+    most: int,
+) -> Verdict:
+    """Tests (n, K) draws against the exact mean; squared: their squared deviations, and these added up, instead."""
+    codes = next(tables(landscape(row.model, row.q, row.x), Engine()))
+    (mean, covariance), (low, high) = estimator.moments(codes), estimator.bounds(codes)
+    latents, name = row.model.latents, "squares" if squared else "logits"
+    wanted = mean
+    if squared:
+        squares = np.maximum((low - mean) ** 2, (high - mean) ** 2)
+        wanted = np.append(np.diag(covariance), np.trace(covariance))
+        low, high = np.zeros(latents + 1), np.append(squares, squares.sum())
+
+    def batch(done: int, count: int) -> Floats:
+        got = as_array("draw", draw(count)).astype(np.float64)
+        if got.shape != (count, latents):
+            raise ValueError(f"draw({count}): got shape {got.shape}, wanted {(count, latents)}, in the logits of q")
+        if not squared:
+            return got
+        deviations = (got - mean) ** 2
+        return np.column_stack([deviations, deviations.sum(axis=1)])
+
+    pilot = {name: batch(0, _FIRST_BATCH)}
+    tests = FreeVectors([name], {name: wanted}, ({name: low}, {name: high}), pilot, unit(precision), delta, alpha)
+    return _conclusive(tests, most, f"{estimator.name}, {'variance' if squared else 'mean'}", batch)
+
+
+def _conclusive(tests: Whitened | FreeVectors, most: int, label: str, batch: Callable[[int, int], Floats]) -> Verdict:
+    """Draws until the tests have decided, and raises unless they pass; batch(done, count): so many more draws."""
     _check_most(tests.plan_draws, most, tests.remark)
-    with ProgressBar("draws of grad_vlb") as bar:
+    with ProgressBar(f"draws of {label}") as bar:
         for done, count in _batches(tests.plan_draws):
-            batch = flatten(drawn if done == 0 and count == _FIRST_BATCH else draw(count), names, exact, count)
-            verdict = tests.update(batch)
+            verdict = tests.update(batch(done, count))
             bar(done + count, tests.plan_draws)
             if verdict is not None:
                 break
@@ -274,8 +347,8 @@ def _gradient(
     if verdict.outcome == "PASS":
         return verdict
     if verdict.outcome == "INCONCLUSIVE":
-        raise InconclusiveError(f"grad_vlb: neither PASS nor FAIL after {verdict.draws} draws: {verdict.reason}")
-    raise AssertionError(f"grad_vlb: FAIL after {verdict.draws} draws: {verdict.reason}")
+        raise InconclusiveError(f"{label}: neither PASS nor FAIL after {verdict.draws} draws: {verdict.reason}")
+    raise AssertionError(f"{label}: FAIL after {verdict.draws} draws: {verdict.reason}")
 
 
 def _exact_gradient(values: Any, row: OneRow, precision: str) -> None:

@@ -8,7 +8,7 @@ rows, NaN at probabilities of 0, probabilities or logarithms clipped, softplus c
 
 from __future__ import annotations
 
-from . import bound, draws, epsilons, gradients, joint, likelihood, losses, network, steps, sums, units
+from . import bound, draws, epsilons, estimators, gradients, joint, likelihood, losses, network, steps, sums, units
 from .common import Family, Mistake, name_of, remembered
 from .losses import Multiplied, Share, WeightedTerms, size
 from .network import SinglePrecision
@@ -33,7 +33,7 @@ __all__ = [
 
 MISTAKES: tuple[type[Mistake], ...] = tuple(
     value
-    for module in (joint, likelihood, network, sums, units, bound, gradients, steps)
+    for module in (joint, likelihood, network, sums, units, bound, gradients, steps, estimators)
     for value in vars(module).values()
     if isinstance(value, type) and issubclass(value, Mistake) and value.title
 )

@@ -91,7 +91,7 @@ class Multiplied(Mistake):
 
     def answer(self) -> Array | Named:
         answer = super().answer()
-        if self.kind not in ("nats", "probabilities", "gradient"):
+        if self.kind not in ("nats", "probabilities", "gradient", "estimates"):
             return answer
         factor = self.share.of(self.problem)
         return each(answer, lambda value: value * factor)

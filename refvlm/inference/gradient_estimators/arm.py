@@ -33,6 +33,10 @@ class Arm(Estimator):
         difference = at.log_weights(z) - at.log_weights(twin)
         return weighted(difference, 0.5 - u) / self.samples
 
+    def _bounds(self, codes: Codes) -> tuple[Floats, Floats]:
+        widest = np.full(codes.score.shape[1], 0.5 * np.ptp(codes.log_w[codes.q > 0]))
+        return -widest, widest
+
     def _covariance(self, codes: Codes) -> Floats:
         mean, squares = gradient_of_vlb(codes), []
         for logit in codes.at.logits[0]:

@@ -14,7 +14,7 @@ import numpy as np
 from ...activations import sigmoid
 from ...types import Floats
 from .antithetic import pair_of, pairs, second_moment
-from .estimator import Cost, Estimator, gradient_of_vlb, weighted
+from .estimator import Cost, Estimator, gradient_of_vlb, range_of_differences, weighted
 from .landscape import Codes, Landscape
 
 
@@ -34,6 +34,11 @@ class DisArm(Estimator):
         apart = z.astype(np.float64) - twin
         sizes: Floats = 0.5 * sigmoid(np.abs(at.logits)) / self.samples
         return weighted(difference, apart) * sizes
+
+    def _bounds(self, codes: Codes) -> tuple[Floats, Floats]:
+        low, high = range_of_differences(codes)
+        sizes = 0.5 * sigmoid(np.abs(codes.at.logits[0]))
+        return low * sizes, high * sizes
 
     def _covariance(self, codes: Codes) -> Floats:
         mean, bits = gradient_of_vlb(codes), [pair_of(float(logit)) for logit in codes.at.logits[0]]

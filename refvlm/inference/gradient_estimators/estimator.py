@@ -103,6 +103,16 @@ class Estimator(ABC):
         covariance = np.where(free[:, None] & free, self._covariance(codes), 0.0)
         return np.where(free, self._mean(codes), 0.0), covariance
 
+    def bounds(self, codes: Codes) -> tuple[Floats, Floats]:
+        """Proven bounds on every draw for one row, below and above, (K,) each."""
+        free = np.isfinite(codes.at.logits[0])
+        low, high = self._bounds(codes)
+        return np.where(free, low, 0.0), np.where(free, high, 0.0)
+
+    @abstractmethod
+    def _bounds(self, codes: Codes) -> tuple[Floats, Floats]:
+        """`bounds`, for the bits that q leaves free."""
+
     @abstractmethod
     def _value(self, at: Landscape, u: Floats) -> Floats:
         """`value`, arguments checked."""
@@ -142,6 +152,23 @@ def weighted(weights: Floats, vectors: Floats) -> Floats:
     """The sum over a row's draws of weight (N, S) times vector (N, S, K): (N, K)."""
     total: Floats = (weights[:, :, None] * vectors).sum(axis=1)
     return total
+
+
+def range_of(codes: Codes, values: Floats) -> tuple[Floats, Floats]:
+    """The least and the largest of a vector that is a function of one z, (2**K, K), over all z that q allows."""
+    drawn = values[codes.q > 0]
+    return drawn.min(axis=0), drawn.max(axis=0)
+
+
+def range_of_differences(codes: Codes) -> tuple[Floats, Floats]:
+    """Of f(z) - f(z'), or 0, where z_k = 1 and z'_k = 0, and of the same with signs where it is the other way round."""
+    log_w, on = codes.log_w[:, None], codes.z[0] == 1
+    allowed = (codes.q > 0)[:, None]
+    (low_on, high_on), (low_off, high_off) = (
+        (np.where(side & allowed, log_w, np.inf).min(axis=0), np.where(side & allowed, log_w, -np.inf).max(axis=0))
+        for side in (on, ~on)
+    )
+    return np.minimum(low_on - high_off, 0.0), np.maximum(high_on - low_off, 0.0)
 
 
 def gradient_of_vlb(codes: Codes) -> Floats:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...types import Floats
-from .estimator import ScoreFunction, covariance_of, gradient_of_vlb
+from .estimator import ScoreFunction, covariance_of, gradient_of_vlb, range_of_differences
 from .landscape import Codes
 
 
@@ -29,6 +29,9 @@ class LeaveOneOut(ScoreFunction):
         """(f_s - b_s) / S."""
         centred: Floats = (log_w - log_w.mean(axis=1, keepdims=True)) / (self.samples - 1)
         return centred
+
+    def _bounds(self, codes: Codes) -> tuple[Floats, Floats]:
+        return range_of_differences(codes)  # it is the mean over pairs of (f - f') (z - z')
 
     def _covariance(self, codes: Codes) -> Floats:
         f, score, q = codes.log_w, codes.score, codes.q

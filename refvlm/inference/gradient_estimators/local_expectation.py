@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...types import Floats
-from .estimator import Cost, Estimator, covariance_of, drawn
+from .estimator import Cost, Estimator, covariance_of, drawn, range_of
 from .landscape import Codes, Landscape
 
 
@@ -39,9 +39,17 @@ class LocalExpectation(Estimator):
             mean[:, k] = at.bend[:, k] * difference.mean(axis=1)
         return mean
 
+    def _bounds(self, codes: Codes) -> tuple[Floats, Floats]:
+        return range_of(codes, _of_every_code(codes))
+
     def _covariance(self, codes: Codes) -> Floats:
-        values = np.empty_like(codes.score)
-        for k in range(values.shape[1]):
-            pairs = codes.log_w.reshape(-1, 2, 1 << k)  # the other bits above, z_k, those below
-            values[:, k] = np.repeat((pairs[:, 1] - pairs[:, 0])[:, None], 2, axis=1).ravel()
-        return covariance_of(codes, values * codes.at.bend[0]) / self.samples
+        return covariance_of(codes, _of_every_code(codes)) / self.samples
+
+
+def _of_every_code(codes: Codes) -> Floats:
+    values = np.empty_like(codes.score)
+    for k in range(values.shape[1]):
+        pairs = codes.log_w.reshape(-1, 2, 1 << k)  # the other bits above, z_k, those below
+        values[:, k] = np.repeat((pairs[:, 1] - pairs[:, 0])[:, None], 2, axis=1).ravel()
+    every: Floats = values * codes.at.bend[0]
+    return every

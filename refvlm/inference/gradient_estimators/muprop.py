@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...types import Bits, Floats
-from .estimator import Cost, Estimator, covariance_of, drawn, weighted
+from .estimator import Cost, Estimator, covariance_of, drawn, range_of, weighted
 from .landscape import Codes, Landscape
 
 
@@ -32,10 +32,19 @@ class MuProp(Estimator):
         signal = at.log_weights(z) - _linear(value, slopes, at, z)
         return weighted(signal, at.score(z)) / self.samples + slopes * at.bend
 
+    def _bounds(self, codes: Codes) -> tuple[Floats, Floats]:
+        values, constant = self._of_every_code(codes)
+        low, high = range_of(codes, values)
+        return low + constant, high + constant
+
     def _covariance(self, codes: Codes) -> Floats:
+        return covariance_of(codes, self._of_every_code(codes)[0]) / self.samples
+
+    def _of_every_code(self, codes: Codes) -> tuple[Floats, Floats]:
+        """What a draw adds, (2**K, K), and what is the same for all, (K,)."""
         value, slopes = _expansion(codes.at)
         signal = codes.log_w - _linear(value - codes.vlb, slopes, codes.at, codes.z)[0]
-        return covariance_of(codes, signal[:, None] * codes.score) / self.samples
+        return signal[:, None] * codes.score, (slopes * codes.at.bend)[0]
 
 
 def _expansion(at: Landscape) -> tuple[Floats, Floats]:

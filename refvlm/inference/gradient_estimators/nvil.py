@@ -17,7 +17,7 @@ from ...checks import describe
 from ...model.recognition import PerDatumPosterior
 from ...types import Floats
 from ..bounds import vlb
-from .estimator import Estimator, covariance_of, drawn, gradient_of_vlb, weighted
+from .estimator import Estimator, covariance_of, drawn, gradient_of_vlb, range_of, weighted
 from .landscape import Codes, Landscape
 from .reinforce import check_per_row, of_row, per_row
 
@@ -56,7 +56,13 @@ class Nvil(Estimator):
     def _mean(self, codes: Codes) -> Floats:
         return gradient_of_vlb(codes) / self.scale
 
+    def _bounds(self, codes: Codes) -> tuple[Floats, Floats]:
+        return range_of(codes, self._of_every_code(codes))
+
     def _covariance(self, codes: Codes) -> Floats:
+        return covariance_of(codes, self._of_every_code(codes)) / self.samples
+
+    def _of_every_code(self, codes: Codes) -> Floats:
+        """(f - C) / v times the score, (2**K, K)."""
         left = 0.0 if self.baseline is None else codes.vlb - of_row("baseline", self.baseline, codes.number)
-        values = ((codes.log_w + left) / self.scale)[:, None] * codes.score
-        return covariance_of(codes, values) / self.samples
+        return ((codes.log_w + left) / self.scale)[:, None] * codes.score

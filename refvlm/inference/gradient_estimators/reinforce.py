@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from ...checks import as_array, describe
 from ...types import Floats
-from .estimator import ScoreFunction, covariance_of
+from .estimator import ScoreFunction, covariance_of, range_of
 from .landscape import Codes
 
 
@@ -34,9 +34,16 @@ class Reinforce(ScoreFunction):
         """(f - b) / S."""
         return (log_w - per_row("baseline", self.baseline, len(log_w))[:, None]) / self.samples
 
+    def _bounds(self, codes: Codes) -> tuple[Floats, Floats]:
+        return range_of(codes, self._of_every_code(codes))
+
     def _covariance(self, codes: Codes) -> Floats:
+        return covariance_of(codes, self._of_every_code(codes)) / self.samples
+
+    def _of_every_code(self, codes: Codes) -> Floats:
+        """(f - b) times the score, (2**K, K)."""
         centred = codes.log_w + (codes.vlb - of_row("baseline", self.baseline, codes.number))
-        return covariance_of(codes, centred[:, None] * codes.score) / self.samples
+        return centred[:, None] * codes.score
 
 
 def check_per_row(name: str, value: ArrayLike) -> Floats:

@@ -24,7 +24,7 @@ from ...types import Floats
 from ..many_samples import check_widest
 from ..weight_certificate import STEP
 from ..weighted_gradients import logit_slopes
-from .estimator import ScoreFunction
+from .estimator import ScoreFunction, range_of
 from .landscape import Codes
 
 
@@ -50,6 +50,9 @@ class ReweightedWake(ScoreFunction):
         q, engine = PerDatumPosterior(codes.at.logits), Engine()
         mean: Floats = logit_slopes(codes.at.model, q, codes.at.x, self.samples, engine, curved=False)[0]
         return mean
+
+    def _bounds(self, codes: Codes) -> tuple[Floats, Floats]:
+        return range_of(codes, codes.score)
 
     def _covariance(self, codes: Codes) -> Floats:
         latents = codes.score.shape[1]

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...types import Floats
-from .estimator import Cost, Estimator, covariance_of, drawn
+from .estimator import Cost, Estimator, covariance_of, drawn, range_of
 from .landscape import Codes, Landscape
 
 
@@ -38,6 +38,9 @@ class StraightThrough(Estimator):
     def _mean(self, codes: Codes) -> Floats:
         mean: Floats = codes.q @ _of_every_code(codes)
         return mean
+
+    def _bounds(self, codes: Codes) -> tuple[Floats, Floats]:
+        return range_of(codes, _of_every_code(codes))
 
     def _covariance(self, codes: Codes) -> Floats:
         return covariance_of(codes, _of_every_code(codes)) / self.samples

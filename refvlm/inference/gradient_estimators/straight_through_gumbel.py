@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ...activations import log_sigmoid, sigmoid
 from ...checks import describe
 from ...types import Floats
-from .estimator import Cost, Estimator, drawn
+from .estimator import Cost, Estimator, drawn, range_of
 from .landscape import Codes, Landscape
 
 _NODES = 24
@@ -58,6 +58,11 @@ class StraightThroughGumbel(Estimator):
     def _mean(self, codes: Codes) -> Floats:
         mean: Floats = codes.q @ self._conditional(codes)[0]
         return mean
+
+    def _bounds(self, codes: Codes) -> tuple[Floats, Floats]:
+        low, high = range_of(codes, codes.at.slopes(codes.z.astype(float))[0])
+        steepest = 0.25 / self.temperature
+        return np.minimum(low, 0.0) * steepest, np.maximum(high, 0.0) * steepest
 
     def _covariance(self, codes: Codes) -> Floats:
         given, square = self._conditional(codes)

@@ -56,6 +56,11 @@ class Vimco(ScoreFunction):
         mean: Floats = logit_slopes(codes.at.model, q, codes.at.x, self.samples, engine, curved=True)[0]
         return mean
 
+    def _bounds(self, codes: Codes) -> tuple[Floats, Floats]:
+        widest = self.samples * np.ptp(codes.log_w[codes.q > 0]) + 1.0  # |L - L_-s| <= the spread of f; the u add to 1
+        largest: Floats = widest * np.abs(codes.score).max(axis=0)
+        return -largest, largest
+
     def _covariance(self, codes: Codes) -> Floats:
         self._check_sets(codes)
         latents = codes.score.shape[1]
