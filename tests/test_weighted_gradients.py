@@ -1,6 +1,7 @@
 """Exact gradients of IWAE-M and mean updates of reweighted wake-sleep, against tuples, differences and 50 digits."""
 
 import itertools
+from itertools import pairwise
 
 import mpmath as mp
 import numba
@@ -15,6 +16,8 @@ from test_weights import all_weights
 
 import refvlm
 from refvlm import bits
+from refvlm.conformance.plain import Plain
+from refvlm.conformance.problems import from_model
 from refvlm.enumeration.kernels import lanes, responses
 from refvlm.inference import definition
 
@@ -58,13 +61,28 @@ def test_expected_gradients_are_sums_over_all_tuples(sizes, samples):
             np.testing.assert_allclose(found[name], value, rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("kind", ["shallow", "collapsed"])
+def many_layers(kind, rng):
+    """A model and q of L = 6: K = 4, or 4 below 2, or 3 below 2 below 1; what q leaves out is summed exactly."""
+    x = binary(3, 6, rng)
+    if kind == "shallow":
+        return shallow(4, (5,), 6, rng), refvlm.AmortisedPosterior(network([6, 3, 4], rng)), x
+    if kind == "collapsed":
+        return deep(2, 4, 6, rng), refvlm.AmortisedPosterior(network([6, 3, 4], rng)), x
+    model = refvlm.BernoulliLVM(deep(1, 2, 3, rng, hidden=()), network([3, 5, 6], rng))
+    lowest, middle = refvlm.PerDatumPosterior(rng.normal(size=(3, 3))), network([3, 4, 2], rng)
+    if kind == "layerwise":
+        of_x = [refvlm.AmortisedPosterior(network([6, width], rng)) for width in (2, 1)]
+        return model, refvlm.LayerwisePosterior([lowest, *of_x]), x
+    above = [refvlm.AmortisedPosterior(network([2, 1], rng))] if kind == "chain" else []
+    return model, refvlm.ChainPosterior([lowest, refvlm.AmortisedPosterior(middle), *above]), x
+
+
+@pytest.mark.parametrize("kind", ["shallow", "collapsed", "chain", "part of a chain", "layerwise"])
 @pytest.mark.parametrize("samples", [2, 50])
 def test_gradient_of_iwae_is_its_slope(kind, samples):
-    """Central differences of the exact bound along a random direction; N = 3."""
+    """Central differences of the exact bound along a random direction; N = 3, up to three layers of latents."""
     rng = np.random.default_rng(3)
-    model = shallow(4, (5,), 6, rng) if kind == "shallow" else deep(2, 4, 6, rng)
-    q, x, weights = refvlm.AmortisedPosterior(network([6, 3, 4], rng)), binary(3, 6, rng), rng.normal(size=3)
+    (model, q, x), weights = many_layers(kind, rng), rng.normal(size=3)
     gradient = refvlm.grad_iwae(model, q, x, samples, weights)
     direction = {name: rng.normal(size=value.shape) for name, value in gradient.items()}
 
@@ -78,6 +96,22 @@ def test_gradient_of_iwae_is_its_slope(kind, samples):
 
     slope = oracle.slope(bound)
     assert abs(oracle.inner(gradient, direction) - slope.value) <= max(slope.uncertainty, 1e-9)
+
+
+@pytest.mark.parametrize("depth", [2, 3])
+def test_updates_under_a_chain_are_sums_over_all_tuples_of_its_draws(depth):
+    """L, K, K2, K3 = 5, 2, 3, 1, N, M = 2, 2: both functions against a plain program that goes through all pairs."""
+    rng = np.random.default_rng(9)
+    upper = shallow(3, (4,), 2, rng) if depth == 2 else deep(1, 3, 2, rng, hidden=())
+    model, x = refvlm.BernoulliLVM(upper, network([2, 5], rng)), binary(2, 5, rng)
+    widths = [5, 2, 3, 1][: depth + 1]
+    q = refvlm.ChainPosterior([refvlm.AmortisedPosterior(network(list(pair), rng)) for pair in pairwise(widths)])
+    inputs = {"x": x.astype(float), "samples": np.array(2.0)}
+    for name, function in (("grad_iwae", refvlm.grad_iwae), ("rws_update", refvlm.grad_rws)):
+        wanted, found = Plain(from_model(name, model, q, inputs)).answer(), function(model, q, x, 2)
+        assert wanted.keys() == found.keys()
+        for key, value in wanted.items():
+            np.testing.assert_allclose(found[key], value, rtol=1e-11, atol=1e-13, err_msg=key)
 
 
 @given(problems(most_latents=5, saturated=False), st.sampled_from([2, 5]))
@@ -192,8 +226,11 @@ def test_infinite_logits_have_no_slope_and_what_is_refused_says_so():
         with pytest.raises(ValueError, match=r"^samples: got 0, wanted at least 1$"):
             function(model, certain, x, 0)
         first, second = (refvlm.AmortisedPosterior(network(sizes, rng)) for sizes in ([4, 3], [3, 2]))
-        with pytest.raises(TypeError, match=r"^posterior: got ChainPosterior .*, wanted a single q"):
-            function(deep(2, 3, 4, rng), refvlm.ChainPosterior([first, second]), x, 3)
+        excluding = refvlm.ChainPosterior([refvlm.PerDatumPosterior([[np.inf, 0.3, -1.0]]), second])
+        for q in (refvlm.ChainPosterior([first, second]), excluding):
+            found = function(deep(2, 3, 4, rng), q, x, 3)
+            assert all(np.isfinite(value).all() for value in found.values())
+        assert found["posterior.0.logits"][0, 0] == 0.0
         nothing = function(model, refvlm.AmortisedPosterior(network([4, 2], rng)), np.zeros((0, 4)), 3)
         assert all((value == 0).all() for value in nothing.values())
 

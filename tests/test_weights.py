@@ -67,9 +67,13 @@ def test_iwae_is_the_sum_over_all_tuples(sizes, samples):
             assert abs(mp.mpf(value[n]) - exact) <= min(error[n], 1e-14 * (1 + abs(float(exact))))
 
 
-@pytest.mark.parametrize("kind", ["chain", "layerwise", "collapsed"])
+@pytest.mark.parametrize("kind", ["chain", "part of a chain", "layerwise", "collapsed"])
 def test_weights_of_deep_models_are_those_of_all_layers_that_q_names(kind):
-    model, x, kinds = three_kinds(np.random.default_rng(0))
+    """Of three layers, K = (3, 2, 1), where the highest is left to the sum below a chain."""
+    rng = np.random.default_rng(0)
+    model, x, kinds = three_kinds(rng)
+    if kind == "part of a chain":
+        model, kind = refvlm.BernoulliLVM(deep(1, 2, 3, rng, hidden=(), scale=2.0), model.decoder), "chain"
     q = kinds[kind]
     value, error = refvlm.iwae(model, q, x, 2, with_error=True)
     moments = refvlm.log_weight_moments(model, q, x)

@@ -51,7 +51,7 @@ from ..types import Floats
 from .bound_certificate import encoder_errors, streamed_depth, table_depth, tabulated_error
 from .certificate import LOG_2, SLACK, U, gamma
 from .layers import Layer
-from .weights import Tilt, is_chained
+from .weights import Tilt
 
 STEP = 0.25
 """Of the trapezoidal rule in log t."""
@@ -70,10 +70,9 @@ class Sizes(NamedTuple):
 
 def sizes_of(layers: Sequence[Layer]) -> Sizes:
     """Of the layers that q has a part for; Q of a layer above the lowest is the largest over its codes."""
-    named = layers if is_chained(layers) else layers[:1]
     latents, addition, encoder = 0, 0.0, 0.0
     entropy, log_q = np.zeros(len(layers[0].x)), np.zeros(len(layers[0].x))
-    for level, layer in enumerate(named):
+    for level, layer in enumerate(_named(layers)):
         assert layer.stage is not None
         most = _largest(layer.q)
         most = most if level == 0 else np.full_like(entropy, most.max())
@@ -82,6 +81,11 @@ def sizes_of(layers: Sequence[Layer]) -> Sizes:
         encoder += float(encoder_errors(layer.stage).sum())
         entropy, log_q = entropy + most, log_q + (7 + layer.model.latents) * U * most
     return Sizes(latents, addition, entropy, encoder, log_q)
+
+
+def _named(layers: Sequence[Layer]) -> Sequence[Layer]:
+    """Those that q has a part for; what is above them is in the prior's table."""
+    return [layer for layer in layers if layer.stage is not None]
 
 
 def _largest(q: Recognition) -> Floats:
@@ -95,9 +99,8 @@ def _largest(q: Recognition) -> Floats:
 
 def _joint_error(layers: Sequence[Layer], tilt: Tilt, nats: Floats) -> Floats:
     """Bounds on the average error of log p(x, z), (N,), where its magnitude is `nats` on average."""
-    named = layers if is_chained(layers) else layers[:1]
     error, table = np.zeros_like(nats), float(tilt.prior_error.max())
-    for layer in named:
+    for layer in _named(layers):
         error = error + tabulated_error(layer.model, table, prior=True).average(nats)
     return error
 
@@ -128,7 +131,7 @@ def tilt_errors(layers: Sequence[Layer], tilt: Tilt, exponents: Floats) -> tuple
 
 def absence_errors(layers: Sequence[Layer], tilt: Tilt, log_mean: Floats, log_s: Floats) -> Floats:
     """Step 3: bounds on the relative errors of 1 - phi, (N, T), at the nodes log_s (T,) of weights over their mean."""
-    sizes, named = sizes_of(layers), len(layers) if is_chained(layers) else 1
+    sizes, named = sizes_of(layers), len(_named(layers))
     lowest, highest = tilt.least_log_weight - log_mean, tilt.greatest_log_weight - log_mean
     reach = np.maximum(np.abs(lowest), np.abs(highest))
     each = 6 * sizes.latents + 12 * named

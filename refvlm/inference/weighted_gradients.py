@@ -21,23 +21,23 @@ from concurrent.futures import Executor
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..checks import as_binary, as_weights, check_count, describe
-from ..enumeration import kernels, sums
-from ..enumeration.engine import Engine, Progress, Task, task
-from ..enumeration.problem import Prior, Response
+from ..checks import as_binary, as_weights, check_count
+from ..enumeration import kernels
+from ..enumeration.engine import Engine, Progress
+from ..enumeration.problem import Response
 from ..model.latent_variable import BernoulliLVM
 from ..model.parameters import Parameters, prefixed
-from ..model.recognition import Posterior, StagedPosterior
+from ..model.recognition import LayerwisePosterior, Posterior, StagedPosterior
 from ..types import Bits, Floats
 from . import arrays
 from .bounds import grad_vlb
-from .exact import prior_gradient, prior_pass
 from .layers import Layer, prepare
 from .many_samples import LEFT_OUT, LOG_LEFT_OUT, ROWS, check_spread, first_node, nodes_until
 from .missing import Missing, sums_out_missing
+from .spreading import spread
 from .terms import check_finite
 from .weight_certificate import STEP, absence_errors
-from .weights import Tilt, of_rows, tilt_pass
+from .weights import Tilt, of_rows, tilt_pass, weighed_layers
 
 
 @sums_out_missing
@@ -55,9 +55,9 @@ def grad_iwae(
 ) -> Parameters:
     """The exact gradient of sum_n weights_n IWAE-M(x_n): "model." and "posterior." before the parameters' names.
 
-    q: a single one; of a deep model log p(z) of its layer is exact. weights: (N,), None for ones. Of one sample it is
-    `grad_vlb`. The gradient with respect to an infinite logit is 0. Raises ValueError where the bound is -inf. Other
-    arguments as in `log_marginal`.
+    q: any; a single one on a deep model has the exact log p(z) of its layer, a chain or a layerwise one weights of all
+    layers. weights: (N,), None for ones. Of one sample it is `grad_vlb`. The gradient with respect to an infinite logit
+    is 0. Raises ValueError where the bound is -inf. Other arguments as in `log_marginal`.
     """
     _check(model, q)
     if check_count("samples", samples, 1) == 1:
@@ -96,8 +96,6 @@ def grad_rws(
 
 def _check(model: BernoulliLVM, q: Posterior) -> None:
     arrays.check_posterior(arrays.check_model(model), q)
-    if isinstance(q, StagedPosterior):
-        raise TypeError(f"posterior: got {describe(q)}, wanted a single q for the gradient of many samples")
 
 
 def _gradient(
@@ -105,23 +103,28 @@ def _gradient(
 ) -> Parameters:
     """Both parts; curved: q's is that of IWAE-M."""
     names = prefixed("model.", model.parameters()) | prefixed("posterior.", q.parameters())
+    found = {name: np.zeros(np.shape(value)) for name, value in names.items()}
     if len(x) == 0:
-        return {name: np.zeros_like(value) for name, value in names.items()}
-    layers = prepare(model, x, q)
-    layer = layers[0]
-    assert layer.stage is not None
-    prior, _, above = prior_pass(layers, engine)
-    reweighted = _responses(layers, samples, engine)
-    slopes = _in_logits(layers, prior, reweighted._replace(curved=curved), engine) * weights[:, None]
-    flat, bit_mass, code_mass = sums.gradient(
-        layer.source, prior, layer.q, x, weights, sums.no_sum(len(x)), engine, reweighted
-    )
-    if above is None:
-        deeper = prior_gradient(layer.model.top, bit_mass, weights.sum())
-    else:
-        deeper = above.gradient(code_mass, engine)
-    found = prefixed("model.prior.", deeper) | prefixed("model.decoder.", layer.source.named(flat))
-    found |= prefixed("posterior.", arrays.recognition_gradient(layer.stage, x, slopes))
+        return found
+    parts, first = [], 0
+    for layers in weighed_layers(model, q, x):  # of a layerwise q row by row, else all rows together
+        response, rows = _responses(layers, samples, engine), slice(first, first + len(layers[0].x))
+        plain = spread(layers, response, weights[rows], engine, of_model=True)
+        for name, value in plain.gradient.items():
+            found[f"model.{name}"] += value
+        in_q = plain
+        if curved:
+            in_q = spread(layers, response._replace(curved=True), weights[rows], engine, of_model=False)
+        parts.append(in_q.slopes)
+        first = rows.stop
+    layerwise = isinstance(q, LayerwisePosterior)
+    for depth, stage in enumerate(q.stages):
+        if layerwise:  # whose stages all take x
+            slopes, inputs = np.concatenate([np.add.reduce(part[depth], axis=0, keepdims=True) for part in parts]), x
+        else:
+            slopes, inputs = parts[0][depth], layers[depth].x
+        prefix = f"posterior.{depth}." if isinstance(q, StagedPosterior) else "posterior."
+        found |= prefixed(prefix, arrays.recognition_gradient(stage, inputs, slopes))
     return {name: found[name] for name in names}
 
 
@@ -132,19 +135,7 @@ def logit_slopes(model: BernoulliLVM, q: Posterior, x: Bits, samples: int, engin
         return np.zeros((len(x), model.latents))
     layers = prepare(model, x, q)
     response = _responses(layers, samples, engine)._replace(curved=curved)
-    return _in_logits(layers, prior_pass(layers, engine).arrays, response, engine)
-
-
-def _in_logits(layers: Sequence[Layer], prior: Prior, response: Response, engine: Engine) -> Floats:
-    """The sum over z of q times the response times the score, (N, K)."""
-    layer = layers[0]
-
-    def task_of(rows: slice) -> Task[tuple[Floats, Floats]]:
-        return task(kernels.responses.responded, prior, layer.q.of(rows), layer.x[rows], response.of(rows))
-
-    moment, whole = sums.per_row(layer.source, len(layer.x), task_of, engine)
-    slopes = moment - layer.q.probability[:, 1] * whole[:, None]
-    return np.where(np.isfinite(layer.logits), slopes, 0.0)
+    return spread(layers, response, np.ones(len(x)), engine, of_model=False).slopes[0]
 
 
 def _responses(layers: Sequence[Layer], samples: int, engine: Engine) -> Response:

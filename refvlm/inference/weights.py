@@ -171,14 +171,14 @@ def absence_pass(layers: Sequence[Layer], log_t: Floats, engine: Engine) -> Floa
 
         return sums.per_row(layer.source, len(layer.x), task_of, engine)[0]
     found = np.empty_like(log_t)
-    for n, log_weights in enumerate(_log_weights(layer, prior, engine)):  # the layers above have a t for each code
+    for n, log_weights in enumerate(log_weight_table(layer, prior, engine)):  # the layers above have a t for each code
         table = absence_pass(upper, log_weights[:, None] + log_t[n], engine)
         q = layer.q.of(slice(n, n + 1))
         found[n] = kernels.bound.expectation(q, np.ascontiguousarray(table.T))[0]
     return found
 
 
-def _log_weights(layer: Layer, prior: Prior, engine: Engine) -> Floats:
+def log_weight_table(layer: Layer, prior: Prior, engine: Engine) -> Floats:
     """log p(x_n | z) - log q(z | x_n) for every code, (N, 2**K); what q excludes has no weight."""
     table = sums.joint_table(layer.source, prior, layer.x, engine)
     codes = bits.table(layer.model.latents)
