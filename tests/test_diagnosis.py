@@ -127,7 +127,7 @@ def test_losses_of_libraries_are_named():
         mistake = WeightedTerms.of((Share(a, by_a), Share(b, by_b), Share(c, by_c)))
         report = program(lambda check, mistake=mistake: mistaken(mistake, check))
         assert [each.mistake.title for each in report.explanations] == [title]
-        assert set(report.explanations[0].quantities) <= {"vlb", "grad_vlb"}
+        assert set(report.explanations[0].quantities) <= {"vlb", "grad_vlb", "iwae", "grad_iwae", "rws_update"}
 
 
 def test_a_factor_in_one_quantity_is_said_with_the_quantity():

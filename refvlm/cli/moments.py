@@ -174,7 +174,8 @@ def _chosen(arguments: argparse.Namespace, model: BernoulliLVM, q: Posterior, x:
         try:
             for estimator in made:
                 estimator.sample(model, one, x[:1], np.random.default_rng(0))
-        except TypeError as error:
+                estimator.check_length(model.latents)
+        except (TypeError, ValueError) as error:
             if arguments.estimators:
                 raise
             say(f"note: without {name}: {one_line(error)}")

@@ -125,7 +125,9 @@ def tables(at: Landscape, engine: Engine) -> Iterator[Codes]:
     """The tables of one row after the other; deep models by the exact log p(z) of the layer next to x."""
     latents = at.model.latents
     check_fits(
-        f"tables of all 2**{latents} codes", (8 * latents + 64) << latents, "take a model with fewer latent bits"
+        f"tables of all 2**{latents} codes",
+        (8 * latents + 64) << latents,
+        "take fewer latent bits; draws need no table",
     )
     layers = prepare(at.model, at.x)
     quiet = Engine(engine.workers, engine.executor)

@@ -55,14 +55,13 @@ class ReweightedWake(ScoreFunction):
         return range_of(codes, codes.score)
 
     def _covariance(self, codes: Codes) -> Floats:
-        latents = codes.score.shape[1]
-        own, mean, of_pairs = np.zeros(len(codes.q)), np.zeros(latents), np.zeros((latents, latents))
+        centred = codes.score - self._mean(codes)  # the u add to 1, so that this centres the estimate
+        own, of_pairs = np.zeros(len(codes.q)), np.zeros((centred.shape[1],) * 2)
         for node in nodes(codes, self.samples):
             own += node.own
-            moment = node.shares @ codes.score
-            mean += node.single * moment
+            moment = node.shares @ centred
             of_pairs += node.pair * np.outer(moment, moment)
-        covariance: Floats = (codes.score.T * own) @ codes.score + of_pairs - np.outer(mean, mean)
+        covariance: Floats = (centred.T * own) @ centred + of_pairs
         return covariance
 
 

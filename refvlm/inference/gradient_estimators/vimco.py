@@ -24,11 +24,11 @@ from ...enumeration.engine import Engine
 from ...model.recognition import PerDatumPosterior
 from ...types import Floats
 from ..weighted_gradients import logit_slopes
-from .estimator import ScoreFunction
+from .estimator import ScoreFunction, weighted
 from .landscape import Codes
 from .reweighted import normalised
 
-MOST_SETS = 10**8
+MOST_SETS = 2 * 10**7
 _STEP = 1 << 14
 """Sets that are looked at together."""
 
@@ -62,35 +62,34 @@ class Vimco(ScoreFunction):
         return -largest, largest
 
     def _covariance(self, codes: Codes) -> Floats:
-        self._check_sets(codes)
-        latents = codes.score.shape[1]
-        first, second = np.zeros(latents), np.zeros((latents, latents))
+        mean = self._mean(codes)
+        covariance = np.zeros((len(mean), len(mean)))
         for chosen in _multisets(len(codes.q), self.samples):
             values, weights = self._of(codes, chosen)
-            first += weights @ values
-            second += (values.T * weights) @ values
-        covariance: Floats = second - np.outer(first, first)
+            covariance += ((values - mean).T * weights) @ (values - mean)
         return covariance
 
     def _of(self, codes: Codes, chosen: NDArray[np.int64]) -> tuple[Floats, Floats]:
         """The estimates that these multisets give, (C, K), and the probabilities that these are drawn."""
-        values = np.einsum("cm,cmk->ck", self.signal(codes.log_w[chosen]), codes.score[chosen])
+        values = weighted(self.signal(codes.log_w[chosen]), codes.score[chosen])
         weights, run = codes.q[chosen[:, 0]].copy(), np.ones(len(chosen))
         for m in range(1, self.samples):
             run = np.where(chosen[:, m] == chosen[:, m - 1], run + 1.0, 1.0)
             weights *= codes.q[chosen[:, m]] * ((m + 1) / run)
         return values, weights
 
-    def _check_sets(self, codes: Codes) -> None:
-        sets = math.comb(len(codes.q) + self.samples - 1, self.samples)
+    def check_length(self, latents: int) -> None:
+        """Refuse more sets of draws than MOST_SETS."""
+        sets = math.comb((1 << latents) + self.samples - 1, self.samples)
         if sets > MOST_SETS:
+            f, scores = np.zeros((_STEP, self.samples)), np.zeros((_STEP, self.samples, latents))
             start = time.perf_counter()
-            self._of(codes, np.zeros((_STEP, self.samples), np.int64))
+            weighted(self.signal(f), scores)
             hours = (time.perf_counter() - start) * sets / _STEP / 3600.0
             raise ValueError(
-                f"samples: got {self.samples} for {codes.score.shape[1]} latent bits, whose {sets:.3g} sets of draws "
-                f"the covariance of VIMCO sums over, {hours:.2g} hours for a row; wanted at most {MOST_SETS:.0e} sets: "
-                "fewer samples, or a smaller model; its mean, and the covariances of the other estimators, remain"
+                f"samples: got {self.samples} for {latents} latent bits, whose {sets:.3g} sets of draws the covariance "
+                f"of VIMCO sums over, {hours:.2g} hours for a row; wanted at most {MOST_SETS:.0e} sets: fewer samples, "
+                "or a smaller model; its mean, and the covariances of the other estimators, remain"
             )
 
 
