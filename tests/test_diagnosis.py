@@ -1,6 +1,8 @@
 """What the oracle names, and what it must not: over 200 random programs with known mistakes; imprecision; pairs."""
 
+import multiprocessing
 import runpy
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ from refvlm.conformance.problems import problem_of
 from refvlm.conformance.quantities import QUANTITIES
 from refvlm.conformance.reports import as_json, as_text
 from refvlm.conformance.vectors import checks
+from refvlm.machine import available_cores
 
 SCRIPT = Path(__file__).resolve().parents[1] / "validation" / "diagnoses.py"
 CASES = ("linear", "tanh-two", "relu-one", "helmholtz", "softplus-tails", "extreme-logits", "one-row", "odd-widths")
@@ -182,14 +185,25 @@ def test_an_epsilon_is_not_single_precision_and_single_precision_is():
     assert [e.mistake for e in single.explanations] == [SinglePrecision]
 
 
-def test_random_programs_are_never_named_wrongly(capsys):
-    """216 of them, on eight cases: epsilons, weights, factors, pairs, single precision, noise."""
+def every_other_program(first, step):
+    """(verdict, kind, what was done, number) of the random programs first, first + step, ..."""
     script = runpy.run_path(str(SCRIPT))
     verdicts = []
     for n, variant in enumerate(script["variants"](np.random.default_rng(7), 216)):
-        who = Implementation("variant", str(n), "Python", variant.precision)
-        report = examine(who, tuple(QUANTITIES), script["asked"](variant, np.random.default_rng(n)), Chosen(ONLY))
-        verdicts.append((script["judged"](variant, report), variant.kind, [m.title for m in variant.truth], n))
+        if n % step == first:
+            who = Implementation("variant", str(n), "Python", variant.precision)
+            report = examine(who, tuple(QUANTITIES), script["asked"](variant, np.random.default_rng(n)), Chosen(ONLY))
+            verdicts.append((script["judged"](variant, report), variant.kind, [m.title for m in variant.truth], n))
+    return verdicts
+
+
+def test_random_programs_are_never_named_wrongly(capsys):
+    """216 of them, on eight cases: epsilons, weights, factors, pairs, single precision, noise. On all cores."""
+    cores = available_cores()
+    with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn")) as pool:
+        shares = pool.map(every_other_program, range(cores), [cores] * cores)
+        verdicts = [verdict for share in shares for verdict in share]
+    assert sorted(n for *_, n in verdicts) == list(range(216))
     with capsys.disabled():
         named = sum(verdict == "named" for verdict, *_ in verdicts)
         print(f"\n{named} of {len(verdicts)} random programs named, {sum(v == 'passes' for v, *_ in verdicts)} pass")

@@ -77,6 +77,18 @@ def test_exact_moments_are_sums_over_all_tuples_of_draws(estimator, latents):
     np.testing.assert_allclose(estimator.covariance(model, q, x)[0], covariance, rtol=1e-12, atol=1e-12 * scale**2)
 
 
+@pytest.mark.parametrize("estimator", [ge.ReweightedWake(2), ge.ReweightedWake(3), ge.Vimco(2), ge.LeaveOneOut(2)])
+def test_a_small_variance_keeps_its_digits_beside_a_large_mean(estimator):
+    """A q that is nearly certain, K = 3: against all tuples, relative to the variance alone."""
+    model, _, x = small_problem(3, 1)
+    q = refvlm.PerDatumPosterior([[14.0, -11.0, 16.0]])
+    phi = 1.0 / (1.0 + np.exp(-q.logits[0]))
+    _, covariance = over_all_uniforms(estimator, model, q, x, [bits_only(p) for p in phi])
+    found = estimator.covariance(model, q, x)[0]
+    assert np.trace(covariance) < 1e-2
+    np.testing.assert_allclose(found, covariance, rtol=1e-9, atol=1e-9 * np.trace(covariance))
+
+
 @pytest.mark.parametrize("samples", [1, 2])
 def test_moments_of_arm_are_integrals_over_its_uniforms(samples):
     """A draw is linear in each u between steps, its square quadratic: two nodes an interval make it exact. K = 2, 3."""

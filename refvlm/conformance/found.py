@@ -164,6 +164,11 @@ def _nice(value: float, exact: float) -> float:
     return value
 
 
+def _weight(value: float, exact: float) -> float:
+    """The same of a weight among others that are about 1: 0 where it is nothing else up to rounding."""
+    return 0.0 if abs(value) <= exact else _nice(value, exact)
+
+
 def found_weights(left: Answers, precision: str) -> list[type[Mistake]]:
     """Returns the weights of prior, reconstruction and entropy that make the VLBs that came."""
     rows = [row for check, got in left.items() if check.quantity == "vlb" for row in _terms(check, got)]
@@ -178,7 +183,7 @@ def found_weights(left: Answers, precision: str) -> list[type[Mistake]]:
         close = _EXACT[precision] * np.abs(table).max(axis=1).clip(1e-9) if rank == 3 else np.zeros(len(rows))
         if rank == 3 and np.mean(np.abs(table @ solution - came) <= close) > 0.9:
             shares = tuple(
-                Share(_nice(float(value), 10 * _EXACT[precision]), name)
+                Share(_weight(float(value), 10 * _EXACT[precision]), name)
                 for value, name in zip(solution, divisors, strict=True)
             )
             if any(share != Share(1.0) for share in shares):

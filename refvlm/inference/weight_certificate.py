@@ -7,11 +7,14 @@ probability|. Layers of a chain add up. Let r be q w^s, normalised, and P = E_r 
 both of one sign, so P <= Q - kappa'(s).
 
 kappa. Its derivative by log p is s r, by log q (1 - s) r. So an error of |s| (a + b P) + |1 - s| (e + (7 + K) u Q),
-while the largest of |s d_p| + |1 - s| |d_q| is at most 1e-3, so that second-order terms are covered by a factor 1.01;
-else inf. Terms: roundings of v = s log p + (1 - s) log q, 2 u (|s| P + |1 - s| Q); of v - n log 2, which weighs u times
-its distance from the largest, at most the entropy of r and 1: u (K log 2 + 1); exp 2 u; gamma of the depth; logarithm.
+while the largest of |s d_p| + |1 - s| |d_q| is at most 1e-3, so that second-order terms are covered by a factor 1.01.
+Else that largest itself, since no sum of exponentials moves by more in its logarithm than its terms in theirs. Terms:
+roundings of v = s log p + (1 - s) log q, 2 u (|s| P + |1 - s| Q); of v - n log 2, which weighs u times its distance
+from the largest, at most the entropy of r and 1: u (K log 2 + 1); exp 2 u; gamma of the depth; logarithm.
 kappa'. log w is off by d_p - d_q and u |log w|. The weights r move by no more than D, the largest of what moves a term,
-and that moves E_r log w by at most D times the standard deviation of log w under r, sqrt(kappa''(s)).
+and that moves E_r log w by at most D times the standard deviation of log w under r, sqrt(kappa''(s)). Where D is above
+1e-3, and for IWAE-M likewise, what is left is that any average of weights lies between the least and the greatest: the
+error is at most how far these are apart and what each is off by.
 
 IWAE-M = L - gap, L = kappa(1), from the average S / M of M weights of mean 1: by log x = int (e^-t - e^(-t x)) dt / t,
 
@@ -109,8 +112,9 @@ def tilt_errors(layers: Sequence[Layer], tilt: Tilt, exponents: Floats) -> tuple
     """Bounds on the errors of kappa(s) and of kappa'(s), (N, T) each; 0 where these are infinite."""
     sizes = sizes_of(layers)
     values, slopes = np.empty_like(tilt.value), np.empty_like(tilt.value)
-    most_joint = _joint_error(layers, tilt, np.maximum(-tilt.least_log_joint, 0.0))
-    off_q = sizes.encoder + sizes.log_q
+    most_nats = np.maximum(-tilt.least_log_joint, 0.0)
+    most_joint, off_q = _joint_error(layers, tilt, most_nats), sizes.encoder + sizes.log_q
+    range_error = _range_error(tilt, most_joint + off_q, sizes)
     for t, s in enumerate(exponents):
         near, far = abs(float(s)), abs(1.0 - float(s))
         slope = np.where(np.isfinite(tilt.slope[:, t]), tilt.slope[:, t], 0.0)
@@ -124,8 +128,11 @@ def tilt_errors(layers: Sequence[Layer], tilt: Tilt, exponents: Floats) -> tuple
         bend = np.where(np.isfinite(tilt.bend[:, t]), tilt.bend[:, t], 0.0)
         moved = joint + off_q + 3 * U * (nats + sizes.entropy) + largest * np.sqrt(bend)
         small = farthest <= _TOLERATED
-        values[:, t] = np.where(np.isfinite(tilt.value[:, t]), np.where(small, SLACK * value, np.inf), 0.0)
-        slopes[:, t] = np.where(np.isfinite(tilt.slope[:, t]), np.where(small, SLACK * moved, np.inf), 0.0)
+        most_terms = len(layers) * U * (2 * (near * most_nats + far * sizes.entropy) + spread + 8.0)
+        at_most = farthest + most_terms + 2.0 * sizes.addition + U * np.abs(tilt.value[:, t])
+        value, moved = np.where(small, value, at_most), np.where(small, moved, range_error)
+        values[:, t] = np.where(np.isfinite(tilt.value[:, t]), SLACK * value, 0.0)
+        slopes[:, t] = np.where(np.isfinite(tilt.slope[:, t]), SLACK * moved, 0.0)
     return np.where(exponents == 0.0, 0.0, values), slopes
 
 
@@ -151,7 +158,15 @@ def weighing_error(layers: Sequence[Layer], tilt: Tilt, bound: Floats, growth: F
     most_joint = _joint_error(layers, tilt, np.maximum(-tilt.least_log_joint, 0.0))
     off_q = sizes.encoder + sizes.log_q
     error = joint + off_q + 2 * U * (nats + sizes.entropy) + sizes.encoder * growth
-    return np.where(most_joint + off_q <= _TOLERATED, error, np.inf)
+    farthest = most_joint + off_q
+    return np.where(farthest <= _TOLERATED, error, _range_error(tilt, farthest, sizes))
+
+
+def _range_error(tilt: Tilt, farthest: Floats, sizes: Sizes) -> Floats:
+    """How far an average of log weights may be off, (N,), where each is off by `farthest` at most."""
+    apart = np.maximum(tilt.greatest_log_weight - tilt.least_log_weight, 0.0)
+    error: Floats = apart * (1.0 + 4.0 * sizes.addition) + 2.0 * farthest + 4.0 * U * np.abs(tilt.least_log_weight)
+    return error
 
 
 def strip_error(gap: Floats) -> Floats:
