@@ -184,9 +184,12 @@ def answers_in(lines: Iterable[bytes]) -> tuple[Implementation, tuple[str, ...],
             if header is None:
                 header = read_header(message)
                 continue
-            identity, answer = _read_line(message, header[1])
+            read = _read_line(message, header[1])
         except MalformedError as error:
             raise MalformedError(f"line {number}: {error}") from None
+        if read is None:
+            continue
+        identity, answer = read
         if identity in answers:
             raise MalformedError(f"line {number}: {identity} was answered before; one line for each check")
         answers[identity] = answer
@@ -195,14 +198,15 @@ def answers_in(lines: Iterable[bytes]) -> tuple[Implementation, tuple[str, ...],
     return *header, answers
 
 
-def _read_line(message: dict[str, Any], offered: tuple[str, ...]) -> tuple[str, Answer]:
+def _read_line(message: dict[str, Any], offered: tuple[str, ...]) -> tuple[str, Answer] | None:
+    """Returns the check and its answer; None for a quantity that is not offered, which later vectors may ask for."""
     case, quantity = message.pop("case", None), message.pop("quantity", None)
     if not isinstance(case, str) or case not in cases():
         raise MalformedError(f"case: got {str(case)[:60]!r}, wanted the id of a case, such as 'linear'")
-    if not isinstance(quantity, str) or quantity not in offered:
-        raise MalformedError(f"quantity: got {str(quantity)[:60]!r}, wanted one that the first line offers")
-    if quantity not in cases()[case].checks:
-        raise MalformedError(f"quantity: case {case} does not ask for {quantity}")
+    if not isinstance(quantity, str) or quantity not in cases()[case].checks:
+        raise MalformedError(f"quantity: case {case} does not ask for {str(quantity)[:60]!r}")
+    if quantity not in offered:
+        return None
     return f"{case}/{quantity}", read_outcome(message)
 
 

@@ -22,7 +22,7 @@ FEWEST = 200
 REPEATED = 0.1
 """Where a smaller part of the rows repeats others, these are taken for copies, which must not be on both sides."""
 
-STEPS, SEEN, FEWEST_EPOCHS, MOST_EPOCHS = 2500, 225_000, 20, 150
+STEPS, SEEN, FEWEST_EPOCHS, MOST_EPOCHS = 2500, 360_000, 20, 225
 """Of minibatches: as many epochs as make so many steps, and steps that see so many rows in all, within limits. Steps on
 few rows are noisy, and it takes more of them; a step on many costs little more where the codes are what takes time."""
 

@@ -44,11 +44,20 @@ static double from_bits(const char *digits) {
     return value;
 }
 
+static const char *OFFERED[] = {
+    "log_prior", "log_likelihood", "log_joint", "log_marginal", "posterior", "posterior_mean", "vlb_terms", "vlb", "kl",
+    "grad_log_marginal", "grad_vlb", "sample", "wake_step", "sleep_step"
+};
+enum { OFFERED_COUNT = sizeof OFFERED / sizeof *OFFERED };
+
 static void note(const char *quantity) {
     char name[WORD];
     snprintf(name, sizeof name, "%s", quantity);
     char *dot = strchr(name, '.');
     if (dot) *dot = 0;
+    int offered = 0;
+    for (int i = 0; i < OFFERED_COUNT; i++) offered |= !strcmp(OFFERED[i], name);
+    if (!offered) return;
     for (int i = 0; i < asked_count; i++) if (!strcmp(asked[i], name)) return;
     strcpy(asked[asked_count++], name);
 }
@@ -475,9 +484,9 @@ int main(int argc, char **argv) {
     FILE *index = fopen(path, "r");
     if (!index) { perror(path); return 1; }
     printf("{\"implementation\":{\"name\":\"C candidate\",\"version\":\"1\",\"language\":\"C\",\"precision\":\"float64\"},"
-           "\"quantities\":[\"log_prior\",\"log_likelihood\",\"log_joint\",\"log_marginal\",\"posterior\","
-           "\"posterior_mean\",\"vlb_terms\",\"vlb\",\"kl\",\"grad_log_marginal\",\"grad_vlb\",\"sample\",\"wake_step\","
-           "\"sleep_step\"]}\n");
+           "\"quantities\":[");
+    for (int i = 0; i < OFFERED_COUNT; i++) printf("%s\"%s\"", i ? "," : "", OFFERED[i]);
+    printf("]}\n");
     while (fscanf(index, "%255s", id) == 1) {
         snprintf(path, sizeof path, "%s/text/%s.txt", argv[1], id);
         if (!read_case(path)) { fprintf(stderr, "%s: cannot be read\n", path); return 1; }

@@ -90,7 +90,7 @@ impl Case {
 
     fn ask(&mut self, name: &str) {
         let quantity = name.split('.').next().unwrap_or(name).to_string();
-        if !self.asked.contains(&quantity) {
+        if QUANTITIES.contains(&quantity.as_str()) && !self.asked.contains(&quantity) {
             self.asked.push(quantity);
         }
     }
