@@ -211,6 +211,15 @@ def check_count(name: str, value: object, least: int) -> int:
     return int(value)
 
 
+def check_number(name: str, value: object, least: float, most: float) -> float:
+    """`value` as a float if it is one number between these."""
+    array = as_array(name, value)
+    if array.ndim > 0 or array.dtype.kind not in "iuf" or not least <= float(array) <= most:
+        wanted = f"of at least {least:g}" if most == float("inf") else f"between {least:g} and {most:g}"
+        raise ValueError(f"{name}: got {describe(value)}, wanted a number {wanted}")
+    return float(array)
+
+
 def as_counts(name: str, value: object, rows: int) -> NDArray[np.int64]:
     """A number for each row, (N,) int64, from one that is at least 1, or from one for each that is at least 0."""
     counts = as_array(name, value)

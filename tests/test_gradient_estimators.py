@@ -410,6 +410,11 @@ def test_what_cannot_be_done_is_refused_in_one_line():
         (ValueError, "baseline: got", lambda: ge.Reinforce(baseline=[[1.0]])),
         (ValueError, "baseline: got 3 numbers", lambda: ge.Reinforce(baseline=[1.0] * 3).sample(model, q, x, rng)),
         (ValueError, "baseline: got 1 numbers", lambda: ge.Nvil(baseline=[1.0]).covariance(model, q, x)),
+        (ValueError, "baseline: got 3 numbers", lambda: ge.compare(model, q, x, [ge.Reinforce(baseline=[1.0] * 3)])),
+        (ValueError, "baseline: got bool True", lambda: ge.Reinforce(baseline=True)),
+        (TypeError, "estimators: got Arm", lambda: ge.compare(model, q, x, ge.Arm())),
+        (TypeError, "scale: got dtype", lambda: ge.Nvil(scale="2")),
+        (ValueError, "temperature: got bool True", lambda: ge.StraightThroughGumbel(temperature=True)),
         (ValueError, "scale: got", lambda: ge.Nvil(scale=0.5)),
         (ValueError, "temperature: got", lambda: ge.StraightThroughGumbel(temperature=0.0)),
         (ValueError, "sets of draws", lambda: ge.Vimco(9).covariance(model, q, x)),
@@ -490,3 +495,51 @@ def test_no_draw_leaves_its_bounds(p, samples):
             slack = 1e-9 * (1 + np.abs(high) + np.abs(low))
             assert (draws >= low - slack).all(), estimator.name
             assert (draws <= high + slack).all(), estimator.name
+
+
+@pytest.mark.parametrize("logit", [30.0, 740.0, 800.0])
+def test_a_bias_is_right_where_q_underflows(logit):
+    """K, L = 2, 6, q all but certain of a bit that the posterior leaves open: against the exact posterior mean."""
+    rng = np.random.default_rng(13)
+    model, x = shallow(2, (), 6, rng), binary(1, 6, rng)
+    q = refvlm.PerDatumPosterior([[logit, 0.4]])
+    (found,) = ge.compare(model, q, x, [ge.ReweightedWake(3)])
+    towards = refvlm.posterior_mean(model, x) - 1 / (1 + np.exp(-q.logits))
+    wanted = np.linalg.norm(ge.ReweightedWake(3).mean(model, q, x) - towards)
+    np.testing.assert_allclose(found.bias, wanted, rtol=1e-10)
+
+
+def test_moments_are_finite_where_weights_underflow():
+    """Prior logits of -1000 and q's of -680: weights that are 0 in all but one code; of one and two draws exactly."""
+    rng = np.random.default_rng(14)
+    model = refvlm.BernoulliLVM(refvlm.Bernoulli([-1000.0, 0.3]), network([2, 5], rng))
+    x, q = binary(1, 5, rng), refvlm.PerDatumPosterior([[-680.0, 0.5]])
+    single = ge.ReweightedWake(1).covariance(model, q, x)[0]
+    phi = 1 / (1 + np.exp(-0.5))
+    np.testing.assert_allclose(single[1, 1], phi * (1 - phi), rtol=1e-12)
+    for samples in (1, 2, 3, 10):
+        assert np.isfinite(ge.ReweightedWake(samples).covariance(model, q, x)).all()
+        assert np.isfinite(ge.ReweightedModel(samples).moments(model, q, x).trace).all()
+
+
+def test_a_bit_that_q_fixes_fires_in_twins_for_every_uniform():
+    rng = np.random.default_rng(15)
+    model, x = shallow(3, (), 6, rng), binary(1, 6, rng)
+    q = refvlm.PerDatumPosterior([[np.inf, -np.inf, 1.0]])
+    for estimator in (ge.Arm(), ge.DisArm()):
+        for u in (0.0, 0.5, np.nextafter(1.0, 0.0)):
+            assert np.isfinite(estimator.value(model, q, x, np.full((1, 1, 3), u))).all()
+
+
+def test_what_many_samples_would_take_is_refused_without_taking_it():
+    rng = np.random.default_rng(16)
+    model, q, x = shallow(8, (), 7, rng), refvlm.PerDatumPosterior(np.zeros((1, 8))), binary(1, 7, rng)
+    for call in (
+        lambda: ge.Vimco(500).covariance(model, q, x),
+        lambda: ge.compare(model, q, x, [ge.Vimco(500)]),
+        lambda: ge.Vimco(300).check(2, 1),
+    ):
+        with pytest.raises(ValueError, match=r"samples: got \d+ for \d latent bits, whose .* sets of draws"):
+            call()
+    with pytest.raises(ValueError, match=r"signals for each row would need .*; take fewer rows, or fewer samples"):
+        ge.Vimco(3_000_000).signal(np.zeros((1, 3_000_000)))

@@ -653,3 +653,33 @@ def test_a_biased_estimator_and_one_that_varies_otherwise_fail(world, rng):
         rt.assert_variance_close(four, model, q, x, "disarm")
     with pytest.raises(ValueError, match=r"got shape \(1000,\), wanted \(1000, \d\), in the logits of q"):
         rt.assert_unbiased(lambda n: four(n)[:, 0], model, q, x, estimator=disarm)
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_an_estimator_that_hardly_varies_is_not_accused_of_rounding(precision):
+    """A decoder that takes the bits apart: local expectations have no variance but that of rounding."""
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        decoder = refvlm.MLP([np.diag(rng.normal(size=3))], [rng.normal(size=3)])
+        model = refvlm.BernoulliLVM(refvlm.Bernoulli(rng.normal(size=3)), decoder)
+        q, x = refvlm.PerDatumPosterior(rng.normal(size=(1, 3))), (rng.random((1, 3)) < 0.5).astype(np.uint8)
+        estimator = ge.LocalExpectation()
+        exact = drawer(estimator, (model, q, x, x, None), rng)
+
+        def draw(n, exact=exact):
+            return exact(n).astype(precision)
+
+        for found in (
+            rt.assert_unbiased(draw, model, q, x, estimator=estimator, precision=precision),
+            rt.assert_variance_close(draw, model, q, x, estimator, precision=precision),
+        ):
+            assert found.outcome == "PASS"
+
+
+def test_draws_that_are_not_numbers_fail_and_what_an_estimator_has_is_not_given_twice(world):
+    model, q, _, x, _ = world
+    with pytest.raises(AssertionError, match=r"disarm: FAIL: draw 1 is not finite"):
+        rt.assert_unbiased(lambda n: np.full((n, K), np.nan), model, q, x, estimator=ge.DisArm())
+    for extra in ({"samples": 2}, {"baseline": 1.0}, {"quantity": "marginal"}, {"bounds": ({}, {})}):
+        with pytest.raises(ValueError, match=r"estimator: got one of refvlm.gradient_estimators together with"):
+            rt.assert_unbiased(lambda n: np.zeros((n, K)), model, q, x, estimator=ge.DisArm(), **extra)

@@ -170,11 +170,13 @@ def _chosen(arguments: argparse.Namespace, model: BernoulliLVM, q: Posterior, x:
         counts = [count for count in arguments.samples or () if count >= kind.fewest]
         if arguments.samples and not counts and arguments.estimators:
             raise Failure(f"--samples: got {arguments.samples}, wanted {kind.fewest} or more for {name}", USAGE)
+        if arguments.samples and not counts:
+            say(f"note: without {name}: it needs {kind.fewest} samples")
         made = [kind(samples=count) for count in counts] if arguments.samples else [kind()]
         try:
             for estimator in made:
                 estimator.sample(model, one, x[:1], np.random.default_rng(0))
-                estimator.check_length(model.latents)
+                estimator.check(model.latents, 1)
         except (TypeError, ValueError) as error:
             if arguments.estimators:
                 raise

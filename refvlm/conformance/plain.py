@@ -454,13 +454,13 @@ class Plain:
         return self.sigmoid(np.abs(self.encode(self.encoders[0], self.x)))
 
     def draw_straight_through(self) -> Array:
-        z, phi = self.drawn(self.inputs["draw_uniforms"]), self.encode(self.encoders[0], self.x)
+        z, logits = self.drawn(self.inputs["draw_uniforms"]), self.encode(self.encoders[0], self.x)
         slopes = self.input_slopes(self.decoders[0], z, self.x_delta(self.x[:, None], self.decode(self.decoders[0], z)))
-        return (slopes + self.top - phi[:, None]).mean(axis=1) * self.through_slope(phi)
+        return (slopes + self.top - logits[:, None]).mean(axis=1) * self.through_slope(logits)
 
-    def through_slope(self, phi: Array) -> Array:
+    def through_slope(self, logits: Array) -> Array:
         """d probability / d logit."""
-        return self.sigmoid(phi) * self.sigmoid(-phi)
+        return self.sigmoid(logits) * self.sigmoid(-logits)
 
     def input_slopes(self, layers: Layers, inputs: Array, slopes: Array) -> Array:
         """d/d inputs from d/d logits."""

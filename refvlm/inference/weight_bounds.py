@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import show
-from ..checks import as_array, as_binary, describe
+from ..checks import as_array, as_binary, check_number, describe
 from ..enumeration import kernels
 from ..enumeration.engine import Engine, Progress
 from ..model.latent_variable import BernoulliLVM
@@ -69,14 +69,6 @@ def _tilted(
         errors.append(tilt_errors(layers, tilt, orders))
     of_value, of_slope = (np.concatenate(each) for each in zip(*errors, strict=True))
     return Tilt.of_all(found), of_value, of_slope
-
-
-def _order(name: str, value: object, least: float) -> float:
-    """A number that an order may be."""
-    array = as_array(name, value)
-    if array.ndim > 0 or array.dtype.kind not in "iuf" or not least <= float(array) <= LARGEST_ORDER:
-        raise ValueError(f"{name}: got {describe(value)}, wanted a number between {least:g} and {LARGEST_ORDER:g}")
-    return float(array)
 
 
 @overload
@@ -145,7 +137,7 @@ def cubo(
     rises with n; at n = 1 it is log p(x), if q allows all that p(z | x) needs. +inf above 1 where q does not. Other
     arguments as in `eubo`.
     """
-    order = _order("n", n, 1.0)
+    order = check_number("n", n, 1.0, LARGEST_ORDER)
     tilt, error, _ = _tilted(model, q, x, [order], Engine(workers, executor, progress))
     value = tilt.value[:, 0] / order
     return (value, error[:, 0] / order + U * _size(value)) if with_error else value
@@ -182,7 +174,7 @@ def renyi(
     the VLB at 1, less beyond. -inf above 1, and at 1, where q puts mass on a z of zero prior probability.
     Close to 1 digits are lost, as the error says. Other arguments as in `eubo`.
     """
-    s = 1.0 - _order("alpha", alpha, -LARGEST_ORDER)
+    s = 1.0 - check_number("alpha", alpha, -LARGEST_ORDER, LARGEST_ORDER)
     tilt, of_value, of_slope = _tilted(model, q, x, [s], Engine(workers, executor, progress))
     if s == 0.0:
         value, error = tilt.slope[:, 0], of_slope[:, 0]
@@ -231,6 +223,7 @@ def tvo(
     for t, step in enumerate(np.diff(nodes.astype(np.float64))):
         value = value + step * tilt.slope[:, t]
         off = off + step * error[:, t] + (len(nodes) + 1) * U * step * _size(tilt.slope[:, t])
+    value = np.where(np.isneginf(tilt.slope[:, 0]), -np.inf, value)  # whatever the others are where no z is left
     return (value, off) if with_error else value
 
 

@@ -13,8 +13,9 @@ roundings of v = s log p + (1 - s) log q, 2 u (|s| P + |1 - s| Q); of v - n log 
 from the largest, at most the entropy of r and 1: u (K log 2 + 1); exp 2 u; gamma of the depth; logarithm.
 kappa'. log w is off by d_p - d_q and u |log w|. The weights r move by no more than D, the largest of what moves a term,
 and that moves E_r log w by at most D times the standard deviation of log w under r, sqrt(kappa''(s)). Where D is above
-1e-3, and for IWAE-M likewise, what is left is that any average of weights lies between the least and the greatest: the
-error is at most how far these are apart and what each is off by.
+1e-3, and for IWAE-M likewise, what is left is that any average of log weights lies between the least and the greatest,
+computed or exact, up to gamma of how far these are apart and a few u of the larger: the error is at most that distance
+and twice what each is off by. D depends on s: at s = 0 an error of log p moves log w alone, in which E_r is linear.
 
 IWAE-M = L - gap, L = kappa(1), from the average S / M of M weights of mean 1: by log x = int (e^-t - e^(-t x)) dt / t,
 

@@ -64,7 +64,9 @@ def many_samples(samples: Sequence[int], bounds: ArrayLike, log_px: ArrayLike, *
     """
     counts = [check_count("samples", count, 1) for count in samples]
     values, line = np.asarray(bounds, dtype=np.float64), np.asarray(log_px, dtype=np.float64)
-    if values.ndim != 2 or line.ndim != 1 or values.shape != (len(counts), len(line)) or values.size == 0:
+    if line.ndim != 1:
+        raise ValueError(f"log_px: got shape {line.shape}, wanted (rows,)")
+    if values.ndim != 2 or values.shape != (len(counts), len(line)) or values.size == 0:
         raise ValueError(f"bounds: got shape {values.shape}, wanted ({len(counts)}, {line.shape[0]}), (samples, rows)")
     ax = axes_or_new(ax)
     ax.axhline(line.mean(), color=LOG_PX, linewidth=1.4, label="log p(x), exact")

@@ -22,7 +22,7 @@ from ..types import Floats
 from .betting import Plan, SequentialTest, Verdict, plan_test
 
 RANK = 1e-10
-_SLACK = 4096.0
+DRAW_SLACK = 4096.0
 
 
 def flatten(draws: Any, names: list[str], like: Mapping[str, Floats], count: int) -> Floats:
@@ -91,7 +91,7 @@ class Whitened(_Tests):
         q = q[q > 0]
         self._mean = q @ points
         centred = points - self._mean
-        self._slack = _SLACK * roundoff * float(np.abs(points).max(initial=0.0))
+        self._slack = DRAW_SLACK * roundoff * float(np.abs(points).max(initial=0.0))
         _, sizes, directions = np.linalg.svd(centred, full_matrices=False)
         rank = int((sizes > RANK * sizes.max(initial=0.0)).sum()) if sizes.size and sizes[0] > self._slack else 0
         self._hull = directions[:rank]
@@ -151,7 +151,10 @@ class FreeVectors(_Tests):
         roundoff: float,
         delta: float,
         alpha: float,
+        *,
+        slack: Floats | None = None,
     ) -> None:
+        """slack: what rounding may do to each number, by default 2**12 u of the larger bound."""
         count = len(np.asarray(draws[names[0]]))
         pilot = flatten(draws, names, exact, count)
         mean = np.concatenate([exact[name].ravel() for name in names])
@@ -159,7 +162,8 @@ class FreeVectors(_Tests):
             np.concatenate([np.broadcast_to(as_array(name, side[name]), exact[name].shape).ravel() for name in names])
             for side in bounds
         )
-        slack = _SLACK * roundoff * np.maximum(np.abs(low), np.abs(high))
+        if slack is None:
+            slack = DRAW_SLACK * roundoff * np.maximum(np.abs(low), np.abs(high))
         self.plans, labels = [], []
         flat_names = [f"{name}[{i}]" for name in names for i in range(exact[name].size)]
         for i in range(len(mean)):

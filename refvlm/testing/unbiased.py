@@ -24,7 +24,7 @@ from ..progress import ProgressBar
 from ..types import Floats
 from .betting import InconclusiveError, Plan, SequentialTest, Verdict, plan_test
 from .estimators import FactorisedPosterior, OneRow, one_row
-from .gradients import FreeVectors, Whitened, flatten
+from .gradients import DRAW_SLACK, FreeVectors, Whitened, flatten
 from .rounding import model_sizes, q_sizes, unit
 from .samples import assert_samples_match
 
@@ -83,7 +83,7 @@ def assert_unbiased(
                              "score-function" with a constant `baseline`, or "other", for any that brings its own
                              baseline: then `bounds`, the smallest and the largest draw by name, must be given.
     estimator: one of refvlm.gradient_estimators, such as DisArm(samples=2), asks instead whether (n, K) draws of a
-    gradient in the logits of q have the exact mean of that estimator; quantity is then of no matter.
+    gradient in the logits of q have the exact mean of that estimator. A thousand draws choose the bets first.
     delta: PASS asserts that the bias is at most delta standard deviations of a draw. alpha: the probability of a wrong
     FAIL, and of a wrong PASS, over the whole call; a gradient's is split over its directions. Draws stop as soon as it
     is decided, at the latest after `plan_samples(...)`; more than `most` are refused before the first.
@@ -94,6 +94,11 @@ def assert_unbiased(
     check_count("samples", samples, 1)
     row = one_row(model, q, x)
     if isinstance(estimator, Estimator):
+        if samples != 1 or baseline != 0.0 or bounds is not None or quantity not in ("vlb", "grad_vlb"):
+            raise ValueError(
+                "estimator: got one of refvlm.gradient_estimators together with samples, baseline, bounds or another "
+                "quantity, wanted it alone: it has its own"
+            )
         return _of_estimator(draw, row, estimator, False, precision, delta, alpha, most)
     if quantity == "grad_vlb":
         check_choice("estimator", estimator, ("score-function", "other"))
@@ -310,26 +315,36 @@ def _of_estimator(
     most: int,
 ) -> Verdict:
     """Tests (n, K) draws against the exact mean; squared: their squared deviations, and these added up, instead."""
-    codes = next(tables(landscape(row.model, row.q, row.x), Engine()))
-    (mean, covariance), (low, high) = estimator.moments(codes), estimator.bounds(codes)
+    mean = estimator.mean(row.model, row.q, row.x)[0]
+    low, high = estimator.bounds(next(tables(landscape(row.model, row.q, row.x), Engine())))
     latents, name = row.model.latents, "squares" if squared else "logits"
-    wanted = mean
+    rounding = 2.0 * estimator.samples * _rounding(row, precision)  # of a difference of two log weights
+    slack = DRAW_SLACK * unit(precision) * np.maximum(np.abs(low), np.abs(high)) + rounding
+    low, high, wanted = np.minimum(low, mean), np.maximum(high, mean), mean
     if squared:
-        squares = np.maximum((low - mean) ** 2, (high - mean) ** 2)
+        covariance = estimator.covariance(row.model, row.q, row.x)[0]
+        farthest = np.maximum(high - mean, mean - low)
+        squares, slack = farthest**2, (2.0 * farthest + slack) * slack
+        slack = np.append(slack, slack.sum())
         wanted = np.append(np.diag(covariance), np.trace(covariance))
-        low, high = np.zeros(latents + 1), np.append(squares, squares.sum())
+        low, high = np.zeros(latents + 1), np.maximum(np.append(squares, squares.sum()), wanted)
 
     def batch(done: int, count: int) -> Floats:
         got = as_array("draw", draw(count)).astype(np.float64)
         if got.shape != (count, latents):
             raise ValueError(f"draw({count}): got shape {got.shape}, wanted {(count, latents)}, in the logits of q")
+        if not np.isfinite(got).all():
+            raise AssertionError(
+                f"{estimator.name}: FAIL: draw {done + int(np.argwhere(~np.isfinite(got))[0][0]) + 1} is not finite"
+            )
         if not squared:
             return got
         deviations = (got - mean) ** 2
         return np.column_stack([deviations, deviations.sum(axis=1)])
 
     pilot = {name: batch(0, _FIRST_BATCH)}
-    tests = FreeVectors([name], {name: wanted}, ({name: low}, {name: high}), pilot, unit(precision), delta, alpha)
+    sides = ({name: low}, {name: high})
+    tests = FreeVectors([name], {name: wanted}, sides, pilot, unit(precision), delta, alpha, slack=slack)
     return _conclusive(tests, most, f"{estimator.name}, {'variance' if squared else 'mean'}", batch)
 
 

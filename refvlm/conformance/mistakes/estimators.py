@@ -35,7 +35,7 @@ class UndetachedWeights(Mistake):
 
 class BaselineWithItself(Mistake):
     title = "a baseline that contains the draw itself: the mean of all draws"
-    remedy = "the baseline of a draw is the mean of the others, or the gradient shrinks by 1 / M"
+    remedy = "the baseline of a draw is the mean of the others, or the gradient shrinks by the factor 1 - 1 / M"
 
     def less_the_others(self, f: Array) -> Array:
         return (f - f.mean(axis=1, keepdims=True)) / self.dtype(f.shape[1])
@@ -79,5 +79,5 @@ class ThroughAsIdentity(Mistake):
     title = "straight-through without phi (1 - phi): the gradient in the probability taken for that in the logit"
     remedy = "multiply by d phi / d logit = phi (1 - phi)"
 
-    def through_slope(self, phi: Array) -> Array:
-        return np.ones_like(phi)
+    def through_slope(self, logits: Array) -> Array:
+        return np.ones_like(logits)

@@ -36,8 +36,8 @@ class Pair(NamedTuple):
 
 def pairs(at: Landscape, u: Floats) -> tuple[Bits, Bits]:
     """Draws and their twins, (N, S, K) each."""
-    phi = at.phi[:, None]
-    return (u < phi).astype(np.uint8), (1.0 - u < phi).astype(np.uint8)
+    off = sigmoid(-at.logits[:, None])
+    return (u < at.phi[:, None]).astype(np.uint8), (u >= off).astype(np.uint8)
 
 
 def pair_of(logit: float) -> Pair:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from concurrent.futures import Executor
 from typing import Literal, NamedTuple
 
@@ -83,7 +83,7 @@ def compare(
     model: BernoulliLVM,
     q: Posterior,
     x: ArrayLike,
-    estimators: Sequence[Estimator],
+    estimators: Iterable[Estimator],
     *,
     parameters: Parameters = "logits",
     workers: int | None = None,
@@ -96,12 +96,17 @@ def compare(
     Raises ValueError or TypeError where the model lacks what an estimator needs, and where its moments would take too
     long.
     """
+    if isinstance(estimators, Estimator):
+        raise TypeError(f"estimators: got {describe(estimators)}, wanted a list of them")
+    estimators = list(estimators)
     for n, estimator in enumerate(estimators):
         if not isinstance(estimator, Estimator):
             raise TypeError(f"estimators[{n}]: got {describe(estimator)}, wanted one of refvlm.gradient_estimators")
     check_choice("parameters", parameters, ("logits", "posterior"))
     at, engine = landscape(model, q, x), Engine(workers, executor, progress)
     assert isinstance(q, (AmortisedPosterior, PerDatumPosterior))
+    for estimator in estimators:
+        estimator.check(model.latents, len(at.x))
     found = np.zeros((len(estimators), 3, len(at.x)))
     for codes in tables(at, engine):
         n = codes.number
@@ -123,6 +128,7 @@ def objective_gradient(estimator: Estimator, codes: Codes) -> Floats:
     if estimator.objective == "vlb":
         return gradient_of_vlb(codes)
     assert estimator.objective == "inclusive"
-    weights = codes.q * np.exp(codes.log_w - codes.log_w.max())
+    log_joint = codes.log_w + codes.log_q
+    weights = np.exp(log_joint - log_joint.max())
     gradient: Floats = (weights / weights.sum()) @ codes.score
     return gradient

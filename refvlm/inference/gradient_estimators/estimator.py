@@ -59,14 +59,14 @@ class Estimator(ABC):
         """Of one draw, for K latent bits."""
         return Cost(self.samples)
 
-    def check_length(self, latents: int) -> None:
-        """Raise a ValueError with a prediction where the covariance for K latent bits would take too long."""
-        return  # a sum over z, which `tables` refuses where it does not fit
+    def check(self, latents: int, rows: int) -> None:
+        """Raise a ValueError where moments of so many rows would take too long, with a prediction, or do not fit."""
+        return  # sums over z, which `tables` refuses where they do not fit
 
     def value(self, model: BernoulliLVM, q: Posterior, x: ArrayLike, u: ArrayLike) -> Floats:
         """The estimate that these uniforms give, (N, K).
 
-        x: (N, L). u: (N, samples, K), in [0, 1); bit k of a draw is u < phi_k, of its antithetic twin 1 - u < phi_k.
+        x: (N, L). u: (N, samples, K), in [0, 1); bit k of a draw is u < phi_k, of its antithetic twin u >= 1 - phi_k.
         Raises ValueError or TypeError for other shapes, and where a draw has zero prior probability.
         """
         at = landscape(model, q, x)
@@ -96,15 +96,14 @@ class Estimator(ABC):
         executor: Executor | None = None, progress: Progress | None = None,
     ) -> Floats:  # fmt: skip
         """The exact covariance of a draw, (N, K, K). Arguments as in `mean`."""
-        self.check_length(model.latents)
         at, engine = landscape(model, q, x), Engine(workers, executor, progress)
+        self.check(model.latents, len(at.x))
         found = _stacked([self._covariance(codes) for codes in tables(at, engine)], (0, model.latents, model.latents))
         free = np.isfinite(at.logits)
         return np.where(free[:, :, None] & free[:, None, :], found, 0.0)
 
     def moments(self, codes: Codes) -> tuple[Floats, Floats]:
         """Mean (K,) and covariance (K, K) from the tables of one row."""
-        self.check_length(codes.score.shape[1])
         free = np.isfinite(codes.at.logits[0])
         covariance = np.where(free[:, None] & free, self._covariance(codes), 0.0)
         return np.where(free, self._mean(codes), 0.0), covariance

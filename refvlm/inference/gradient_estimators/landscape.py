@@ -96,12 +96,14 @@ class Landscape(NamedTuple):
 class Codes(NamedTuple):
     """One row, and for every code, (2**K,): its probability under q, log w less its mean, and the score (2**K, K).
 
-    number: of the row. vlb: the mean of log w. Where q excludes a code, log w counts as its mean.
+    number: of the row. log_q: its logarithm, which does not underflow. vlb: the mean of log w. Where q excludes a code,
+    log w counts as its mean.
     """
 
     number: int
     at: Landscape
     q: Floats
+    log_q: Floats
     vlb: float
     log_w: Floats
     score: Floats
@@ -150,7 +152,7 @@ def _codes(number: int, row: Landscape, log_joint: Floats) -> Codes:
     check_finite(np.array([log_w[allowed].min()]))
     vlb = float(q[allowed] @ log_w[allowed])
     score = row.score(bits.table(row.model.latents)[None])[0]
-    return Codes(number, row, q, vlb, np.where(allowed, log_w - vlb, 0.0), score)
+    return Codes(number, row, q, log_q, vlb, np.where(allowed, log_w - vlb, 0.0), score)
 
 
 def input_slopes(model: BernoulliLVM) -> Callable[[Floats, Floats], Floats]:

@@ -31,7 +31,8 @@ class LeaveOneOut(ScoreFunction):
         return centred
 
     def _bounds(self, codes: Codes) -> tuple[Floats, Floats]:
-        return range_of_differences(codes)  # it is the mean over pairs of (f - f') (z - z')
+        low, high = range_of_differences(codes)  # it is half the mean over pairs of (f - f') (z - z')
+        return 0.5 * low, 0.5 * high
 
     def _covariance(self, codes: Codes) -> Floats:
         f, score, q = codes.log_w, codes.score, codes.q

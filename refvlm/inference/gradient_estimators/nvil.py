@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...checks import describe
+from ...checks import check_number
 from ...model.recognition import PerDatumPosterior
 from ...types import Floats
 from ..bounds import vlb
@@ -40,8 +40,12 @@ class Nvil(Estimator):
         super().__post_init__()
         if self.baseline is not None:
             check_per_row("baseline", self.baseline)
-        if not (np.ndim(self.scale) == 0 and np.isfinite(self.scale) and self.scale >= 1.0):
-            raise ValueError(f"scale: got {describe(self.scale)}, wanted a number of at least 1")
+        check_number("scale", self.scale, 1.0, np.finfo(np.float64).max)
+
+    def check(self, latents: int, rows: int) -> None:
+        """Refuse baselines of other rows."""
+        if self.baseline is not None:
+            per_row("baseline", self.baseline, rows)
 
     def _value(self, at: Landscape, u: Floats) -> Floats:
         z = drawn(at, u)

@@ -49,7 +49,7 @@ def in_encoder(
     mean = estimator.mean(model, q, x, workers=workers, executor=executor)
     covariance = estimator.covariance(model, q, x, workers=workers, executor=executor, progress=progress)
     trace = np.array([(products_of(q, at.x[n : n + 1], n) * covariance[n]).sum() for n in range(len(at.x))])
-    return ParameterMoments(arrays.recognition_gradient(q, at.x, mean), trace)
+    return ParameterMoments(arrays.recognition_gradient(q, at.x, mean), np.maximum(trace, 0.0))
 
 
 def products_of(q: AmortisedPosterior | PerDatumPosterior, x: Bits, number: int) -> Floats:

@@ -30,6 +30,10 @@ class Reinforce(ScoreFunction):
         super().__post_init__()
         check_per_row("baseline", self.baseline)
 
+    def check(self, latents: int, rows: int) -> None:
+        """Refuse baselines of other rows."""
+        per_row("baseline", self.baseline, rows)
+
     def signal(self, log_w: Floats) -> Floats:
         """(f - b) / S."""
         return (log_w - per_row("baseline", self.baseline, len(log_w))[:, None]) / self.samples
@@ -48,8 +52,9 @@ class Reinforce(ScoreFunction):
 
 def check_per_row(name: str, value: ArrayLike) -> Floats:
     """A finite number, or one for each row."""
-    numbers = as_array(name, value).astype(np.float64)
-    if numbers.ndim > 1 or not np.isfinite(numbers).all():
+    array = as_array(name, value)
+    numbers = array.astype(np.float64)
+    if numbers.ndim > 1 or array.dtype.kind == "b" or not np.isfinite(numbers).all():
         raise ValueError(f"{name}: got {describe(value)}, wanted a finite number, or one for each row")
     return numbers
 
@@ -65,6 +70,4 @@ def per_row(name: str, value: ArrayLike, rows: int) -> Floats:
 def of_row(name: str, value: ArrayLike, number: int) -> float:
     """The number of one row."""
     numbers = check_per_row(name, value)
-    if numbers.ndim == 1 and number >= len(numbers):
-        raise ValueError(f"{name}: got {len(numbers)} numbers, wanted one, or one for each row")
     return float(numbers[number] if numbers.ndim == 1 else numbers)

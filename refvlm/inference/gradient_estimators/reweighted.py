@@ -92,7 +92,7 @@ def nodes(codes: Codes, samples: int) -> Iterator[Node]:
         absent = min(float(-(codes.q @ np.expm1(-y))), 1.0)
         with np.errstate(divide="ignore"):
             log_phi = np.log1p(-absent) if absent < 0.5 else np.log(codes.q @ e)
-        whole, rest = np.exp((samples - 1) * log_phi), np.exp((samples - 2) * log_phi) if samples > 1 else 0.0
+        whole, rest = (np.exp(count * log_phi) if count > 0 else 1.0 for count in (samples - 1, samples - 2))
         shares = codes.q * y * e
         single, pair = STEP * samples * whole, STEP * samples * (samples - 1) * rest
         yield Node(single * shares * y, shares, float(single), float(pair))

@@ -52,7 +52,7 @@ class Sleep:
         self, model: BernoulliLVM, q: Posterior, *, workers: int | None = None, executor: Executor | None = None,
         progress: Progress | None = None,
     ) -> SleepMoments:  # fmt: skip
-        """Exact; refused where K + L is above 22."""
+        """Exact; a ValueError where K + L is above 22. progress counts values of x."""
         single = self._check(q)
         size = model.latents + model.observed
         if size > MOST_BITS:
@@ -78,7 +78,7 @@ class Sleep:
                 second += float(mass[n] * (p[n] @ ((score @ products) * score).sum(axis=1)))
             if progress is not None:
                 progress(int(codes[-1]) + 1, 1 << model.observed)
-        return SleepMoments(mean, second - sum(float((value**2).sum()) for value in mean.values()))
+        return SleepMoments(mean, max(second - sum(float((value**2).sum()) for value in mean.values()), 0.0))
 
     @staticmethod
     def _check(q: Posterior) -> AmortisedPosterior:

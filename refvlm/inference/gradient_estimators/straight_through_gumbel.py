@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...activations import log_sigmoid, sigmoid
-from ...checks import describe
+from ...checks import check_number
 from ...types import Floats
 from .estimator import Cost, Estimator, drawn, range_of
 from .landscape import Codes, Landscape
@@ -41,15 +41,14 @@ class StraightThroughGumbel(Estimator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (np.ndim(self.temperature) == 0 and 0.01 <= self.temperature <= 100.0):
-            raise ValueError(f"temperature: got {describe(self.temperature)}, wanted a number between 0.01 and 100")
+        check_number("temperature", self.temperature, 0.01, 100.0)
 
     def cost(self, latents: int) -> Cost:
         """Value and slopes of each draw."""
         return Cost(self.samples, self.samples)
 
     def _value(self, at: Landscape, u: Floats) -> Floats:
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             v = (at.logits[:, None] - (np.log(u) - np.log1p(-u))) / self.temperature
         factor = sigmoid(v) * sigmoid(-v) / self.temperature
         slopes: Floats = (at.slopes(drawn(at, u).astype(float)) * factor).mean(axis=1)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ...checks import check_fits
 from ...enumeration.engine import Engine
 from ...model.recognition import PerDatumPosterior
 from ...types import Floats
@@ -28,9 +29,10 @@ from .estimator import ScoreFunction, weighted
 from .landscape import Codes
 from .reweighted import normalised
 
-MOST_SETS = 2 * 10**7
-_STEP = 1 << 14
-"""Sets that are looked at together."""
+MOST_TERMS = 10**8
+"""Sets of draws times M^2."""
+_STEP, _CELLS = 1 << 14, 1 << 22
+"""Sets that are looked at together, and M^2 for each of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +48,7 @@ class Vimco(ScoreFunction):
     def signal(self, log_w: Floats) -> Floats:
         """L - L_-s - u_s."""
         draws, count = np.arange(self.samples), self.samples
+        check_fits(f"{count} signals for each row", 40 * log_w.size * count, "take fewer rows, or fewer samples")
         others = np.repeat(log_w[:, None, :], count, axis=1)  # row s of a matrix: all f, of which the s-th is replaced
         others[:, draws, draws] = (log_w.sum(axis=1, keepdims=True) - log_w) / (count - 1)
         signal: Floats = log_mean_exp(log_w)[:, None] - log_mean_exp(others) - normalised(log_w)
@@ -78,18 +81,19 @@ class Vimco(ScoreFunction):
             weights *= codes.q[chosen[:, m]] * ((m + 1) / run)
         return values, weights
 
-    def check_length(self, latents: int) -> None:
-        """Refuse more sets of draws than MOST_SETS."""
+    def check(self, latents: int, rows: int) -> None:
+        """Refuse more sets of draws than MOST_TERMS allow."""
         sets = math.comb((1 << latents) + self.samples - 1, self.samples)
-        if sets > MOST_SETS:
-            f, scores = np.zeros((_STEP, self.samples)), np.zeros((_STEP, self.samples, latents))
+        most = MOST_TERMS // self.samples**2
+        if sets > most:
+            few = max(1, min(_STEP, _CELLS // self.samples**2))
             start = time.perf_counter()
-            weighted(self.signal(f), scores)
-            hours = (time.perf_counter() - start) * sets / _STEP / 3600.0
+            self.signal(np.zeros((few, self.samples)))
+            hours = (time.perf_counter() - start) * sets / few / 3600.0
             raise ValueError(
                 f"samples: got {self.samples} for {latents} latent bits, whose {sets:.3g} sets of draws the covariance "
-                f"of VIMCO sums over, {hours:.2g} hours for a row; wanted at most {MOST_SETS:.0e} sets: fewer samples, "
-                "or a smaller model; its mean, and the covariances of the other estimators, remain"
+                f"of VIMCO sums over, {hours:.2g} hours for a row; wanted at most {most:.2g} sets: fewer samples, or a "
+                "smaller model; its mean, and the covariances of the other estimators, remain"
             )
 
 
@@ -103,5 +107,6 @@ def log_mean_exp(f: Floats) -> Floats:
 def _multisets(codes: int, samples: int) -> Iterator[NDArray[np.int64]]:
     """All multisets of codes in ascending order, (C, samples), so many at a time."""
     numbers = itertools.chain.from_iterable(itertools.combinations_with_replacement(range(codes), samples))
-    while len(part := np.fromiter(itertools.islice(numbers, _STEP * samples), np.int64)):
+    step = max(1, min(_STEP, _CELLS // samples**2))
+    while len(part := np.fromiter(itertools.islice(numbers, step * samples), np.int64)):
         yield part.reshape(-1, samples)
