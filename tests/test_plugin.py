@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from refvlm.conformance.vectors import checks
+
 ROOT = Path(__file__).resolve().parents[1]
 
 RIGHT = """
@@ -35,7 +37,7 @@ def run(folder, test, ini="", *options):
 def test_every_case_is_a_test(tmp_path):
     code, out = run(tmp_path, "def test_it(refvlm_case): refvlm_case.run(answer)\n")
     assert code == 0, out
-    assert "436 passed" in out
+    assert f"{sum(check.error is None for check in checks())} passed" in out
 
 
 def test_a_mark_chooses_and_negative_cases_must_raise(tmp_path):

@@ -45,6 +45,14 @@ class PriorTwice(Mistake):
     def prior_gradient(self, z: Array, weights: Array) -> Named:
         return times(super().prior_gradient(z, weights), 2 if self.kind == "gradient" else 1)
 
+    def averaged_gradient(self, weights: Array) -> Named:
+        """Along a chain the decoders of the prior, too."""
+        chain = len(self.encoders) > 1
+        return {
+            name: 2 * value if chain and name.startswith("prior.") and ".decoder." in name else value
+            for name, value in super().averaged_gradient(weights).items()
+        }
+
 
 class UniformPrior(Mistake):
     title = "a uniform prior, the prior's logits unused"
