@@ -136,6 +136,20 @@ class Estimator(ABC):
         return np.where(np.isfinite(at.logits), values, 0.0)
 
 
+class OfOneCode(Estimator):
+    """Averages over S independent draws, each a function of one z."""
+
+    @abstractmethod
+    def _of_every_code(self, codes: Codes) -> Floats:
+        """What each z gives, (2**K, K)."""
+
+    def _bounds(self, codes: Codes) -> tuple[Floats, Floats]:
+        return range_of(codes, self._of_every_code(codes))
+
+    def _covariance(self, codes: Codes) -> Floats:
+        return covariance_of(codes, self._of_every_code(codes)) / self.samples
+
+
 class ScoreFunction(Estimator):
     """Those that weigh the scores of the draws by numbers that depend on the draws' log w alone."""
 

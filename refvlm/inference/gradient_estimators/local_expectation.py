@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...types import Floats
-from .estimator import Cost, Estimator, covariance_of, drawn, range_of
+from .estimator import Cost, OfOneCode, drawn
 from .landscape import Codes, Landscape
 
 
 @dataclass(frozen=True, eq=False)
-class LocalExpectation(Estimator):
+class LocalExpectation(OfOneCode):
     """Rao-Blackwellised REINFORCE: its covariance is at most that of REINFORCE with any baseline of the other bits."""
 
     name = "local-expectation"
@@ -39,17 +39,10 @@ class LocalExpectation(Estimator):
             mean[:, k] = at.bend[:, k] * difference.mean(axis=1)
         return mean
 
-    def _bounds(self, codes: Codes) -> tuple[Floats, Floats]:
-        return range_of(codes, _of_every_code(codes))
-
-    def _covariance(self, codes: Codes) -> Floats:
-        return covariance_of(codes, _of_every_code(codes)) / self.samples
-
-
-def _of_every_code(codes: Codes) -> Floats:
-    values = np.empty_like(codes.score)
-    for k in range(values.shape[1]):
-        pairs = codes.log_w.reshape(-1, 2, 1 << k)  # the other bits above, z_k, those below
-        values[:, k] = np.repeat((pairs[:, 1] - pairs[:, 0])[:, None], 2, axis=1).ravel()
-    every: Floats = values * codes.at.bend[0]
-    return every
+    def _of_every_code(self, codes: Codes) -> Floats:
+        values = np.empty_like(codes.score)
+        for k in range(values.shape[1]):
+            pairs = codes.log_w.reshape(-1, 2, 1 << k)  # the other bits above, z_k, those below
+            values[:, k] = np.repeat((pairs[:, 1] - pairs[:, 0])[:, None], 2, axis=1).ravel()
+        every: Floats = values * codes.at.bend[0]
+        return every

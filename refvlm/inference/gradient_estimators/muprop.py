@@ -12,12 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...types import Bits, Floats
-from .estimator import Cost, Estimator, covariance_of, drawn, range_of, weighted
+from .estimator import Cost, OfOneCode, drawn, weighted
 from .landscape import Codes, Landscape
 
 
 @dataclass(frozen=True, eq=False)
-class MuProp(Estimator):
+class MuProp(OfOneCode):
     """Needs a decoder with slopes in z, and a Bernoulli prior."""
 
     name = "muprop"
@@ -32,19 +32,11 @@ class MuProp(Estimator):
         signal = at.log_weights(z) - _linear(value, slopes, at, z)
         return weighted(signal, at.score(z)) / self.samples + slopes * at.bend
 
-    def _bounds(self, codes: Codes) -> tuple[Floats, Floats]:
-        values, constant = self._of_every_code(codes)
-        low, high = range_of(codes, values)
-        return low + constant, high + constant
-
-    def _covariance(self, codes: Codes) -> Floats:
-        return covariance_of(codes, self._of_every_code(codes)[0]) / self.samples
-
-    def _of_every_code(self, codes: Codes) -> tuple[Floats, Floats]:
-        """What a draw adds, (2**K, K), and what is the same for all, (K,)."""
+    def _of_every_code(self, codes: Codes) -> Floats:
         value, slopes = _expansion(codes.at)
         signal = codes.log_w - _linear(value - codes.vlb, slopes, codes.at, codes.z)[0]
-        return signal[:, None] * codes.score, (slopes * codes.at.bend)[0]
+        every: Floats = signal[:, None] * codes.score + slopes * codes.at.bend
+        return every
 
 
 def _expansion(at: Landscape) -> tuple[Floats, Floats]:

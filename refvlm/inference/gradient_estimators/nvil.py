@@ -17,13 +17,13 @@ from ...checks import check_number
 from ...model.recognition import PerDatumPosterior
 from ...types import Floats
 from ..bounds import vlb
-from .estimator import Estimator, covariance_of, drawn, gradient_of_vlb, range_of, weighted
+from .estimator import OfOneCode, drawn, gradient_of_vlb, weighted
 from .landscape import Codes, Landscape
 from .reinforce import check_per_row, of_row, per_row
 
 
 @dataclass(frozen=True, eq=False)
-class Nvil(Estimator):
+class Nvil(OfOneCode):
     """baseline: C, a number, or one for each row, (N,); None for the VLB, exactly. scale: v."""
 
     baseline: ArrayLike | None = None
@@ -59,12 +59,6 @@ class Nvil(Estimator):
 
     def _mean(self, codes: Codes) -> Floats:
         return gradient_of_vlb(codes) / self.scale
-
-    def _bounds(self, codes: Codes) -> tuple[Floats, Floats]:
-        return range_of(codes, self._of_every_code(codes))
-
-    def _covariance(self, codes: Codes) -> Floats:
-        return covariance_of(codes, self._of_every_code(codes)) / self.samples
 
     def _of_every_code(self, codes: Codes) -> Floats:
         """(f - C) / v times the score, (2**K, K)."""

@@ -14,12 +14,12 @@ from numpy.typing import ArrayLike
 
 from ...checks import as_array, describe
 from ...types import Floats
-from .estimator import ScoreFunction, covariance_of, range_of
+from .estimator import OfOneCode, ScoreFunction
 from .landscape import Codes
 
 
 @dataclass(frozen=True, eq=False)
-class Reinforce(ScoreFunction):
+class Reinforce(OfOneCode, ScoreFunction):
     """baseline: b, a number, or one for each row, (N,)."""
 
     baseline: ArrayLike = 0.0
@@ -37,12 +37,6 @@ class Reinforce(ScoreFunction):
     def signal(self, log_w: Floats) -> Floats:
         """(f - b) / S."""
         return (log_w - per_row("baseline", self.baseline, len(log_w))[:, None]) / self.samples
-
-    def _bounds(self, codes: Codes) -> tuple[Floats, Floats]:
-        return range_of(codes, self._of_every_code(codes))
-
-    def _covariance(self, codes: Codes) -> Floats:
-        return covariance_of(codes, self._of_every_code(codes)) / self.samples
 
     def _of_every_code(self, codes: Codes) -> Floats:
         """(f - b) times the score, (2**K, K)."""

@@ -12,12 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...types import Floats
-from .estimator import Cost, Estimator, covariance_of, drawn, range_of
+from .estimator import Cost, OfOneCode, drawn
 from .landscape import Codes, Landscape
 
 
 @dataclass(frozen=True, eq=False)
-class StraightThrough(Estimator):
+class StraightThrough(OfOneCode):
     """Needs a decoder with slopes in z, and a Bernoulli prior."""
 
     name = "straight-through"
@@ -36,16 +36,9 @@ class StraightThrough(Estimator):
         return slopes
 
     def _mean(self, codes: Codes) -> Floats:
-        mean: Floats = codes.q @ _of_every_code(codes)
+        mean: Floats = codes.q @ self._of_every_code(codes)
         return mean
 
-    def _bounds(self, codes: Codes) -> tuple[Floats, Floats]:
-        return range_of(codes, _of_every_code(codes))
-
-    def _covariance(self, codes: Codes) -> Floats:
-        return covariance_of(codes, _of_every_code(codes)) / self.samples
-
-
-def _of_every_code(codes: Codes) -> Floats:
-    slopes: Floats = codes.at.slopes(codes.z.astype(float))[0] * codes.at.bend
-    return slopes
+    def _of_every_code(self, codes: Codes) -> Floats:
+        slopes: Floats = codes.at.slopes(codes.z.astype(float))[0] * codes.at.bend
+        return slopes
