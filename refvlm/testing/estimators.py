@@ -28,6 +28,7 @@ from ..model.latent_variable import BernoulliLVM
 from ..model.parameters import prefixed
 from ..model.recognition import AmortisedPosterior, PerDatumPosterior
 from ..types import Bits, Floats
+from .rounding import model_sizes, q_sizes, unit
 
 FactorisedPosterior = AmortisedPosterior | PerDatumPosterior
 
@@ -115,3 +116,8 @@ def one_row(model: BernoulliLVM, q: FactorisedPosterior, x: ArrayLike) -> OneRow
     return OneRow(
         model, q, row, log_prior(model, z), log_likelihood(model, rows, z), log_q(PerDatumPosterior(logits), rows, z)
     )
+
+
+def rounding_of(row: OneRow, precision: str) -> float:
+    """Returns how far rounding may take log p(x, z) - log q(z)."""
+    return (model_sizes(row.model).error + q_sizes(row.q, row.model.latents).error) * unit(precision)

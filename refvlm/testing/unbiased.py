@@ -6,32 +6,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..checks import as_array, check_choice, check_count, describe
+from ..checks import as_array, check_choice, check_count
 from ..conformance.mistakes import CATALOGUE, OF_DRAWS, SinglePrecision
-from ..enumeration.engine import Engine
 from ..inference.bounds import grad_vlb, vlb
 from ..inference.exact import log_marginal
 from ..inference.gradient_estimators import Estimator
-from ..inference.gradient_estimators.landscape import landscape, tables
 from ..model.latent_variable import BernoulliLVM
 from ..progress import ProgressBar
 from ..types import Floats
 from .betting import InconclusiveError, Plan, SequentialTest, Verdict, plan_test
-from .estimators import FactorisedPosterior, OneRow, one_row
-from .gradients import DRAW_SLACK, FreeVectors, Whitened, flatten
+from .drawing import FIRST_BATCH, Drawer, batches, check_most, conclusive
+from .estimators import FactorisedPosterior, OneRow, one_row, rounding_of
+from .gradients import FreeVectors, Whitened, flatten
+from .moments import of_estimator
 from .rounding import model_sizes, q_sizes, unit
 from .samples import assert_samples_match
 
-Drawer = Callable[[int], Any]
-
 QUANTITIES = ("vlb", "marginal", "grad_vlb")
-_FIRST_BATCH = 1000
 _SMALLEST = -600.0
 
 
@@ -99,17 +96,17 @@ def assert_unbiased(
                 "estimator: got one of refvlm.gradient_estimators together with samples, baseline, bounds or another "
                 "quantity, wanted it alone: it has its own"
             )
-        return _of_estimator(draw, row, estimator, False, precision, delta, alpha, most)
+        return of_estimator(draw, row, estimator, False, precision, delta, alpha, most)
     if quantity == "grad_vlb":
         check_choice("estimator", estimator, ("score-function", "other"))
         return _gradient(draw, row, samples, estimator, baseline, bounds, precision, delta, alpha, most)
     plan = _scalar_plan(row, quantity, samples, precision, delta, alpha)
-    _check_most(plan.draws, most, plan.remark)
+    check_most(plan.draws, most, plan.remark)
     scale = 1.0 if quantity == "vlb" else float(np.exp(-log_marginal(row.model, row.x)[0]))
     test = SequentialTest(plan)
     verdict = None
     with ProgressBar(f"draws of {quantity}") as bar:
-        for done, count in _batches(plan.draws):
+        for done, count in batches(plan.draws):
             verdict = test.update(_scalars(draw, count) * scale)
             bar(done + count, plan.draws)
             if verdict is not None:
@@ -118,30 +115,6 @@ def assert_unbiased(
     if verdict.outcome == "PASS":
         return verdict
     raise _failure(quantity, verdict, plan, _hint(draw, row, plan) if quantity == "vlb" else "")
-
-
-def assert_variance_close(
-    draw: Drawer,
-    model: BernoulliLVM,
-    q: FactorisedPosterior,
-    x: ArrayLike,
-    estimator: Estimator,
-    *,
-    precision: str = "float64",
-    delta: float = 0.1,
-    alpha: float = 1e-6,
-    most: int = 10_000_000,
-) -> Verdict:
-    """Raises AssertionError if draws of a gradient do not vary as they should, InconclusiveError if that stays open.
-
-    draw(n): (n, K) independent draws at the one row x (1, L), in the logits of q. estimator: one of
-    refvlm.gradient_estimators. Tested are the squared deviations from its exact mean, bit by bit and added up, against
-    the diagonal and the trace of its exact covariance; so a wrong mean fails, too. delta: PASS asserts that each is off
-    by at most delta standard deviations of such a square. Other arguments as in `assert_unbiased`.
-    """
-    if not isinstance(estimator, Estimator):
-        raise TypeError(f"estimator: got {describe(estimator)}, wanted one of refvlm.gradient_estimators")
-    return _of_estimator(draw, one_row(model, q, x), estimator, True, precision, delta, alpha, most)
 
 
 def assert_unbiased_exact(
@@ -178,13 +151,8 @@ def assert_unbiased_exact(
 # Scalars ---------------------------------------------------------------------------------------------------------
 
 
-def _rounding(row: OneRow, precision: str) -> float:
-    """Returns how far rounding may take log p(x, z) - log q(z)."""
-    return (model_sizes(row.model).error + q_sizes(row.q, row.model.latents).error) * unit(precision)
-
-
 def _scalar_plan(row: OneRow, quantity: str, samples: int, precision: str, delta: float, alpha: float) -> Plan:
-    tolerance = _rounding(row, precision)
+    tolerance = rounding_of(row, precision)
     if quantity == "vlb":
         values, mean = row.signal, float(vlb(row.model, row.q, row.x)[0])
     else:
@@ -210,7 +178,7 @@ def _exact_values(values: Any, row: OneRow, quantity: str, precision: str) -> No
     got = as_array("values", values).astype(np.float64)
     if got.shape != row.signal.shape:
         raise ValueError(f"values: got shape {got.shape}, wanted {row.signal.shape}: one for each code")
-    desired, allowed = row.signal, _rounding(row, precision)
+    desired, allowed = row.signal, rounding_of(row, precision)
     if quantity == "marginal":
         log_px = log_marginal(row.model, row.x)[0]
         desired, got = np.exp(desired - log_px), got * np.exp(-log_px)
@@ -237,7 +205,7 @@ def _exact_values(values: Any, row: OneRow, quantity: str, precision: str) -> No
 
 def _hint(draw: Drawer, row: OneRow, plan: Plan) -> str:
     """Names the mistakes whose mean is near that of some more draws."""
-    mean, error = float(_scalars(draw, _FIRST_BATCH).mean()), 4 * plan.sigma / np.sqrt(_FIRST_BATCH)
+    mean, error = float(_scalars(draw, FIRST_BATCH).mean()), 4 * plan.sigma / np.sqrt(FIRST_BATCH)
     reached = row.probabilities > 0
     means = [(mistake, float(row.probabilities[reached] @ wrong[reached])) for mistake, wrong in row.mistaken(OF_DRAWS)]
     return "".join(
@@ -276,7 +244,7 @@ def _gradient(
     alpha: float,
     most: int,
 ) -> Verdict:
-    drawn = draw(_FIRST_BATCH)
+    drawn = draw(FIRST_BATCH)
     if not isinstance(drawn, Mapping):
         raise TypeError(f"draw: got {type(drawn).__name__}, wanted a dict of arrays (n, *shape) by parameter")
     exact = grad_vlb(row.model, row.q, row.x)
@@ -292,78 +260,16 @@ def _gradient(
                 "bounds=(low, high), dicts of the smallest and the largest draw by name, or use assert_unbiased_exact"
             )
         tests = FreeVectors(names, exact, bounds, drawn, unit(precision), delta, alpha)
-        drawn = draw(_FIRST_BATCH)  # those before have served for the bets
+        drawn = draw(FIRST_BATCH)  # those before have served for the bets
     else:
         table = row.gradients(baseline)
         chosen = {name: table[name] for name in names}
         tests = Whitened(chosen, row.probabilities, samples, unit(precision), delta, alpha)
-    return _conclusive(
+    return conclusive(
         tests, most, "grad_vlb", lambda done, count: flatten(
-            drawn if done == 0 and count == _FIRST_BATCH else draw(count), names, exact, count
+            drawn if done == 0 and count == FIRST_BATCH else draw(count), names, exact, count
         )
     )  # fmt: skip
-
-
-def _of_estimator(
-    draw: Drawer,
-    row: OneRow,
-    estimator: Estimator,
-    squared: bool,
-    precision: str,
-    delta: float,
-    alpha: float,
-    most: int,
-) -> Verdict:
-    """Tests (n, K) draws against the exact mean; squared: their squared deviations, and these added up, instead."""
-    mean = estimator.mean(row.model, row.q, row.x)[0]
-    low, high = estimator.bounds(next(tables(landscape(row.model, row.q, row.x), Engine())))
-    latents, name = row.model.latents, "squares" if squared else "logits"
-    rounding = 2.0 * estimator.samples * _rounding(row, precision)  # of a difference of two log weights
-    slack = DRAW_SLACK * unit(precision) * np.maximum(np.abs(low), np.abs(high)) + rounding
-    low, high, wanted = np.minimum(low, mean), np.maximum(high, mean), mean
-    if squared:
-        covariance = estimator.covariance(row.model, row.q, row.x)[0]
-        farthest = np.maximum(high - mean, mean - low)
-        squares, slack = farthest**2, (2.0 * farthest + slack) * slack
-        slack = np.append(slack, slack.sum())
-        wanted = np.append(np.diag(covariance), np.trace(covariance))
-        low, high = np.zeros(latents + 1), np.maximum(np.append(squares, squares.sum()), wanted)
-
-    def batch(done: int, count: int) -> Floats:
-        got = as_array("draw", draw(count)).astype(np.float64)
-        if got.shape != (count, latents):
-            raise ValueError(f"draw({count}): got shape {got.shape}, wanted {(count, latents)}, in the logits of q")
-        if not np.isfinite(got).all():
-            raise AssertionError(
-                f"{estimator.name}: FAIL: draw {done + int(np.argwhere(~np.isfinite(got))[0][0]) + 1} is not finite"
-            )
-        if not squared:
-            return got
-        deviations = (got - mean) ** 2
-        return np.column_stack([deviations, deviations.sum(axis=1)])
-
-    pilot = {name: batch(0, _FIRST_BATCH)}
-    sides = ({name: low}, {name: high})
-    tests = FreeVectors([name], {name: wanted}, sides, pilot, unit(precision), delta, alpha, slack=slack)
-    return _conclusive(tests, most, f"{estimator.name}, {'variance' if squared else 'mean'}", batch)
-
-
-def _conclusive(tests: Whitened | FreeVectors, most: int, label: str, batch: Callable[[int, int], Floats]) -> Verdict:
-    """Draws until the tests have decided, and raises unless they pass; batch(done, count): so many more draws."""
-    _check_most(tests.plan_draws, most, tests.remark)
-    with ProgressBar(f"draws of {label}") as bar:
-        for done, count in _batches(tests.plan_draws):
-            verdict = tests.update(batch(done, count))
-            bar(done + count, tests.plan_draws)
-            if verdict is not None:
-                break
-        else:
-            verdict = tests.conclude()
-    if verdict.outcome == "PASS":
-        return verdict
-    if verdict.outcome == "INCONCLUSIVE":
-        raise InconclusiveError(f"{label}: neither PASS nor FAIL after {verdict.draws} draws: {verdict.reason}")
-    raise AssertionError(f"{label}: FAIL after {verdict.draws} draws: {verdict.reason}")
 
 
 def _exact_gradient(values: Any, row: OneRow, precision: str) -> None:
@@ -390,23 +296,4 @@ def _exact_gradient(values: Any, row: OneRow, precision: str) -> None:
         raise AssertionError(
             f"grad_vlb by {name}: entry {list(index)}: the mean over z under q is {mean[index]:.17g}, wanted "
             f"{exact[name][index]:.17g} ({ratio:.6g} times); rounding explains {allowed[index]:.2g}"
-        )
-
-
-def _batches(total: int) -> Any:
-    """Yields (draws so far, size): a first batch, then each time as many as there have been."""
-    done = 0
-    while done < total:
-        count = min(max(done, _FIRST_BATCH), total - done, 1 << 20)
-        if total < _FIRST_BATCH:
-            count = total
-        yield done, count
-        done += count
-
-
-def _check_most(draws: int, most: int, remark: str) -> None:
-    if draws > most:
-        raise ValueError(
-            f"most: got {most}, and {draws} draws are planned{'; ' + remark if remark else ''}; ask for a larger "
-            "delta, allow more, or use assert_unbiased_exact, which needs no draws but those of z"
         )
