@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any, ClassVar, ParamSpec, TypeVar, cast
 
 from ...types import Array
-from ..plain import Named, Plain
+from ..equations import Named
+from ..plain import Plain
 from ..quantities import QUANTITIES
 
 P = ParamSpec("P")

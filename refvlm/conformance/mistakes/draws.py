@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...types import Array
-from ..plain import Named
+from ..equations import Named
 from .common import Mistake, each
 
 

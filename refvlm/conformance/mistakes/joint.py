@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...types import Array
-from ..plain import Named
+from ..equations import Named
 from .common import Mistake, times
 
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from ...types import Array
-from ..plain import Named
+from ..equations import Named
 from ..problems import Problem
 from .common import Mistake, each, remembered
 

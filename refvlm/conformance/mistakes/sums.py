@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ...types import Array
-from ..plain import Named
+from ..equations import Named
 from .common import Mistake
 
 
