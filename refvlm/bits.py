@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .checks import check_count, check_fits
-from .types import Bits
+from .types import Bits, Floats
 
 CODE_BITS = 62
 """Codes are int64 masks."""
@@ -31,6 +31,18 @@ def rows_of(codes: NDArray[np.int64], latents: int) -> Bits:
 def codes_of(rows: Bits) -> NDArray[np.int64]:
     """The codes (N,) of rows of bits (N, K), K <= CODE_BITS."""
     return rows.astype(np.int64) @ (np.int64(1) << np.arange(rows.shape[1], dtype=np.int64))
+
+
+def fold(values: Floats, combine: np.ufunc = np.multiply) -> Floats:
+    """For every code the product, or the sum, of what its bits stand for: values (K, 2), of 0 and of 1, to (2**K,).
+
+    >>> fold(np.array([[0.25, 0.75], [0.5, 0.5]])).tolist()
+    [0.125, 0.375, 0.125, 0.375]
+    """
+    folded: Floats = np.full(1, combine.identity, dtype=np.float64)
+    for off, on in values:  # bit k is the k-th to double the table
+        folded = np.concatenate([combine(folded, off), combine(folded, on)])
+    return folded
 
 
 def table(latents: int) -> Bits:

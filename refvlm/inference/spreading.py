@@ -78,7 +78,7 @@ def _spread_chain(
             np.ascontiguousarray(np.broadcast_to(response.coefficients[n], (len(z), response.coefficients.shape[1]))),
             response.curved,
         )
-        of_code = _probabilities(q)
+        of_code = bits.fold(q.probability[0].T)
         above = spread(upper, moved, of_code * weights[n], engine, of_model=of_model)
         found = kernels.bound.expectation(q, np.concatenate([above.mean[None], above.mean * z.T]))[0]
         means[n], moments[n] = found[0], found[1:]
@@ -100,14 +100,6 @@ def _decoder_part(
         layer.source, prior, _BY_TABLE, layer.x[n : n + 1], np.array([weight]), sums.no_sum(1), engine
     )
     return prefixed("decoder.", layer.source.named(flat))
-
-
-def _probabilities(q: Recognition) -> Floats:
-    """q(z) of every code for its one row, (2**K,)."""
-    table = np.ones(1)
-    for off, on in q.probability[0].T:
-        table = np.concatenate([table * off, table * on])
-    return table
 
 
 def _centred(layer: Layer, moment: Floats, mean: Floats) -> Floats:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ... import bits
 from ...activations import sigmoid
 from ...types import Bits, Floats
 from .landscape import Codes, Landscape
@@ -53,26 +54,23 @@ def second_moment(codes: Codes, squares: Sequence[Floats]) -> Floats:
 
     On the diagonal P times d_k^2 is squares[k] instead.
     """
-    f, bits = codes.log_w, [pair_of(float(logit)) for logit in codes.at.logits[0]]
-    moment = np.empty((len(bits), len(bits)))
-    for k, bit in enumerate(bits):
-        factors = [each.probability for each in bits]
+    f, each = codes.log_w, [pair_of(float(logit)) for logit in codes.at.logits[0]]
+    factors, moment = [pair.probability for pair in each], np.empty((len(each), len(each)))
+    for k, pair in enumerate(each):
         factors[k] = squares[k]
         moment[k, k] = _of_squared_differences(factors, f)
-        factors[k] = 0.5 * bit.size * bit.signed
+        factors[k] = 0.5 * pair.size * pair.signed
         for j in range(k):
-            factors[j] = 0.5 * bits[j].size * bits[j].signed
+            factors[j] = 0.5 * each[j].size * each[j].signed
             moment[k, j] = moment[j, k] = _of_squared_differences(factors, f)
-            factors[j] = bits[j].probability
+            factors[j] = each[j].probability
+        factors[k] = pair.probability
     return moment
 
 
 def _of_squared_differences(factors: Sequence[Floats], f: Floats) -> float:
     """The sum over all pairs of (f(z) - f(twin))^2 times the product of the factors, which is symmetric."""
-    sums = np.ones(1)
-    for factor in factors:
-        low, high = factor.sum(axis=1)
-        sums = np.concatenate([sums * low, sums * high])
+    sums = bits.fold(np.array([factor.sum(axis=1) for factor in factors]))
     return float(2.0 * (f**2 @ sums - f @ _apply(factors, f)))
 
 

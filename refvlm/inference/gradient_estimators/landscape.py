@@ -96,12 +96,13 @@ class Landscape(NamedTuple):
 class Codes(NamedTuple):
     """One row, and for every code, (2**K,): its probability under q, log w less its mean, and the score (2**K, K).
 
-    number: of the row. log_q: its logarithm, which does not underflow. vlb: the mean of log w. Where q excludes a code,
-    log w counts as its mean.
+    number: of the row. engine: for what else is to be summed. log_q: the logarithm of q, which does not underflow. vlb:
+    the mean of log w. Where q excludes a code, log w counts as its mean.
     """
 
     number: int
     at: Landscape
+    engine: Engine
     q: Floats
     log_q: Floats
     vlb: float
@@ -128,7 +129,7 @@ def tables(at: Landscape, engine: Engine) -> Iterator[Codes]:
     latents = at.model.latents
     check_fits(
         f"tables of all 2**{latents} codes",
-        (8 * latents + 64) << latents,
+        (24 * latents + 128) << latents,
         "take fewer latent bits; draws need no table",
     )
     layers = prepare(at.model, at.x)
@@ -136,23 +137,20 @@ def tables(at: Landscape, engine: Engine) -> Iterator[Codes]:
     prior = prior_pass(layers, quiet).arrays
     for n in range(len(at.x)):
         row = at.of_row(n)
-        yield _codes(n, row, sums.joint_table(layers[0].source, prior, row.x, quiet)[0])
+        yield _codes(n, row, sums.joint_table(layers[0].source, prior, row.x, quiet)[0], quiet)
         if engine.progress is not None:
             engine.progress(n + 1, len(at.x))
 
 
-def _codes(number: int, row: Landscape, log_joint: Floats) -> Codes:
-    q, log_q = np.ones(1), np.zeros(1)
-    for logit in row.logits[0]:  # bit k of a code is the k-th to double the table
-        on, off = sigmoid(logit), sigmoid(-logit)
-        q = np.concatenate([q * off, q * on])
-        log_q = np.concatenate([log_q + log_sigmoid(-logit), log_q + log_sigmoid(logit)])
+def _codes(number: int, row: Landscape, log_joint: Floats, engine: Engine) -> Codes:
+    logits = np.stack([-row.logits[0], row.logits[0]], axis=1)
+    q, log_q = bits.fold(sigmoid(logits)), bits.fold(log_sigmoid(logits), np.add)
     allowed = np.isfinite(log_q)
     log_w = np.where(allowed, log_joint, 0.0) - np.where(allowed, log_q, 0.0)
     check_finite(np.array([log_w[allowed].min()]))
     vlb = float(q[allowed] @ log_w[allowed])
     score = row.score(bits.table(row.model.latents)[None])[0]
-    return Codes(number, row, q, log_q, vlb, np.where(allowed, log_w - vlb, 0.0), score)
+    return Codes(number, row, engine, q, log_q, vlb, np.where(allowed, log_w - vlb, 0.0), score)
 
 
 def input_slopes(model: BernoulliLVM) -> Callable[[Floats, Floats], Floats]:

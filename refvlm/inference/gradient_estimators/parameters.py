@@ -99,14 +99,16 @@ class ModelUpdate(ABC):
             "take fewer latent bits",
         )
         trace = [self._trace(codes, _Gradients(codes)) for codes in tables(at, engine)]
-        return ParameterMoments(under("model.", self._mean(at)), np.maximum(np.array(trace, dtype=np.float64), 0.0))
+        return ParameterMoments(
+            under("model.", self._mean(at, engine)), np.maximum(np.array(trace, dtype=np.float64), 0.0)
+        )
 
     @abstractmethod
     def _weights(self, log_w: Floats) -> Floats:
         """What the draws of a row count for, (N, S)."""
 
     @abstractmethod
-    def _mean(self, at: Landscape) -> Parameters:
+    def _mean(self, at: Landscape, engine: Engine) -> Parameters:
         """By names with "model." in front."""
 
     @abstractmethod
@@ -123,8 +125,9 @@ class Wake(ModelUpdate):
     def _weights(self, log_w: Floats) -> Floats:
         return np.full(log_w.shape, 1.0 / self.samples)
 
-    def _mean(self, at: Landscape) -> Parameters:
-        return grad_vlb(at.model, PerDatumPosterior(at.logits), at.x)
+    def _mean(self, at: Landscape, engine: Engine) -> Parameters:
+        q = PerDatumPosterior(at.logits)
+        return grad_vlb(at.model, q, at.x, workers=engine.workers, executor=engine.executor)
 
     def _trace(self, codes: Codes, gradients: _Gradients) -> float:
         return float(codes.q @ gradients.squares - gradients.norm(codes.q)) / self.samples
@@ -141,8 +144,9 @@ class ReweightedModel(ModelUpdate):
     def _weights(self, log_w: Floats) -> Floats:
         return normalised(log_w)
 
-    def _mean(self, at: Landscape) -> Parameters:
-        return grad_rws(at.model, PerDatumPosterior(at.logits), at.x, self.samples)
+    def _mean(self, at: Landscape, engine: Engine) -> Parameters:
+        q = PerDatumPosterior(at.logits)
+        return grad_rws(at.model, q, at.x, self.samples, workers=engine.workers, executor=engine.executor)
 
     def _trace(self, codes: Codes, gradients: _Gradients) -> float:
         own, mean, pairs = np.zeros(len(codes.q)), np.zeros(len(codes.q)), 0.0

@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...enumeration.engine import Engine
 from ...model.recognition import PerDatumPosterior
 from ...types import Floats
 from ..many_samples import check_widest
@@ -47,8 +46,8 @@ class ReweightedWake(ScoreFunction):
         return normalised(log_w)
 
     def _mean(self, codes: Codes) -> Floats:
-        q, engine = PerDatumPosterior(codes.at.logits), Engine()
-        mean: Floats = logit_slopes(codes.at.model, q, codes.at.x, self.samples, engine, curved=False)[0]
+        q = PerDatumPosterior(codes.at.logits)
+        mean: Floats = logit_slopes(codes.at.model, q, codes.at.x, self.samples, codes.engine, curved=False)[0]
         return mean
 
     def _bounds(self, codes: Codes) -> tuple[Floats, Floats]:

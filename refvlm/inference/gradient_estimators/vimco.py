@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...checks import check_fits
-from ...enumeration.engine import Engine
 from ...model.recognition import PerDatumPosterior
 from ...types import Floats
 from ..weighted_gradients import logit_slopes
@@ -55,8 +54,8 @@ class Vimco(ScoreFunction):
         return signal
 
     def _mean(self, codes: Codes) -> Floats:
-        q, engine = PerDatumPosterior(codes.at.logits), Engine()
-        mean: Floats = logit_slopes(codes.at.model, q, codes.at.x, self.samples, engine, curved=True)[0]
+        q = PerDatumPosterior(codes.at.logits)
+        mean: Floats = logit_slopes(codes.at.model, q, codes.at.x, self.samples, codes.engine, curved=True)[0]
         return mean
 
     def _bounds(self, codes: Codes) -> tuple[Floats, Floats]:
