@@ -40,7 +40,7 @@ def from_exponentials(a, code):
         low[i] = math.exp(kernel.exponent_factor(code) * a[i])
     rows = np.zeros(constants.ROWS)
     rows[3] = 1.0
-    kernel.from_exponentials(out, low, rows, 3, 1, code)
+    kernel.from_exponentials(out, low, rows, 3, constants.ROWS, 1, code)
     return out
 
 

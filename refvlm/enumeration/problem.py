@@ -73,13 +73,15 @@ class Groups(NamedTuple):
     """The cut of x into groups of bits, and where each row's patterns lie in their tables: see `kernels/groups.py`.
 
     bit: (G + 1,), the first bit of each group, at last L. entry: (G + 1,), the first entry of each group's table, at
-    last their number. offsets: (tiles * G * 8,), 8 times the entry of row u of the tile, for every tile and group.
+    last their number. offsets: (tiles * 8 * G,), `lanes` times the entry, for every row and group. tiles: eights of
+    rows, the last filled up with rows of zeros. lanes: states for which there are tables at a time, 8, 16 or 32.
     """
 
     bit: NDArray[np.int64]
     entry: NDArray[np.int64]
     offsets: NDArray[np.int32]
     tiles: int
+    lanes: int
 
 
 class Recognition(NamedTuple):

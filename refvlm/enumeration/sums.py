@@ -196,7 +196,7 @@ def log_sum(source: Source, prior: Prior, x: Bits, engine: Engine, moments: bool
         return _of_few(source, prior, x, engine, moments)
 
     def task_of(rows: slice) -> Task[tuple[Floats, Floats]]:
-        groups = kernels.groups.pack(x[rows])
+        groups = kernels.groups.pack(x[rows], kernels.hardware.HARDWARE.cache)
         return task(kernels.tables.tabled_marginal, prior, groups, rows.stop - rows.start, moments)
 
     total, moment = per_row(source, len(x), task_of, engine, Route.TABLED)
@@ -270,7 +270,8 @@ def gradient(
 
     def task_of(rows: slice) -> Task[tuple[Floats, Floats, Floats, Floats]]:
         part, tabled = x[rows], min(max(all_tabled - rows.start, 0), rows.stop - rows.start)
-        groups, kernel, factor = kernels.groups.pack(part), kernels.gradient.gradient, responses.of(rows)
+        groups = kernels.groups.pack(part, kernels.hardware.HARDWARE.cache)
+        kernel, factor = kernels.gradient.gradient, responses.of(rows)
         return task(
             kernel, prior, q.of(rows), part, groups, row_weights[rows], power[rows], total[rows], tabled, factor
         )

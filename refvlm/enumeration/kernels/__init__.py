@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         envelope,
         gradient,
         groups,
+        hardware,
         joint,
         layered,
         layered_ratios,
@@ -50,6 +51,6 @@ else:
 
 __all__ = [
     "bernoulli", "bound", "characteristic", "compiling", "constants", "encoder", "envelope", "gradient", "groups",
-    "joint", "layered", "layered_ratios", "linear", "marginal", "moments", "precise", "ratios", "responses", "roofline",
-    "tables", "tangent", "weights",
+    "hardware", "joint", "layered", "layered_ratios", "linear", "marginal", "moments", "precise", "ratios", "responses",
+    "roofline", "tables", "tangent", "weights",
 ]  # fmt: skip

@@ -19,12 +19,12 @@ from __future__ import annotations
 from ...activations import ACTIVATIONS, LEAK
 from ...types import Floats
 from .compiling import inline, part
-from .constants import BLOCK, ROWS
+from .constants import BLOCK
 from .double_double import add, choose, divide, multiply
 from .double_double import exp as precise_exp
 from .double_double import log1p as precise_log1p
 from .elementary import Number, exp, larger, log1p, sigmoids
-from .lanes import absolute, fma, load_block, store, where_less
+from .lanes import TILE, absolute, fma, load_one, load_tile, store, where_less
 
 TANH, RELU, SIGMOID = (ACTIVATIONS[name].code for name in ("tanh", "relu", "sigmoid"))
 LEAKY_RELU, ELU, SOFTPLUS, SILU = (ACTIVATIONS[name].code for name in ("leaky_relu", "elu", "softplus", "silu"))
@@ -89,16 +89,20 @@ def exponent_factor(activation: int) -> float:
 
 
 @inline
-def from_exponentials(units: Floats, low: Floats, rows: Floats, block: int, width: int, activation: int) -> None:
-    """f(a) of `width` units, E = low * row, where low has a unit's lanes and rows its `block` of the page."""
+def from_exponentials(
+    units: Floats, low: Floats, rows: Floats, block: int, blocks: int, width: int, activation: int
+) -> None:
+    """f(a) of `width` units, E = low * row, where low has a unit's lanes and rows its `block` among `blocks`."""
     if activation == TANH:
         for q in range(width):
-            above = fma(load_block(low, q * BLOCK), rows[q * ROWS + block], 1.0)
-            store(units, q * BLOCK, 1.0 - 2.0 / above)
+            row = load_one(rows, q * blocks + block)
+            for at in range(q * BLOCK, (q + 1) * BLOCK, TILE):
+                store(units, at, 1.0 - 2.0 / fma(load_tile(low, at), row, 1.0))
     elif activation == SIGMOID:
         for q in range(width):
-            above = fma(load_block(low, q * BLOCK), rows[q * ROWS + block], 1.0)
-            store(units, q * BLOCK, 1.0 / above)
+            row = load_one(rows, q * blocks + block)
+            for at in range(q * BLOCK, (q + 1) * BLOCK, TILE):
+                store(units, at, 1.0 / fma(load_tile(low, at), row, 1.0))
     else:
         raise ValueError(UNKNOWN)
 
@@ -138,8 +142,8 @@ def precise_value(a: Number, a_rest: Number, activation: int) -> tuple[Number, N
 @part
 def activate(units: Floats, arguments: Floats, start: int, count: int, activation: int) -> None:
     """Put f(a) in place of a, for `count` units from `start`; a itself into arguments, if there is room for it."""
-    for i in range(start * BLOCK, (start + count) * BLOCK, BLOCK):
-        a = load_block(units, i)
+    for i in range(start * BLOCK, (start + count) * BLOCK, TILE):
+        a = load_tile(units, i)
         if len(arguments) > 0:
             store(arguments, i, a)
         store(units, i, value(a, activation))
@@ -148,6 +152,6 @@ def activate(units: Floats, arguments: Floats, start: int, count: int, activatio
 @part
 def backpropagate(units: Floats, arguments: Floats, slopes: Floats, start: int, count: int, activation: int) -> None:
     """Multiply the derivatives by f(a) of `count` units by f'(a): derivatives by a."""
-    for i in range(start * BLOCK, (start + count) * BLOCK, BLOCK):
-        a = load_block(arguments if len(arguments) > 0 else units, i)
-        store(slopes, i, times_slope(load_block(slopes, i), a, load_block(units, i), activation))
+    for i in range(start * BLOCK, (start + count) * BLOCK, TILE):
+        a = load_tile(arguments if len(arguments) > 0 else units, i)
+        store(slopes, i, times_slope(load_tile(slopes, i), a, load_tile(units, i), activation))

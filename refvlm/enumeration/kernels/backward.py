@@ -18,7 +18,7 @@ from .activations import backpropagate
 from .compiling import allocating, inline
 from .constants import BLOCK, LOW_BITS, MIDDLE_BITS, OCTET, ROWS
 from .elementary import Number
-from .lanes import fma, load_block, load_octet, splat_octet, store, total, vectors
+from .lanes import STRAND, fma, load_block, load_octet, load_strand, splat_octet, store, total, vectors
 from .network import Network, dense
 
 
@@ -117,25 +117,36 @@ def outer(units: Floats, slopes: Floats, q: int, i: int, at: int, strands: Float
 @inline
 def outer_tile(units: Floats, slopes: Floats, q: int, i: int, at: int, along: int, strands: Floats) -> None:
     """`outer` for four units by two slopes, in registers; the strands of unit q + 1 lie `along` further."""
-    b, c, d = at + along, at + 2 * along, at + 3 * along
-    a0, a1 = load_octet(strands, at), load_octet(strands, at + OCTET)
-    b0, b1 = load_octet(strands, b), load_octet(strands, b + OCTET)
-    c0, c1 = load_octet(strands, c), load_octet(strands, c + OCTET)
-    d0, d1 = load_octet(strands, d), load_octet(strands, d + OCTET)
-    for lane in range(0, BLOCK, OCTET):
-        h0, h1 = load_octet(units, q * BLOCK + lane), load_octet(units, (q + 1) * BLOCK + lane)
-        h2, h3 = load_octet(units, (q + 2) * BLOCK + lane), load_octet(units, (q + 3) * BLOCK + lane)
-        s0, s1 = load_octet(slopes, i * BLOCK + lane), load_octet(slopes, (i + 1) * BLOCK + lane)
-        a0, a1, b0, b1 = fma(h0, s0, a0), fma(h0, s1, a1), fma(h1, s0, b0), fma(h1, s1, b1)
-        c0, c1, d0, d1 = fma(h2, s0, c0), fma(h2, s1, c1), fma(h3, s0, d0), fma(h3, s1, d1)
-    store(strands, at, a0)
-    store(strands, at + OCTET, a1)
-    store(strands, b, b0)
-    store(strands, b + OCTET, b1)
-    store(strands, c, c0)
-    store(strands, c + OCTET, c1)
-    store(strands, d, d0)
-    store(strands, d + OCTET, d1)
+    for part in range(0, OCTET, STRAND):
+        a, e = at + part, at + OCTET + part
+        b, f, c, g, d, h = a + along, e + along, a + 2 * along, e + 2 * along, a + 3 * along, e + 3 * along
+        a0, a1, b0, b1 = (
+            load_strand(strands, a),
+            load_strand(strands, e),
+            load_strand(strands, b),
+            load_strand(strands, f),
+        )
+        c0, c1, d0, d1 = (
+            load_strand(strands, c),
+            load_strand(strands, g),
+            load_strand(strands, d),
+            load_strand(strands, h),
+        )
+        for lane in range(part, BLOCK, OCTET):
+            u, v = q * BLOCK + lane, i * BLOCK + lane
+            s0, s1 = load_strand(slopes, v), load_strand(slopes, v + BLOCK)
+            h0, h1 = load_strand(units, u), load_strand(units, u + BLOCK)
+            h2, h3 = load_strand(units, u + 2 * BLOCK), load_strand(units, u + 3 * BLOCK)
+            a0, a1, b0, b1 = fma(h0, s0, a0), fma(h0, s1, a1), fma(h1, s0, b0), fma(h1, s1, b1)
+            c0, c1, d0, d1 = fma(h2, s0, c0), fma(h2, s1, c1), fma(h3, s0, d0), fma(h3, s1, d1)
+        store(strands, a, a0)
+        store(strands, e, a1)
+        store(strands, b, b0)
+        store(strands, f, b1)
+        store(strands, c, c0)
+        store(strands, g, c1)
+        store(strands, d, d0)
+        store(strands, h, d1)
 
 
 @inline

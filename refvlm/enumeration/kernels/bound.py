@@ -17,18 +17,18 @@ from ..problem import Decoder, Prior, Recognition
 from .compiling import inline, kernel
 from .constants import BLOCK
 from .elementary import Number, exp
-from .lanes import absolute, fma, load_block, total, vectors, where_less
+from .lanes import TILE, absolute, fma, load_block, load_tile, store, total, vectors, where_less
 from .moments import NEVER, weighted
 from .network import enter, network
-from .observation import log_likelihood, log_prior, prior_of, recognise, recognition_of, tabulate, turn_prior
+from .observation import high_bits, log_likelihood, log_prior, prior_of, recognise, recognition_of, tabulate, turn_prior
 
 
 @kernel
 def reconstruction(decoder: Decoder, first: int, count: int, q: Recognition, x: Bits) -> Floats:
     """The part of E_q[log p(x_n | z)] that lies in `count` codes from `first`, (N,)."""
     rows = len(x)
-    net, low_q = network(decoder), recognition_of(q)
-    log_sigmoid = vectors(2 * decoder.sizes[-1] * BLOCK)
+    net, low_q = network(decoder, first, count), recognition_of(q)
+    log_sigmoid, terms = vectors(2 * decoder.sizes[-1] * BLOCK), vectors(BLOCK)
     sums, page = np.zeros(rows), np.zeros(rows)
     for code in range(first, first + max(count, BLOCK), BLOCK):
         if enter(net, code, first):
@@ -36,7 +36,10 @@ def reconstruction(decoder: Decoder, first: int, count: int, q: Recognition, x: 
             page[:] = 0.0
         tabulate(net, log_sigmoid)
         for n in range(rows):
-            page[n] += total(recognise(low_q, n, code)[0] * log_likelihood(x, n, log_sigmoid))
+            high = high_bits(q, n, code)
+            for lane in range(0, BLOCK, TILE):
+                store(terms, lane, recognise(low_q, n, high, lane)[0] * log_likelihood(x, n, log_sigmoid, lane))
+            page[n] += total(load_block(terms, 0))
     return sums + page
 
 
@@ -44,15 +47,18 @@ def reconstruction(decoder: Decoder, first: int, count: int, q: Recognition, x: 
 def expectation(q: Recognition, tables: Floats) -> Floats:
     """E_q[table(z)] for every row, tables (T, 2**K): (N, T); infinite where q has any mass on such an entry."""
     rows, count = len(q.probability), tables.shape[1]
-    low_q, values = recognition_of(q), vectors(BLOCK)
+    low_q, values, terms = recognition_of(q), vectors(BLOCK), vectors(BLOCK)
     sums = np.zeros((rows, len(tables)))
     for code in range(0, count, BLOCK):
         for t in range(len(tables)):
             for j in range(min(BLOCK, count)):
                 values[j] = tables[t, code + j]
             for n in range(rows):
-                probability, log_probability = recognise(low_q, n, code)
-                sums[n, t] += total(weighted(probability, log_probability, load_block(values, 0)))
+                high = high_bits(q, n, code)
+                for lane in range(0, BLOCK, TILE):
+                    probability, log_probability = recognise(low_q, n, high, lane)
+                    store(terms, lane, weighted(probability, log_probability, load_tile(values, lane)))
+                sums[n, t] += total(load_block(terms, 0))
     return sums
 
 
@@ -92,8 +98,8 @@ def divergence(
 ) -> Floats:
     """The part of KL(q || p(z | x_n)) that lies in `count` codes from `first`, (N,)."""
     rows = len(x)
-    net, log_p, low_q = network(decoder), prior_of(prior), recognition_of(q)
-    log_sigmoid = vectors(2 * decoder.sizes[-1] * BLOCK)
+    net, log_p, low_q = network(decoder, first, count), prior_of(prior), recognition_of(q)
+    log_sigmoid, terms = vectors(2 * decoder.sizes[-1] * BLOCK), vectors(BLOCK)
     sums, page = np.zeros(rows), np.zeros(rows)
     for code in range(first, first + max(count, BLOCK), BLOCK):
         if enter(net, code, first):
@@ -102,7 +108,10 @@ def divergence(
             page[:] = 0.0
         tabulate(net, log_sigmoid)
         for n in range(rows):
-            joint = log_likelihood(x, n, log_sigmoid) + log_prior(log_p, code)
-            probability, log_probability = recognise(low_q, n, code)
-            page[n] += total(divergence_terms(joint - log_px[n], probability, log_probability))
+            high = high_bits(q, n, code)
+            for lane in range(0, BLOCK, TILE):
+                joint = log_likelihood(x, n, log_sigmoid, lane) + log_prior(log_p, code, lane)
+                probability, log_probability = recognise(low_q, n, high, lane)
+                store(terms, lane, divergence_terms(joint - log_px[n], probability, log_probability))
+            page[n] += total(load_block(terms, 0))
     return sums + page

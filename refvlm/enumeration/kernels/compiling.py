@@ -22,6 +22,7 @@ import numba
 from numba import types
 from numba.core import config
 from numba.core.caching import FunctionCache
+from numba.extending import intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -149,6 +150,21 @@ def allocating(function: F) -> F:
 def part(function: F) -> F:
     """A part of kernels that loops over vectors itself: compiled once for each kernel, however often it is called."""
     return _inner(function, _nrt=False)
+
+
+@intrinsic
+def stay_apart(typing_context: Any) -> Any:
+    """Said first in a `part`: the compiler is not to put it into its callers.
+
+    For a loop over rows by a few vectors at a time: among all that a kernel keeps at hand, its addresses would lie in
+    memory, and be loaded anew for every row.
+    """
+
+    def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.void(), generate
 
 
 def _inner(function: F, **options: bool) -> F:

@@ -19,56 +19,79 @@ saturated unit's has an absolute error of 12 u. No bound is reported. Twin: `inf
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ...types import Bits, Floats
 from ..problem import Decoder, Groups, Prior, Recognition, Response
 from .backward import add_block, backward, bit_sums, collect, end_page, flat_gradient, slopes_of
-from .compiling import inline, kernel
+from .compiling import kernel, part, stay_apart
 from .constants import BLOCK, OCTET, PAGE
 from .elementary import Number, exp, exp_scaled
-from .groups import fold_groups, probabilities, tabulate_groups
-from .lanes import load_block, load_octet, splat_octet, store, vectors
+from .groups import fold_groups, probabilities, product, scatter, tabulate_groups
+from .lanes import (
+    TILE,
+    load_block,
+    load_like,
+    load_octet,
+    load_one,
+    load_pair,
+    load_tile,
+    splat_octet,
+    store,
+    vectors,
+)  # fmt: skip
 from .network import enter, network
-from .observation import log_likelihood, log_prior, prior_of, recognise, recognition_of, tabulate, turn_prior
+from .observation import (
+    LowRecognition,
+    high_bits,
+    log_likelihood,
+    log_prior,
+    prior_of,
+    recognise,
+    recognition_of,
+    tabulate,
+    turn_prior,
+)  # fmt: skip
 from .responses import respond
-from .tables import products
 
 
-@inline
-def add_to(sums: Floats, entry: int, weight: Number) -> None:
-    """sums[entry : entry + 8] += weight."""
-    store(sums, entry, load_octet(sums, entry) + weight)
+class Weighted(NamedTuple):
+    """What a block's weights of rows come from.
+
+    low_q: of all rows, q's probabilities times row_weights (N,); or else, of the first `tabled` rows, p(x_n, z) by the
+    table times `factors` (N,), and of the others what stands in weights (32 each).
+    """
+
+    low_q: LowRecognition
+    row_weights: Floats
+    factors: Floats
+    tabled: int
+    weights: Floats
+    by_q: bool
 
 
-@inline
-def scatter(sums: Floats, groups: Groups, n: int, weight: Number) -> None:
-    """Add the weight of row n, an octet, to the entry of its pattern in every group."""
-    count = len(groups.bit) - 1
-    start = (n // OCTET) * count * OCTET + n % OCTET
-    for at in range(start, start + count * OCTET, OCTET):
-        add_to(sums, groups.offsets[at], weight)
-
-
-@inline
-def scatter_tabled(sums: Floats, groups: Groups, table: Floats, factors: Floats, tabled: int) -> None:
-    """`scatter` for the leading rows, whose weights are the tables' products times their factors, eight by eight."""
-    count, offsets = len(groups.bit) - 1, groups.offsets
-    for tile in range((tabled + OCTET - 1) // OCTET):
-        a, b, c, d, e, f, g, h = products(table, groups, tile)
-        n, at = tile * OCTET, tile * count * OCTET
-        a, b, c, d = a * factors[n], b * factors[n + 1], c * factors[n + 2], d * factors[n + 3]
-        e, f, g, h = e * factors[n + 4], f * factors[n + 5], g * factors[n + 6], h * factors[n + 7]
-        for _ in range(count):
-            add_to(sums, offsets[at], a)
-            add_to(sums, offsets[at + 1], b)
-            add_to(sums, offsets[at + 2], c)
-            add_to(sums, offsets[at + 3], d)
-            add_to(sums, offsets[at + 4], e)
-            add_to(sums, offsets[at + 5], f)
-            add_to(sums, offsets[at + 6], g)
-            add_to(sums, offsets[at + 7], h)
-            at += OCTET
+@part
+def scatter_rows(
+    groups: Groups, table: Floats, sums: Floats, rows: Weighted, probability: Floats, code: int, lane: int,
+    prior: Number,
+) -> None:  # fmt: skip
+    """Put every row's weight into the entries of its patterns, for the lanes from `lane` that `prior` is of."""
+    stay_apart()
+    for at in range(0, len(sums), OCTET):
+        store(sums, at, splat_octet(0.0))
+    if rows.by_q:
+        for n in range(len(rows.row_weights)):
+            low = load_like(prior, rows.low_q.probability, n * BLOCK + lane)
+            scatter(groups, sums, n, low * high_bits(rows.low_q.q, n, code)[0] * load_one(rows.row_weights, n))
+        return
+    if rows.tabled > 0:  # of the posterior alone
+        tabulate_groups(groups, probability, prior, lane, table)
+        for n in range(rows.tabled):
+            scatter(groups, sums, n, product(groups, table, n, prior) * load_one(rows.factors, n))
+    for n in range(rows.tabled, len(rows.row_weights)):
+        scatter(groups, sums, n, load_like(prior, rows.weights, (n - rows.tabled) * BLOCK + lane))
 
 
 @kernel
@@ -84,16 +107,15 @@ def gradient(
     Else they are q's, times the response to the weight where there is one.
     """
     rows, observed = x.shape
-    net, log_p, low_q = network(decoder), prior_of(prior), recognition_of(q)
+    net, log_p, low_q = network(decoder, first, count), prior_of(prior), recognition_of(q)
     by_q, bare, responding = len(q.probability) > 0, len(decoder.flat) == 0, response.log_t.shape[1] > 0
     probability, log_sigmoid = vectors(2 * observed * BLOCK), vectors(2 * observed * BLOCK)
-    prior_lanes, weights = vectors(BLOCK), vectors((0 if by_q and not responding else rows - tabled) * BLOCK + BLOCK)
+    prior_lanes, weights = vectors(BLOCK), vectors((0 if by_q and not responding else rows - tabled) * BLOCK)
     on, off, mass = vectors(observed * BLOCK), vectors(observed * BLOCK), vectors(BLOCK)
-    table, sums = vectors(groups.entry[-1] * OCTET), vectors(groups.entry[-1] * OCTET)
+    table, sums = vectors(groups.entry[-1] * groups.lanes), vectors(groups.entry[-1] * groups.lanes)
     slopes, bits = slopes_of(net), bit_sums(1, decoder.sizes[0])
-    factors, leading = row_weights / total, vectors(groups.tiles * OCTET)
-    for n in range(tabled):  # not as slices, for whose error message Numba compiles its strings, in a second
-        leading[n] = factors[n]  # rows that only fill up a tile weigh nothing
+    factors = row_weights / total
+    weighted = Weighted(low_q, row_weights, factors, tabled, weights, by_q and not responding)
     code_mass = np.empty(count if len(prior.table) > 0 else 0)
     logit_slopes = np.empty((count if bare else 0, observed))
     for code in range(first, first + max(count, BLOCK), BLOCK):
@@ -101,38 +123,42 @@ def gradient(
             turn_prior(log_p, code)
         # forwards: p(x_i | z), log p(z), and the weights of the rows that are no products of table entries
         probabilities(net, probability)
-        log_prior_lanes = log_prior(log_p, code)
-        store(prior_lanes, 0, exp(log_prior_lanes))
+        for lane in range(0, BLOCK, TILE):
+            store(prior_lanes, lane, exp(log_prior(log_p, code, lane)))
         if responding or (not by_q and tabled < rows):
             tabulate(net, log_sigmoid)
             for n in range(tabled, rows):
-                joint = log_likelihood(x, n, log_sigmoid) + log_prior_lanes
-                if responding:
-                    probability_n, log_q = recognise(low_q, n, code)
-                    weight = probability_n * respond(joint, log_q, response, n) * row_weights[n]
-                else:
-                    weight = exp_scaled(joint, power[n]) * factors[n]
-                store(weights, (n - tabled) * BLOCK, weight)
-        # over the rows, eight states at a time: every weight into the tables' entries, which fold into on, off and mass
-        for lane in range(0, BLOCK, OCTET):
-            for at in range(0, len(sums), OCTET):
-                store(sums, at, splat_octet(0.0))
-            if by_q and not responding:
-                for n in range(rows):
-                    store(weights, 0, recognise(low_q, n, code)[0])
-                    scatter(sums, groups, n, load_octet(weights, lane) * row_weights[n])
-            else:
-                if tabled > 0:  # of the posterior alone
-                    tabulate_groups(groups, probability, load_octet(prior_lanes, lane), lane, table)
-                    scatter_tabled(sums, groups, table, leading, tabled)
-                for n in range(tabled, rows):
-                    scatter(sums, groups, n, load_octet(weights, (n - tabled) * BLOCK + lane))
-            store(mass, lane, fold_groups(groups, sums, lane, on, off))
+                high = high_bits(q, n, code) if responding else (1.0, 0.0)
+                for lane in range(0, BLOCK, TILE):
+                    joint = log_likelihood(x, n, log_sigmoid, lane) + log_prior(log_p, code, lane)
+                    if responding:
+                        probability_n, log_q = recognise(low_q, n, high, lane)
+                        weight = probability_n * respond(joint, log_q, response, n) * row_weights[n]
+                    else:
+                        weight = exp_scaled(joint, power[n]) * factors[n]
+                    store(weights, (n - tabled) * BLOCK + lane, weight)
+        # over the rows, some states at a time: every weight into the tables, which fold into on, off and mass
+        if groups.lanes == BLOCK:
+            block = load_block(prior_lanes, 0)
+            scatter_rows(groups, table, sums, weighted, probability, code, 0, block)
+            store(mass, 0, fold_groups(groups, sums, 0, 0.0 * block, on, off))
+        elif groups.lanes == 2 * OCTET:
+            for lane in range(0, BLOCK, 2 * OCTET):
+                pair = load_pair(prior_lanes, lane)
+                scatter_rows(groups, table, sums, weighted, probability, code, lane, pair)
+                store(mass, lane, fold_groups(groups, sums, lane, 0.0 * pair, on, off))
+        else:
+            for lane in range(0, BLOCK, OCTET):
+                octet = load_octet(prior_lanes, lane)
+                scatter_rows(groups, table, sums, weighted, probability, code, lane, octet)
+                store(mass, lane, fold_groups(groups, sums, lane, 0.0 * octet, on, off))
         # backwards from the logits, with the slopes of all rows together
         for i in range(observed):
-            p_off, p_on = load_block(probability, 2 * i * BLOCK), load_block(probability, (2 * i + 1) * BLOCK)
-            slope = load_block(on, i * BLOCK) * p_off - load_block(off, i * BLOCK) * p_on
-            store(slopes.units, (net.logits + i) * BLOCK, slope)
+            for lane in range(0, BLOCK, TILE):
+                p_off = load_tile(probability, 2 * i * BLOCK + lane)
+                p_on = load_tile(probability, (2 * i + 1) * BLOCK + lane)
+                slope = load_tile(on, i * BLOCK + lane) * p_off - load_tile(off, i * BLOCK + lane) * p_on
+                store(slopes.units, (net.logits + i) * BLOCK + lane, slope)
         if bare:
             for j in range(min(BLOCK, count)):
                 for i in range(observed):

@@ -12,7 +12,7 @@ from ..problem import Decoder, Prior
 from .compiling import kernel
 from .constants import BLOCK
 from .elementary import exp_scaled
-from .lanes import store, vectors
+from .lanes import TILE, store, vectors
 from .network import enter, network
 from .observation import log_likelihood, log_prior, prior_of, tabulate, turn_prior
 
@@ -21,7 +21,7 @@ from .observation import log_likelihood, log_prior, prior_of, tabulate, turn_pri
 def joint_table(decoder: Decoder, first: int, count: int, prior: Prior, x: Bits) -> Floats:
     """log p(x_n, z) for `count` codes from `first`, (N, count)."""
     rows = len(x)
-    net, log_p = network(decoder), prior_of(prior)
+    net, log_p = network(decoder, first, count), prior_of(prior)
     log_sigmoid, lanes = vectors(2 * decoder.sizes[-1] * BLOCK), vectors(BLOCK)
     table = np.empty((rows, count))
     for start in range(0, count, BLOCK):
@@ -30,7 +30,8 @@ def joint_table(decoder: Decoder, first: int, count: int, prior: Prior, x: Bits)
             turn_prior(log_p, code)
         tabulate(net, log_sigmoid)
         for n in range(rows):
-            store(lanes, 0, log_likelihood(x, n, log_sigmoid) + log_prior(log_p, code))
+            for lane in range(0, BLOCK, TILE):
+                store(lanes, lane, log_likelihood(x, n, log_sigmoid, lane) + log_prior(log_p, code, lane))
             for j in range(min(BLOCK, count)):
                 table[n, start + j] = lanes[j]
     return table

@@ -4,9 +4,15 @@ Numba compiles arithmetic on a `Block` (32 lanes) or an `Octet` (8) to LLVM's ve
 into as many hardware vectors as it takes. The number of lanes is always the same, so the bits do not depend on the
 hardware; and a register tile is one because it is written as one, not because a vectoriser found it.
 
+A `Tile` is as many lanes of a block as suit the registers (`hardware.py`): 32 where they are 512 bits wide, else 8.
+What is computed lane by lane goes through a block tile by tile, `for lane in range(0, BLOCK, TILE)`, and a sum over
+lanes is taken of all 32 at the end, from memory; so the size of a tile changes no bit. A `Strand` is the part of an
+octet of which eight sums fill half of the registers: 8 lanes, or 4.
+
 `+ - * /` and unary minus work between two vectors of one kind and between a vector and a float; so do `fma`,
 `where_less` and the other functions here, and on plain floats as well. So `elementary.py` is written once for all.
-Loads and stores take a flat array and an index and check nothing.
+Loads and stores take a flat array and an index and check nothing; `load_one` is a load of a number that does not ask
+whether its index is negative, as Numba does for `array[index]`, at a cost of three instructions.
 """
 
 from __future__ import annotations
@@ -26,7 +32,10 @@ from numba.extending import intrinsic, register_model
 from ...types import Floats
 from .compiling import allocating
 from .constants import BLOCK, OCTET
+from .hardware import HARDWARE
 
+TILE, STRAND = HARDWARE.tile, HARDWARE.strand
+"""Lanes of a tile, and of a part of an octet."""
 _DOUBLE, _WORD, _INDEX = ir.DoubleType(), ir.IntType(64), ir.IntType(32)
 
 
@@ -46,7 +55,8 @@ class _LanesModel(PrimitiveModel):  # type: ignore[misc]  # numba has no types
         super().__init__(manager, lanes, ir.VectorType(_DOUBLE, lanes.width))
 
 
-_KINDS = Block, Octet = Lanes(BLOCK), Lanes(OCTET)
+Block, Pair, Octet, Tile, Strand = Lanes(BLOCK), Lanes(2 * OCTET), Lanes(OCTET), Lanes(TILE), Lanes(STRAND)
+_KINDS = tuple({kind.width: kind for kind in (Block, Pair, Octet, Tile, Strand)}.values())
 
 
 def _llvm(kind: Any, element: Any = _DOUBLE) -> Any:
@@ -225,6 +235,57 @@ def load_octet(typing_context: Any, array: Any, index: Any) -> Any:
 
 
 @intrinsic
+def load_tile(typing_context: Any, array: Any, index: Any) -> Any:
+    """array[index : index + TILE]."""
+    return _load(Tile, array)
+
+
+@intrinsic
+def load_pair(typing_context: Any, array: Any, index: Any) -> Any:
+    """Two octets, array[index : index + 2 * OCTET]."""
+    return _load(Pair, array)
+
+
+@intrinsic
+def load_strand(typing_context: Any, array: Any, index: Any) -> Any:
+    """array[index : index + STRAND]."""
+    return _load(Strand, array)
+
+
+@intrinsic
+def load_like(typing_context: Any, kind: Any, array: Any, index: Any) -> Any:
+    """array[index : index + width], as many as the vector `kind` has, whose lanes do not matter."""
+    if not isinstance(kind, Lanes):
+        return None
+
+    def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        return builder.load(_address(context, builder, sig.args[1], values[1], values[2], kind), align=8)
+
+    return kind(kind, array, types.intp), generate
+
+
+@intrinsic
+def width_of(typing_context: Any, x: Any) -> Any:
+    """Its lanes: a constant to the compiler."""
+    if not isinstance(x, Lanes):
+        return None
+    return types.intp(x), lambda context, builder, sig, values: ir.Constant(_WORD, x.width)
+
+
+@intrinsic
+def load_one(typing_context: Any, array: Any, index: Any) -> Any:
+    """array[index] for an index that is not negative: a float, or an integer of 64 bits."""
+    floats = isinstance(array.dtype, types.Float)
+
+    def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        data = context.make_array(sig.args[0])(context, builder, values[0]).data
+        value = builder.load(builder.gep(data, [values[1]]))
+        return value if floats else builder.sext(value, _WORD)
+
+    return (types.float64 if floats else types.intp)(array, types.intp), generate
+
+
+@intrinsic
 def store(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
     """array[index : index + width] = value."""
     if not isinstance(value, Lanes):
@@ -253,6 +314,12 @@ def splat_octet(typing_context: Any, value: Any) -> Any:
     return _splat(Octet)
 
 
+@intrinsic
+def splat_tile(typing_context: Any, value: Any) -> Any:
+    """The float in every lane of a Tile."""
+    return _splat(Tile)
+
+
 def _part(builder: Any, v: Any, w: Any, lanes: list[int]) -> Any:
     return builder.shuffle_vector(v, w, ir.Constant(ir.VectorType(_INDEX, len(lanes)), lanes))
 
@@ -271,6 +338,21 @@ def total(typing_context: Any, x: Any) -> Any:
         return builder.extract_element(v, ir.Constant(_INDEX, 0))
 
     return types.float64(x), generate
+
+
+@intrinsic
+def add_octets(typing_context: Any, octet: Any, x: Any) -> Any:
+    """The octet, plus lanes 0 to 7 of x, plus lanes 8 to 15, and so on, one after the other."""
+    if octet != Octet or not isinstance(x, Lanes):
+        return None
+
+    def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        s, v = values
+        for start in range(0, x.width, OCTET):
+            s = builder.fadd(s, _part(builder, v, v, list(range(start, start + OCTET))))
+        return s
+
+    return Octet(octet, x), generate
 
 
 @intrinsic

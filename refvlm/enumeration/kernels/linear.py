@@ -9,7 +9,7 @@ in the lanes' table: an addition and a multiplication. The exponentials collect 
 
     p(x, z) = [p(high bits) exp(-sum (h_i + c_i))] * p(low bits) / prod (D_i + F_i).
 
-A row is one setting of the high bits; 32 rows make a chunk. Four rows by 32 lanes are in registers at a time; fractions
+A row is one setting of the high bits; 32 rows make a chunk. Four rows by a tile are in registers at a time; fractions
 of `together` rows are added as one, so that there is one division for 4, 2 or 1 states.
 
 Ranges. (D_i + F_i) / (D_i + 1) lies between exp(-s_i) and exp(s_i). So, scaled by a power of two near the product of
@@ -38,7 +38,19 @@ from .compiling import allocating, inline, kernel
 from .constants import BLOCK, ROW_BITS, SEGMENT, SPLITS
 from .double_double import add, two_sum
 from .elementary import MAGIC, Number, exp, exp_of_sum, exp_parts, larger, power_of_two
-from .lanes import exponent, fma, load_block, mantissa, splat_block, store, total, vectors
+from .lanes import (
+    TILE,
+    exponent,
+    fma,
+    load_block,
+    load_one,
+    load_tile,
+    mantissa,
+    splat_tile,
+    store,
+    total,
+    vectors,
+)  # fmt: skip
 from .marginal import NO_POWER
 
 FAR = -(2.0**40)
@@ -128,27 +140,33 @@ def split_of(decoder: Decoder, prior: Prior, row: Bits, low: int) -> Split:
         for k in range(low):
             centre[i], centre_rest[i] = add(centre[i], centre_rest[i], 0.5 * column[k], 0.0)
         table, rest = sums_of(column, 0, low)
-        for block in range(1 << low >> ROW_BITS):
-            v, v_rest = load_block(table, block * BLOCK), load_block(rest, block * BLOCK)
-            v, v_rest = add(v, v_rest, -centre[i], -centre_rest[i])
-            store(lanes, (block * observed + i) * BLOCK, exp_of_sum(v, v_rest))
+        for at in range(0, 1 << low, TILE):
+            v, v_rest = add(load_tile(table, at), load_tile(rest, at), -centre[i], -centre_rest[i])
+            store(lanes, (at // BLOCK * observed + i) * BLOCK + at % BLOCK, exp_of_sum(v, v_rest))
         table, rest = sums_of(column, low, ROW_BITS)
         store(middle, i * BLOCK, load_block(table, 0))
         store(middle_rest, i * BLOCK, load_block(rest, 0))
     weights = logs_of(prior, 0, low)
     log_weight = weights.max()
-    for j in range(0, 1 << low, BLOCK):
-        store(weights, j, exp(load_block(weights, j) - log_weight))
+    for j in range(0, 1 << low, TILE):
+        store(weights, j, exp(load_tile(weights, j) - log_weight))
     log_rows = logs_of(prior, low, ROW_BITS)
     return Split(signed, lanes, weights, log_weight, middle, middle_rest, log_rows, centre, centre_rest)
 
 
 class Rows(NamedTuple):
-    """The tables of a chunk: factors D, [i, row]; scales, [segment, row]; weight, (32,), over 2**power."""
+    """The tables of a chunk: factors D, [i, row]; scales, [segment, row]; weight, (32,), over 2**power.
+
+    The rest is room: base, base_rest (L,), h_i of the bits above a chunk; powers (32,); sums (4 * 32,).
+    """
 
     factors: Floats
     scales: Floats
     weight: Floats
+    base: Floats
+    base_rest: Floats
+    powers: Floats
+    sums: Floats
 
 
 @inline
@@ -158,91 +176,107 @@ def fill_rows(split: Split, prior: Prior, code: int, low: int, rows: Rows) -> fl
     log_prior = split.log_weight
     for k in range(low + ROW_BITS, latents):
         log_prior += prior.bits[(code >> k) & 1, k]
-    # D_i and, segment by segment, the product of D_i + 1, whose exponent is taken out
-    exponents, product = splat_block(0.0), splat_block(1.0)
-    sum_h, sum_rest = splat_block(0.0), splat_block(0.0)
+    base, base_rest = rows.base, rows.base_rest
     for i in range(observed):
-        base, base_rest = add(split.centre[i], split.centre_rest[i], split.signed[latents * observed + i], 0.0)
+        base[i], base_rest[i] = add(split.centre[i], split.centre_rest[i], split.signed[latents * observed + i], 0.0)
         for k in range(low + ROW_BITS, latents):
             if (code >> k) & 1:
-                base, base_rest = add(base, base_rest, split.signed[k * observed + i], 0.0)
-        h, h_rest = add(load_block(split.middle, i * BLOCK), load_block(split.middle_rest, i * BLOCK), base, base_rest)
-        sum_h, sum_rest = add(sum_h, sum_rest, h, h_rest)
-        factor = exp_of_sum(-h, -h_rest)
-        store(rows.factors, i * BLOCK, factor)
-        product = product * (factor + 1.0)
-        if i % SEGMENT == SEGMENT - 1 or i == observed - 1:
-            e, start = exponent(product), i - i % SEGMENT
-            scale = power_of_two(-e)
-            store(rows.scales, start // SEGMENT * BLOCK, scale)
-            store(rows.factors, start * BLOCK, load_block(rows.factors, start * BLOCK) * scale)
-            exponents, product = exponents + e, mantissa(product)
-    # the rows' weights p(high bits) exp(-sum h), without the exponents, over their largest power
-    v, rest = two_sum(larger(load_block(split.log_rows, 0) + log_prior, FAR), -sum_h)
-    m, shifted = exp_parts(v, rest - sum_rest)
-    powers = (shifted - MAGIC) - exponents
-    store(rows.weight, 0, powers)
-    power = rows.weight[0]
+                base[i], base_rest[i] = add(base[i], base_rest[i], split.signed[k * observed + i], 0.0)
+    for row in range(0, BLOCK, TILE):
+        # D_i and, segment by segment, the product of D_i + 1, whose exponent is taken out
+        exponents, product = splat_tile(0.0), splat_tile(1.0)
+        sum_h, sum_rest = splat_tile(0.0), splat_tile(0.0)
+        for i in range(observed):
+            at = i * BLOCK + row
+            h, h_rest = add(load_tile(split.middle, at), load_tile(split.middle_rest, at), base[i], base_rest[i])
+            sum_h, sum_rest = add(sum_h, sum_rest, h, h_rest)
+            factor = exp_of_sum(-h, -h_rest)
+            store(rows.factors, at, factor)
+            product = product * (factor + 1.0)
+            if i % SEGMENT == SEGMENT - 1 or i == observed - 1:
+                e, start = exponent(product), i - i % SEGMENT
+                scale = power_of_two(-e)
+                store(rows.scales, start // SEGMENT * BLOCK + row, scale)
+                at = start * BLOCK + row
+                store(rows.factors, at, load_tile(rows.factors, at) * scale)
+                exponents, product = exponents + e, mantissa(product)
+        # the rows' weights p(high bits) exp(-sum h), without the exponents, over their largest power
+        v, rest = two_sum(larger(load_tile(split.log_rows, row) + log_prior, FAR), -sum_h)
+        m, shifted = exp_parts(v, rest - sum_rest)
+        store(rows.powers, row, (shifted - MAGIC) - exponents)
+        store(rows.weight, row, m)
+    power = rows.powers[0]
     for r in range(1, BLOCK):
-        power = max(power, rows.weight[r])
-    store(rows.weight, 0, m * power_of_two(powers - power))
+        power = max(power, rows.powers[r])
+    for row in range(0, BLOCK, TILE):
+        store(rows.weight, row, load_tile(rows.weight, row) * power_of_two(load_tile(rows.powers, row) - power))
     return power
 
 
 @inline
-def products(split: Split, rows: Rows, r: int, block: int) -> tuple[Number, Number, Number, Number]:
-    """The scaled products of D + F for rows r to r + 3 and the block's lanes."""
-    observed = len(split.centre)
-    p0, p1, p2, p3 = splat_block(1.0), splat_block(1.0), splat_block(1.0), splat_block(1.0)
-    at, d = block * observed * BLOCK, r
+def products(split: Split, rows: Rows, r: int, at: int) -> tuple[Number, Number, Number, Number]:
+    """The scaled products of D + F for rows r to r + 3; F of the tile's lanes stand from `at` on in split.lanes."""
+    observed, factors = len(split.centre), rows.factors
+    p0, p1, p2, p3 = splat_tile(1.0), splat_tile(1.0), splat_tile(1.0), splat_tile(1.0)
+    d = r
     for start in range(0, observed, SEGMENT):
-        f, s = load_block(split.lanes, at), start // SEGMENT * BLOCK + r
-        p0 = p0 * fma(f, rows.scales[s], rows.factors[d])
-        p1 = p1 * fma(f, rows.scales[s + 1], rows.factors[d + 1])
-        p2 = p2 * fma(f, rows.scales[s + 2], rows.factors[d + 2])
-        p3 = p3 * fma(f, rows.scales[s + 3], rows.factors[d + 3])
-        for _ in range(start + 1, min(start + SEGMENT, observed)):
-            at, d = at + BLOCK, d + BLOCK
-            f = load_block(split.lanes, at)
-            p0, p1 = p0 * (f + rows.factors[d]), p1 * (f + rows.factors[d + 1])
-            p2, p3 = p2 * (f + rows.factors[d + 2]), p3 * (f + rows.factors[d + 3])
+        f, s = load_tile(split.lanes, at), start // SEGMENT * BLOCK + r
+        p0 = p0 * fma(f, load_one(rows.scales, s), load_one(factors, d))
+        p1 = p1 * fma(f, load_one(rows.scales, s + 1), load_one(factors, d + 1))
+        p2 = p2 * fma(f, load_one(rows.scales, s + 2), load_one(factors, d + 2))
+        p3 = p3 * fma(f, load_one(rows.scales, s + 3), load_one(factors, d + 3))
         at, d = at + BLOCK, d + BLOCK
+        for _ in range(start + 1, min(start + SEGMENT, observed)):
+            f = load_tile(split.lanes, at)
+            p0, p1 = p0 * (f + load_one(factors, d)), p1 * (f + load_one(factors, d + 1))
+            p2, p3 = p2 * (f + load_one(factors, d + 2)), p3 * (f + load_one(factors, d + 3))
+            at, d = at + BLOCK, d + BLOCK
     return p0, p1, p2, p3
 
 
 @inline
 def chunk_sum(split: Split, rows: Rows, blocks: int, together: int) -> float:
     """The sum over a chunk, in units of 2**power."""
-    sums = splat_block(0.0)
-    for r in range(0, BLOCK, 4):
-        g0, g1, g2, g3 = rows.weight[r], rows.weight[r + 1], rows.weight[r + 2], rows.weight[r + 3]
-        for block in range(blocks):
-            p0, p1, p2, p3 = products(split, rows, r, block)
-            if together == 1:
-                fraction = (g0 / p0 + g1 / p1) + (g2 / p2 + g3 / p3)
-            else:
-                n01, d01 = fma(p1, g0, p0 * g1), p0 * p1
-                n23, d23 = fma(p3, g2, p2 * g3), p2 * p3
-                fraction = n01 / d01 + n23 / d23 if together == 2 else fma(n01, d23, n23 * d01) / (d01 * d23)
-            sums = fma(load_block(split.weights, block * BLOCK), fraction, sums)
-    return total(sums)
+    stride = len(split.centre) * BLOCK
+    for lane in range(0, BLOCK, TILE):
+        sums = splat_tile(0.0)
+        for r in range(0, BLOCK, 4):
+            g0, g1, g2, g3 = rows.weight[r], rows.weight[r + 1], rows.weight[r + 2], rows.weight[r + 3]
+            for block in range(blocks):
+                p0, p1, p2, p3 = products(split, rows, r, block * stride + lane)
+                if together == 1:
+                    fraction = (g0 / p0 + g1 / p1) + (g2 / p2 + g3 / p3)
+                else:
+                    n01, d01 = fma(p1, g0, p0 * g1), p0 * p1
+                    n23, d23 = fma(p3, g2, p2 * g3), p2 * p3
+                    fraction = n01 / d01 + n23 / d23 if together == 2 else fma(n01, d23, n23 * d01) / (d01 * d23)
+                sums = fma(load_tile(split.weights, block * BLOCK + lane), fraction, sums)
+        store(rows.sums, lane, sums)
+    return total(load_block(rows.sums, 0))
 
 
 @inline
 def chunk_moments(split: Split, rows: Rows, blocks: int, by_lane: Floats, by_row: Floats) -> None:
     """The same sum lane by lane, (2**low,), and row by row, (32,)."""
+    stride = len(split.centre) * BLOCK
     by_lane[:] = 0.0
     for r in range(0, BLOCK, 4):
         g0, g1, g2, g3 = rows.weight[r], rows.weight[r + 1], rows.weight[r + 2], rows.weight[r + 3]
-        s0, s1, s2, s3 = splat_block(0.0), splat_block(0.0), splat_block(0.0), splat_block(0.0)
-        for block in range(blocks):
-            at = block * BLOCK
-            w = load_block(split.weights, at)
-            p0, p1, p2, p3 = products(split, rows, r, block)
-            f0, f1, f2, f3 = w * (g0 / p0), w * (g1 / p1), w * (g2 / p2), w * (g3 / p3)
-            s0, s1, s2, s3 = s0 + f0, s1 + f1, s2 + f2, s3 + f3
-            store(by_lane, at, load_block(by_lane, at) + ((f0 + f1) + (f2 + f3)))
-        by_row[r], by_row[r + 1], by_row[r + 2], by_row[r + 3] = total(s0), total(s1), total(s2), total(s3)
+        for lane in range(0, BLOCK, TILE):
+            s0, s1, s2, s3 = splat_tile(0.0), splat_tile(0.0), splat_tile(0.0), splat_tile(0.0)
+            for block in range(blocks):
+                at = block * BLOCK + lane
+                w = load_tile(split.weights, at)
+                p0, p1, p2, p3 = products(split, rows, r, block * stride + lane)
+                f0, f1, f2, f3 = w * (g0 / p0), w * (g1 / p1), w * (g2 / p2), w * (g3 / p3)
+                s0, s1, s2, s3 = s0 + f0, s1 + f1, s2 + f2, s3 + f3
+                store(by_lane, at, load_tile(by_lane, at) + ((f0 + f1) + (f2 + f3)))
+            store(rows.sums, lane, s0)
+            store(rows.sums, BLOCK + lane, s1)
+            store(rows.sums, 2 * BLOCK + lane, s2)
+            store(rows.sums, 3 * BLOCK + lane, s3)
+        for j in range(4):
+            by_row[r + j] = total(load_block(rows.sums, j * BLOCK))
 
 
 @kernel
@@ -254,7 +288,10 @@ def linear_marginal(
     observed = decoder.sizes[1]
     blocks, chunk = 1 << low >> ROW_BITS, 1 << (low + ROW_BITS)
     segments = (observed + SEGMENT - 1) // SEGMENT
-    tables = Rows(vectors(observed * BLOCK), vectors(segments * BLOCK), vectors(BLOCK))
+    tables = Rows(
+        vectors(observed * BLOCK), vectors(segments * BLOCK), vectors(BLOCK), vectors(observed), vectors(observed),
+        vectors(BLOCK), vectors(4 * BLOCK),
+    )  # fmt: skip
     power, sums = np.full(rows, NO_POWER), np.zeros(rows)
     moment = np.zeros((rows, latents if moments else 0))
     by_lane, by_row = vectors(1 << low), vectors(BLOCK)

@@ -29,7 +29,22 @@ from ..problem import Decoder, Prior
 from .compiling import allocating, inline, kernel
 from .constants import BLOCK, FEW_TERMS, LOW_BITS, MIDDLE_BITS, PAGE
 from .elementary import LOWEST, Number, exp_parts, exp_unbounded, larger, log, power_of_two
-from .lanes import absolute, exponent, fma, load_block, mantissa, power_of_magic, splat_block, store, total, vectors
+from .lanes import (
+    TILE,
+    absolute,
+    exponent,
+    fma,
+    load_block,
+    load_one,
+    load_tile,
+    mantissa,
+    power_of_magic,
+    splat_block,
+    splat_tile,
+    store,
+    total,
+    vectors,
+)  # fmt: skip
 from .network import Network, enter, network
 from .observation import log_prior, prior_of, turn_prior
 
@@ -51,13 +66,14 @@ def signs(x: Bits) -> Floats:
 
 
 @inline
-def normaliser(net: Network) -> tuple[Number, Number]:
-    """1 / prod of (1 + exp(-|a_i|)) as m * 2**k."""
+def normaliser(net: Network, lane: int) -> tuple[Number, Number]:
+    """1 / prod of (1 + exp(-|a_i|)) as m * 2**k, for the tile from `lane`."""
     observed = net.decoder.sizes[-1]
-    product, power = splat_block(1.0), splat_block(0.0)
+    product, power = splat_tile(1.0), splat_tile(0.0)
     for start in range(0, observed, FACTORS):
         for i in range(start, min(start + FACTORS, observed)):
-            m, shifted = exp_parts(larger(-absolute(load_block(net.units, (net.logits + i) * BLOCK)), LOWEST), 0.0)
+            a = load_tile(net.units, (net.logits + i) * BLOCK + lane)
+            m, shifted = exp_parts(larger(-absolute(a), LOWEST), 0.0)
             product = product * fma(m, power_of_magic(shifted), 1.0)
         power = power - exponent(product)
         product = mantissa(product)
@@ -65,14 +81,15 @@ def normaliser(net: Network) -> tuple[Number, Number]:
 
 
 @inline
-def misfit(net: Network, sign: Floats, offset: int) -> Number:
-    """sum over i of max(-s_i a_i, 0), sixteen terms at a time."""
+def misfit(net: Network, sign: Floats, offset: int, lane: int) -> Number:
+    """sum over i of max(-s_i a_i, 0), sixteen terms at a time, for the tile from `lane`."""
     observed = net.decoder.sizes[-1]
-    value = splat_block(0.0)
+    value = splat_tile(0.0)
     for start in range(0, observed, FEW_TERMS):
-        run = splat_block(0.0)
+        run = splat_tile(0.0)
         for i in range(start, min(start + FEW_TERMS, observed)):
-            run = run + larger(load_block(net.units, (net.logits + i) * BLOCK) * sign[offset + i], 0.0)
+            a = load_tile(net.units, (net.logits + i) * BLOCK + lane)
+            run = run + larger(a * load_one(sign, offset + i), 0.0)
         value = value + run
     return value
 
@@ -90,9 +107,8 @@ def fold(terms: Floats, start: int, blocks: int, moment: Floats) -> float:
             for b in range(half, 2 * half):
                 upper = upper + load_block(terms, start + b * BLOCK)
             moment[k] = total(upper)
-        for b in range(half):
-            at = start + b * BLOCK
-            store(terms, at, load_block(terms, at) + load_block(terms, at + half * BLOCK))
+        for at in range(start, start + half * BLOCK, TILE):
+            store(terms, at, load_tile(terms, at) + load_tile(terms, at + half * BLOCK))
         half //= 2
     for k in range(min(LOW_BITS, len(moment))):
         moment[k] = 0.0
@@ -112,9 +128,8 @@ def sum_page(terms: Floats, powers: Floats, start: int, blocks: int, moment: Flo
     power = powers[start + blocks * BLOCK]
     for j in range(1, BLOCK):
         power = max(power, powers[start + blocks * BLOCK + j])
-    for b in range(blocks):
-        at = start + b * BLOCK
-        store(terms, at, load_block(terms, at) * power_of_two(load_block(powers, at) - power))
+    for at in range(start, start + blocks * BLOCK, TILE):
+        store(terms, at, load_tile(terms, at) * power_of_two(load_tile(powers, at) - power))
     return power, fold(terms, start, blocks, moment)
 
 
@@ -125,7 +140,7 @@ def marginal(
     """Power and total, (N,) each, of the sum over `count` codes from `first`; its moments, (N, K), or (N, 0)."""
     rows, observed = x.shape
     latents = decoder.sizes[0]
-    net, log_p, sign = network(decoder), prior_of(prior), signs(x)
+    net, log_p, sign = network(decoder, first, count), prior_of(prior), signs(x)
     blocks = max(1, min(count, PAGE) // BLOCK)
     width = (blocks + 1) * BLOCK
     terms, powers = vectors(rows * width), vectors(rows * width)
@@ -136,12 +151,14 @@ def marginal(
             code = page + b * BLOCK
             if enter(net, code, page):
                 turn_prior(log_p, code)
-            inverse, inverse_power = normaliser(net)
-            lanes = log_prior(log_p, code)
-            for n in range(rows):
-                m, k = exp_unbounded(lanes - misfit(net, sign, n * observed))
-                store(terms, n * width + b * BLOCK, m * inverse)
-                store(powers, n * width + b * BLOCK, k + inverse_power)
+            for lane in range(0, BLOCK, TILE):
+                inverse, inverse_power = normaliser(net, lane)
+                log_p_tile = log_prior(log_p, code, lane)
+                for n in range(rows):
+                    m, k = exp_unbounded(log_p_tile - misfit(net, sign, n * observed, lane))
+                    at = n * width + b * BLOCK + lane
+                    store(terms, at, m * inverse)
+                    store(powers, at, k + inverse_power)
         for n in range(rows):
             page_power, page_sum = sum_page(terms, powers, n * width, blocks, page_moment)
             new = max(power[n], page_power)

@@ -18,9 +18,9 @@ from .backward import add_block, bit_sums, collect, end_page
 from .compiling import inline, kernel
 from .constants import BLOCK, PAGE
 from .elementary import Number
-from .lanes import vectors, where_less
+from .lanes import TILE, load_block, store, vectors, where_less
 from .network import enter, network
-from .observation import log_likelihood, log_prior, prior_of, recognise, recognition_of, tabulate, turn_prior
+from .observation import high_bits, log_likelihood, log_prior, prior_of, recognise, recognition_of, tabulate, turn_prior
 
 NEVER = -np.inf
 
@@ -36,17 +36,20 @@ def weighted(probability: Number, log_probability: Number, value: Number) -> Num
 def moments(decoder: Decoder, first: int, count: int, prior: Prior, q: Recognition, x: Bits) -> tuple[Floats, Floats]:
     """The sums over `count` codes from `first`: with z_k as factor (N, K), and without (N,)."""
     rows = len(x)
-    net, log_p, low_q = network(decoder), prior_of(prior), recognition_of(q)
-    log_sigmoid = vectors(2 * decoder.sizes[-1] * BLOCK)
+    net, log_p, low_q = network(decoder, first, count), prior_of(prior), recognition_of(q)
+    log_sigmoid, terms = vectors(2 * decoder.sizes[-1] * BLOCK), vectors(BLOCK)
     sums = bit_sums(rows, decoder.sizes[0])
     for code in range(first, first + max(count, BLOCK), BLOCK):
         if enter(net, code, first):
             turn_prior(log_p, code)
         tabulate(net, log_sigmoid)
         for n in range(rows):
-            joint = log_likelihood(x, n, log_sigmoid) + log_prior(log_p, code)
-            probability, log_probability = recognise(low_q, n, code)
-            add_block(sums, n, code, weighted(probability, log_probability, joint))
+            high = high_bits(q, n, code)
+            for lane in range(0, BLOCK, TILE):
+                joint = log_likelihood(x, n, log_sigmoid, lane) + log_prior(log_p, code, lane)
+                probability, log_probability = recognise(low_q, n, high, lane)
+                store(terms, lane, weighted(probability, log_probability, joint))
+            add_block(sums, n, code, load_block(terms, 0))
         if (code + BLOCK) % PAGE == 0 or code + BLOCK >= first + count:
             end_page(sums, code)
     return collect(sums).T.copy(), sums.whole

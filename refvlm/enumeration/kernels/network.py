@@ -18,8 +18,9 @@ absolute error is at most 2 u + 2 u (1 + E, quotient, each times 2 / (1 + E)) + 
 4 u. No 0 * inf can arise where every exponent stays below 700; that is decided beforehand from sums of |W| (`bounded`),
 otherwise, and for relu, the sum is taken.
 
-Later layers are dense: fused multiply-adds in runs of 64 inputs, in tiles of four outputs by 32 lanes, which is 16
-hardware registers of 8. Networks whose weights are too large for float64 come here as logits, from `precise.py`.
+Later layers are dense: fused multiply-adds in runs of 64 inputs, four outputs at a time by the lanes of a tile, whose
+sums fill half of the registers. Networks whose weights are too large for float64 come here as logits, from
+`precise.py`.
 """
 
 from __future__ import annotations
@@ -33,19 +34,31 @@ from ...types import Floats
 from ..problem import Decoder
 from .activations import activate, exponent_factor, from_exponentials, keeps_arguments
 from .compiling import allocating, inline
-from .constants import BLOCK, LOW_BITS, MIDDLE_BITS, PAGE, ROWS, RUN
+from .constants import BLOCK, LOW_BITS, MIDDLE_BITS, OCTET, PAGE, RUN
 from .double_double import add, two_sum
 from .elementary import Number, exp_of_sum
-from .lanes import fma, load_block, splat_block, store, vectors
+from .lanes import (
+    TILE,
+    fma,
+    load_block,
+    load_like,
+    load_octet,
+    load_one,
+    load_tile,
+    splat_block,
+    splat_tile,
+    store,
+    vectors,
+)  # fmt: skip
 
 
 class Network(NamedTuple):
     """A decoder with the tables of its first layer; flat arrays, [unit, lane] or [unit, block of the page].
 
-    low, low_rest: (H_1 * 32,). middle, middle_rest: (H_1 * 64,), the middle bits alone; rows, rows_rest: with all but
-    the low bits, for the page in hand. scale: 0, or the factor of a in E where the tables hold exponentials. units:
-    ((all hidden units and logits) * 32,), the logits last, from unit `logits`. arguments: what the activations were
-    applied to, as units, or (0,) where nothing needs it.
+    low, low_rest: (H_1 * 32,). middle, middle_rest: (H_1 * blocks,), the middle bits alone; rows, rows_rest: with all
+    but the low bits, for the page in hand. blocks: of a page that are summed, but at least 8. scale: 0, or the factor
+    of a in E where the tables hold exponentials. units: ((all hidden units and logits) * 32,), the logits last, from
+    unit `logits`. arguments: what the activations were applied to, as units, or (0,) where nothing needs it.
     """
 
     decoder: Decoder
@@ -55,6 +68,7 @@ class Network(NamedTuple):
     middle_rest: Floats
     rows: Floats
     rows_rest: Floats
+    blocks: int
     scale: float
     units: Floats
     arguments: Floats
@@ -62,17 +76,35 @@ class Network(NamedTuple):
 
 
 @allocating
-def subset_sums(decoder: Decoder, width: int, bit: int, bits: int) -> tuple[Floats, Floats]:
-    """For every unit the sums of its weights from bits bit to bit + bits - 1, over all values of these bits."""
+def subset_sums(decoder: Decoder, width: int, bit: int, bits: int, end: int, code: int) -> tuple[Floats, Floats]:
+    """For every unit the sums of its weights from bits `bit` to end - 1, over all values of the first `bits` of these.
+
+    The others are those of `code`. Bits are added in their order.
+    """
     count = 1 << bits
     table, rest = vectors(width * count), vectors(width * count)
     for q in range(width):
         start = q * count
-        for k in range(min(bits, decoder.sizes[0] - bit)):
-            weight = decoder.flat[(bit + k) * width + q]
-            for j in range(start, start + (1 << k)):
-                s, e = two_sum(table[j], weight)
-                table[j + (1 << k)], rest[j + (1 << k)] = two_sum(s, e + rest[j])
+        for k in range(bit, min(end, decoder.sizes[0])):
+            weight = decoder.flat[k * width + q]
+            if k - bit >= bits:
+                for j in range(start, start + count if (code >> k) & 1 else start, OCTET):
+                    s, e = two_sum(load_octet(table, j), weight)
+                    s, e = two_sum(s, e + load_octet(rest, j))
+                    store(table, j, s)
+                    store(rest, j, e)
+            elif 1 << (k - bit) >= OCTET:
+                half = 1 << (k - bit)
+                for j in range(start, start + half, OCTET):
+                    s, e = two_sum(load_octet(table, j), weight)
+                    s, e = two_sum(s, e + load_octet(rest, j))
+                    store(table, j + half, s)
+                    store(rest, j + half, e)
+            else:
+                half = 1 << (k - bit)
+                for j in range(start, start + half):
+                    s, e = two_sum(table[j], weight)
+                    table[j + half], rest[j + half] = two_sum(s, e + rest[j])
     return table, rest
 
 
@@ -102,8 +134,11 @@ def bounded(decoder: Decoder, most: float) -> bool:
 
 
 @allocating
-def network(decoder: Decoder, exponentials: bool = True) -> Network:
-    """The decoder with its tables filled, with exponentials where that is asked for and they serve."""
+def network(decoder: Decoder, first: int, count: int, exponentials: bool = True) -> Network:
+    """The decoder with its tables filled for `count` codes from `first`, an aligned power of two of them.
+
+    With exponentials where that is asked for and they serve.
+    """
     width, total = decoder.sizes[1] if len(decoder.flat) > 0 else 0, units_from(decoder.sizes, 1)
     scale = 0.0
     hidden = width > 0 and len(decoder.sizes) > 2
@@ -111,16 +146,21 @@ def network(decoder: Decoder, exponentials: bool = True) -> Network:
         scale = exponent_factor(decoder.activation)
         if scale != 0.0 and not bounded(decoder, 699.0 / abs(scale)):
             scale = 0.0
-    low, low_rest = subset_sums(decoder, width, 0, LOW_BITS)
+    low, low_rest = subset_sums(decoder, width, 0, LOW_BITS, LOW_BITS, 0)
     if scale != 0.0:
-        for i in range(0, len(low), BLOCK):
-            store(low, i, exp_of_sum(scale * load_block(low, i), scale * load_block(low_rest, i)))
-    middle, middle_rest = subset_sums(decoder, width, LOW_BITS, MIDDLE_BITS)
+        for i in range(0, len(low), TILE):
+            store(low, i, exp_of_sum(scale * load_tile(low, i), scale * load_tile(low_rest, i)))
+    page_bits = 3
+    while page_bits < MIDDLE_BITS and BLOCK << page_bits < count:
+        page_bits += 1
+    middle, middle_rest = subset_sums(decoder, width, LOW_BITS, page_bits, LOW_BITS + MIDDLE_BITS, first)
     rows, rows_rest = vectors(len(middle)), vectors(len(middle))
     units = vectors(total * BLOCK)
     arguments = vectors(total * BLOCK if hidden and keeps_arguments(decoder.activation) else 0)
     logits = total - decoder.sizes[-1]
-    return Network(decoder, low, low_rest, middle, middle_rest, rows, rows_rest, scale, units, arguments, logits)
+    return Network(
+        decoder, low, low_rest, middle, middle_rest, rows, rows_rest, 1 << page_bits, scale, units, arguments, logits
+    )  # fmt: skip
 
 
 @inline
@@ -134,8 +174,8 @@ def turn_page(net: Network, code: int) -> None:
         for k in range(LOW_BITS + MIDDLE_BITS, fan_in):
             if (code >> k) & 1:
                 value, small = add(value, small, flat[k * width + q], 0.0)
-        for i in range(q * ROWS, (q + 1) * ROWS, BLOCK):
-            s, s_rest = add(load_block(net.middle, i), load_block(net.middle_rest, i), value, small)
+        for i in range(q * net.blocks, (q + 1) * net.blocks, OCTET):
+            s, s_rest = add(load_octet(net.middle, i), load_octet(net.middle_rest, i), value, small)
             if net.scale != 0.0:
                 s = exp_of_sum(net.scale * s, net.scale * s_rest)
             store(net.rows, i, s)
@@ -146,13 +186,15 @@ def turn_page(net: Network, code: int) -> None:
 def first_layer(net: Network, code: int) -> None:
     """The first layer of the block from `code`: activations where it is hidden, else logits."""
     width, activation = net.decoder.sizes[1], net.decoder.activation
-    block = (code >> LOW_BITS) & (ROWS - 1)
+    block = (code >> LOW_BITS) & (net.blocks - 1)
     if net.scale != 0.0:
-        from_exponentials(net.units, net.low, net.rows, block, width, activation)
+        from_exponentials(net.units, net.low, net.rows, block, net.blocks, width, activation)
         return
     for q in range(width):
-        s, e = two_sum(net.rows[q * ROWS + block], load_block(net.low, q * BLOCK))
-        store(net.units, q * BLOCK, s + (e + (net.rows_rest[q * ROWS + block] + load_block(net.low_rest, q * BLOCK))))
+        row, row_rest = load_one(net.rows, q * net.blocks + block), load_one(net.rows_rest, q * net.blocks + block)
+        for at in range(q * BLOCK, (q + 1) * BLOCK, TILE):
+            s, e = two_sum(row, load_tile(net.low, at))
+            store(net.units, at, s + (e + (row_rest + load_tile(net.low_rest, at))))
     if len(net.decoder.sizes) > 2:
         activate(net.units, net.arguments, 0, width, activation)
 
@@ -168,40 +210,36 @@ def dense(
     """
     for start in range(0, fan_in, RUN):
         stop = min(start + RUN, fan_in)
-        i = 0
-        while i + 4 <= fan_out:
-            a0, a1, a2, a3 = splat_block(0.0), splat_block(0.0), splat_block(0.0), splat_block(0.0)
-            w0 = weights + start * along + i * across
-            w1, w2, w3 = w0 + across, w0 + 2 * across, w0 + 3 * across
+        for i in range(0, fan_out - 3, 4):
+            for lane in range(0, BLOCK, TILE):
+                a0, a1, a2, a3 = splat_tile(0.0), splat_tile(0.0), splat_tile(0.0), splat_tile(0.0)
+                w, h_at = weights + start * along + i * across, (inputs + start) * BLOCK + lane
+                for _ in range(start, stop):
+                    h = load_tile(units, h_at)
+                    a0, a1 = fma(load_one(flat, w), h, a0), fma(load_one(flat, w + across), h, a1)
+                    a2, a3 = fma(load_one(flat, w + 2 * across), h, a2), fma(load_one(flat, w + 3 * across), h, a3)
+                    w, h_at = w + along, h_at + BLOCK
+                at = (outputs + i) * BLOCK + lane
+                add_run(flat, biases, start, i, a0, units, at)
+                add_run(flat, biases, start, i + 1, a1, units, at + BLOCK)
+                add_run(flat, biases, start, i + 2, a2, units, at + 2 * BLOCK)
+                add_run(flat, biases, start, i + 3, a3, units, at + 3 * BLOCK)
+        for i in range(fan_out - fan_out % 4, fan_out):
+            a0, w = splat_block(0.0), weights + start * along + i * across
             for q in range(start, stop):
-                h = load_block(units, (inputs + q) * BLOCK)
-                a0, a1 = fma(flat[w0], h, a0), fma(flat[w1], h, a1)
-                a2, a3 = fma(flat[w2], h, a2), fma(flat[w3], h, a3)
-                w0, w1, w2, w3 = w0 + along, w1 + along, w2 + along, w3 + along
-            add_run(flat, biases, start, a0, units, outputs, i)
-            add_run(flat, biases, start, a1, units, outputs, i + 1)
-            add_run(flat, biases, start, a2, units, outputs, i + 2)
-            add_run(flat, biases, start, a3, units, outputs, i + 3)
-            i += 4
-        while i < fan_out:
-            a0, w0 = splat_block(0.0), weights + start * along + i * across
-            for q in range(start, stop):
-                a0 = fma(flat[w0], load_block(units, (inputs + q) * BLOCK), a0)
-                w0 += along
-            add_run(flat, biases, start, a0, units, outputs, i)
-            i += 1
+                a0 = fma(load_one(flat, w), load_block(units, (inputs + q) * BLOCK), a0)
+                w += along
+            add_run(flat, biases, start, i, a0, units, (outputs + i) * BLOCK)
 
 
 @inline
-def add_run(flat: Floats, biases: int, start: int, run: Number, units: Floats, outputs: int, i: int) -> None:
-    """Store the first run of inputs with the bias, add the later ones."""
-    at = (outputs + i) * BLOCK
+def add_run(flat: Floats, biases: int, start: int, i: int, run: Number, units: Floats, at: int) -> None:
+    """Store the first run of inputs of output i with the bias, add the later ones."""
     if start > 0:
-        store(units, at, load_block(units, at) + run)
+        run = load_like(run, units, at) + run
     elif biases >= 0:
-        store(units, at, run + flat[biases + i])
-    else:
-        store(units, at, run)
+        run = run + flat[biases + i]
+    store(units, at, run)
 
 
 @inline

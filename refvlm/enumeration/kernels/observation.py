@@ -17,12 +17,15 @@ from ..problem import Prior, Recognition
 from .compiling import allocating, inline
 from .constants import BLOCK, FEW_TERMS, LOW_BITS, MIDDLE_BITS, ROWS
 from .elementary import Number, log_sigmoids
-from .lanes import load_block, splat_block, store, vectors
+from .lanes import TILE, load_one, load_tile, splat_tile, store, vectors
 from .network import Network
 
 
 class LogPrior(NamedTuple):
-    """log p(z): `low` (32,) of the low bits; `rows` (64,) of the others, for each block of the page in hand."""
+    """log p(z): `low` (32,) of the low bits; `rows` (64,) of the others, for each block of the page in hand.
+
+    Of a table that fills no block `low` is a copy, of a longer one there is nothing but the table.
+    """
 
     prior: Prior
     low: Floats
@@ -46,7 +49,10 @@ def prior_of(prior: Prior) -> LogPrior:
     low = vectors(BLOCK)
     low[:] = -np.inf
     low[0] = 0.0
-    fill_sums(low, prior.bits, 0, LOW_BITS)
+    if len(prior.table) == 0:
+        fill_sums(low, prior.bits, 0, LOW_BITS)
+    for j in range(min(BLOCK, len(prior.table))):
+        low[j] = prior.table[j]
     return LogPrior(prior, low, vectors(ROWS))
 
 
@@ -62,35 +68,32 @@ def turn_prior(log_p: LogPrior, code: int) -> None:
 
 
 @inline
-def log_prior(log_p: LogPrior, code: int) -> Number:
-    """log p(z) for the block from `code`."""
-    table = log_p.prior.table
-    if table.shape[0] > 0:
-        for j in range(min(BLOCK, table.shape[0])):
-            log_p.low[j] = table[code + j]
-        return load_block(log_p.low, 0)
-    return load_block(log_p.low, 0) + log_p.rows[(code >> LOW_BITS) & (ROWS - 1)]
+def log_prior(log_p: LogPrior, code: int, lane: int) -> Number:
+    """log p(z) for the tile from `lane` of the block from `code`."""
+    if len(log_p.prior.table) >= BLOCK:
+        return load_tile(log_p.prior.table, code + lane)
+    return load_tile(log_p.low, lane) + load_one(log_p.rows, (code >> LOW_BITS) & (ROWS - 1))
 
 
 @inline
 def tabulate(net: Network, out: Floats) -> None:
     """out[(1, i)] = log sigmoid(a_i), out[(0, i)] = log sigmoid(-a_i), lane by lane."""
-    observed = net.decoder.sizes[-1]
-    for i in range(observed):
-        on, off = log_sigmoids(load_block(net.units, (net.logits + i) * BLOCK))
-        store(out, i * BLOCK, off)
-        store(out, (observed + i) * BLOCK, on)
+    count = net.decoder.sizes[-1] * BLOCK
+    for at in range(0, count, TILE):
+        on, off = log_sigmoids(load_tile(net.units, net.logits * BLOCK + at))
+        store(out, at, off)
+        store(out, count + at, on)
 
 
 @inline
-def log_likelihood(x: Bits, n: int, log_sigmoid: Floats) -> Number:
-    """log p(x_n | z), sixteen terms at a time."""
+def log_likelihood(x: Bits, n: int, log_sigmoid: Floats, lane: int) -> Number:
+    """log p(x_n | z), sixteen terms at a time, for the tile from `lane`."""
     observed = x.shape[1]
-    value = splat_block(0.0)
+    value = splat_tile(0.0)
     for start in range(0, observed, FEW_TERMS):
-        run = splat_block(0.0)
+        run = splat_tile(0.0)
         for i in range(start, min(start + FEW_TERMS, observed)):
-            run = run + load_block(log_sigmoid, (x[n, i] * observed + i) * BLOCK)
+            run = run + load_tile(log_sigmoid, (x[n, i] * observed + i) * BLOCK + lane)
         value = value + run
     return value
 
@@ -122,14 +125,18 @@ def recognition_of(q: Recognition) -> LowRecognition:
 
 
 @inline
-def recognise(low: LowRecognition, n: int, code: int) -> tuple[Number, Number]:
-    """q(z | x_n) for the block from `code`, and its log."""
+def high_bits(q: Recognition, n: int, code: int) -> tuple[float, float]:
+    """The part of q(z | x_n) of the bits above the lanes, for the block from `code`, and its log."""
     probability, log_probability = 1.0, 0.0
-    for k in range(LOW_BITS, low.q.probability.shape[2]):
+    for k in range(LOW_BITS, q.probability.shape[2]):
         bit = (code >> k) & 1
-        probability *= low.q.probability[n, bit, k]
-        log_probability += low.q.log_probability[n, bit, k]
-    return (
-        load_block(low.probability, n * BLOCK) * probability,
-        load_block(low.log_probability, n * BLOCK) + log_probability,
-    )
+        probability *= q.probability[n, bit, k]
+        log_probability += q.log_probability[n, bit, k]
+    return probability, log_probability
+
+
+@inline
+def recognise(low: LowRecognition, n: int, high: tuple[float, float], lane: int) -> tuple[Number, Number]:
+    """q(z | x_n) for the tile from `lane`, and its log; high: the other bits' part."""
+    at = n * BLOCK + lane
+    return load_tile(low.probability, at) * high[0], load_tile(low.log_probability, at) + high[1]

@@ -14,7 +14,7 @@ from ...types import Floats
 from ..problem import Decoder
 from .activations import precise_value
 from .compiling import inline, kernel
-from .constants import BLOCK, LOW_BITS, PAGE, ROWS
+from .constants import BLOCK, LOW_BITS, PAGE
 from .double_double import add, two_sum
 from .lanes import fma, load_block, splat_block, store, vectors
 from .network import network, turn_page
@@ -41,15 +41,15 @@ def dense(decoder: Decoder, layer: int, offset: int, units: Floats, rests: Float
 def precise_logits(decoder: Decoder, first: int, count: int) -> Floats:
     """The logits for `count` codes from `first`, (count, L)."""
     sizes = decoder.sizes
-    net = network(decoder, False)
+    net = network(decoder, first, count, False)
     units, rests = net.units, vectors(len(net.units))
     out = np.empty((count, sizes[-1]))
     for code in range(first, first + max(count, BLOCK), BLOCK):
         if code % PAGE == 0 or code == first:
             turn_page(net, code)
-        block = (code >> LOW_BITS) & (ROWS - 1)
+        block = (code >> LOW_BITS) & (net.blocks - 1)
         for q in range(sizes[1]):
-            at, row = q * BLOCK, q * ROWS + block
+            at, row = q * BLOCK, q * net.blocks + block
             low, low_rest = load_block(net.low, at), load_block(net.low_rest, at)
             value, rest = add(low, low_rest, net.rows[row], net.rows_rest[row])
             store(units, at, value)

@@ -18,9 +18,9 @@ from .backward import add_block, bit_sums, collect, end_page
 from .compiling import inline, kernel
 from .constants import BLOCK, PAGE
 from .elementary import Number, exp
-from .lanes import fma, splat_block, vectors, where_less
+from .lanes import TILE, fma, load_block, splat_tile, store, vectors, where_less
 from .network import enter, network
-from .observation import log_likelihood, log_prior, prior_of, recognise, recognition_of, tabulate, turn_prior
+from .observation import high_bits, log_likelihood, log_prior, prior_of, recognise, recognition_of, tabulate, turn_prior
 from .weights import log_of_rest
 
 
@@ -52,7 +52,7 @@ def curved(y: Number) -> Number:
 @inline
 def respond(joint: Number, log_q: Number, response: Response, n: int) -> Number:
     """The sum over the nodes for row n, from log p(x, z) and log q; what q excludes has no weight."""
-    value, log_weight = splat_block(0.0), where_less(-np.inf, log_q, joint - log_q, -np.inf)
+    value, log_weight = splat_tile(0.0), where_less(-np.inf, log_q, joint - log_q, -np.inf)
     for j in range(response.log_t.shape[1]):
         v = log_weight + response.log_t[n, j]
         y = exp(where_less(v, 700.0, v, 700.0))
@@ -80,17 +80,20 @@ def responded(
 ) -> tuple[Floats, Floats]:
     """The sums over `count` codes from `first` of q times the response: with z_k as factor (N, K), and without (N,)."""
     rows = len(x)
-    net, log_p, low_q = network(decoder), prior_of(prior), recognition_of(q)
-    log_sigmoid = vectors(2 * decoder.sizes[-1] * BLOCK)
+    net, log_p, low_q = network(decoder, first, count), prior_of(prior), recognition_of(q)
+    log_sigmoid, terms = vectors(2 * decoder.sizes[-1] * BLOCK), vectors(BLOCK)
     sums = bit_sums(rows, decoder.sizes[0])
     for code in range(first, first + max(count, BLOCK), BLOCK):
         if enter(net, code, first):
             turn_prior(log_p, code)
         tabulate(net, log_sigmoid)
         for n in range(rows):
-            probability, log_q = recognise(low_q, n, code)
-            joint = log_likelihood(x, n, log_sigmoid) + log_prior(log_p, code)
-            add_block(sums, n, code, probability * respond(joint, log_q, response, n))
+            high = high_bits(q, n, code)
+            for lane in range(0, BLOCK, TILE):
+                probability, log_q = recognise(low_q, n, high, lane)
+                joint = log_likelihood(x, n, log_sigmoid, lane) + log_prior(log_p, code, lane)
+                store(terms, lane, probability * respond(joint, log_q, response, n))
+            add_block(sums, n, code, load_block(terms, 0))
         if (code + BLOCK) % PAGE == 0 or code + BLOCK >= first + count:
             end_page(sums, code)
     return collect(sums).T.copy(), sums.whole

@@ -19,10 +19,10 @@ from ..problem import Above, Decoder, Prior, Recognition
 from .compiling import inline, kernel
 from .constants import BLOCK, PAGE
 from .elementary import LOG2_E, Number, exp, exp_scaled, larger, log, log1p, power_of_two
-from .lanes import fma, load_block, nearest, splat_block, store, total, vectors, where_less
+from .lanes import TILE, fma, load_block, load_tile, nearest, splat_block, splat_tile, store, total, vectors, where_less
 from .marginal import NO_POWER
 from .network import enter, network
-from .observation import log_likelihood, log_prior, prior_of, recognise, recognition_of, tabulate, turn_prior
+from .observation import high_bits, log_likelihood, log_prior, prior_of, recognise, recognition_of, tabulate, turn_prior
 
 NEVER = -1e300
 """What stands for log 0, so that a product with an exponent of 0 is 0."""
@@ -34,43 +34,43 @@ MARKS = 5
 
 
 @inline
-def largest(block: Number, room: Floats) -> float:
-    """The largest lane; room: (32,)."""
-    store(room, 0, block)
-    most = room[0]
-    for j in range(1, BLOCK):
-        most = max(most, room[j])
+def largest(lanes: Floats, at: int) -> float:
+    """The largest of the block from `at`."""
+    most = lanes[at]
+    for j in range(at + 1, at + BLOCK):
+        most = max(most, lanes[j])
     return most
 
 
 @inline
 def load_above(table: Floats, row: int, code: int, room: Floats) -> Number:
-    """A block of a row of a table over codes, which may be shorter than a block."""
-    for j in range(BLOCK):
-        room[j] = table[row, code + j] if j < table.shape[1] else 0.0
-    return load_block(room, 0)
+    """A tile of a row of a table over codes, which may be shorter than a block; room: (32,)."""
+    for j in range(TILE):
+        room[j] = table[row, code + j] if code + j < table.shape[1] else 0.0
+    return load_tile(room, 0)
 
 
 @inline
-def mark(marks: Floats, n: int, joint: Number, log_q: Number, above: Floats, code: int, room: Floats) -> None:
-    """Take a block into the marks of row n, lane by lane; above: (5, 2**K), those of the layers above, or (5, 0)."""
+def mark(
+    marks: Floats, at: int, joint: Number, log_q: Number, above: Floats, code: int, room: Floats
+) -> None:  # fmt: skip
+    """Take a tile into a row's marks, 32 each from `at`; above: (5, 2**K), those of the layers above, or (5, 0)."""
     for kind in range(MARKS):
-        value = where_less(NEVER, joint, 0.0, splat_block(1.0))
+        value = where_less(NEVER, joint, 0.0, splat_tile(1.0))
         if kind < IMPOSSIBLE:
             ratio = joint - log_q
             value = -ratio if kind == LOWEST_WEIGHT else ratio if kind == HIGHEST_WEIGHT else -joint
         elif kind == UNCOVERED:
-            value = splat_block(0.0)
+            value = splat_tile(0.0)
         if above.shape[1] > 0:
             higher = load_above(above, kind, code, room)
             value = value + higher if kind < IMPOSSIBLE else larger(value, higher)
         outside = -np.inf if kind < IMPOSSIBLE else 0.0
         if kind < IMPOSSIBLE:
             value = where_less(NEVER, joint, value, outside)
-        elsewhere = where_less(NEVER, joint, 1.0, splat_block(0.0)) if kind == UNCOVERED else splat_block(outside)
+        elsewhere = where_less(NEVER, joint, 1.0, splat_tile(0.0)) if kind == UNCOVERED else splat_tile(outside)
         value = where_less(NEVER, log_q, value, elsewhere)
-        at = (n * MARKS + kind) * BLOCK
-        store(marks, at, larger(load_block(marks, at), value))
+        store(marks, at + kind * BLOCK, larger(load_tile(marks, at + kind * BLOCK), value))
 
 
 @kernel
@@ -84,8 +84,9 @@ def tilted(
     (N, T), the three sums over 2**power (N, T, 3), and the marks (N, 5).
     """
     rows, orders = len(x), len(exponents)
-    net, log_p, low_q = network(decoder), prior_of(prior), recognition_of(q)
+    net, log_p, low_q = network(decoder, first, count), prior_of(prior), recognition_of(q)
     log_sigmoid, room = vectors(2 * decoder.sizes[-1] * BLOCK), vectors(BLOCK)
+    highest, orders_of = vectors(BLOCK), vectors(3 * BLOCK)
     width = max(BLOCK, min(count, PAGE))
     joints, recognised = vectors(rows * width), vectors(rows * width)
     power, sums = np.full((rows, orders), NO_POWER), np.zeros((rows, orders, 3))
@@ -101,48 +102,57 @@ def tilted(
             page = code
         tabulate(net, log_sigmoid)
         for n in range(rows):
-            log_q = larger(recognise(low_q, n, code)[1], NEVER)
-            joint = larger(log_likelihood(x, n, log_sigmoid) + log_prior(log_p, code), NEVER)
-            mark(lanes, n, joint, log_q, above.marks, code, room)
-            joint = where_less(NEVER, log_q, joint, NEVER)
-            store(joints, n * width + code - page, joint)
-            store(recognised, n * width + code - page, log_q)
+            high = high_bits(q, n, code)
+            for lane in range(0, BLOCK, TILE):
+                log_q = larger(recognise(low_q, n, high, lane)[1], NEVER)
+                joint = larger(log_likelihood(x, n, log_sigmoid, lane) + log_prior(log_p, code, lane), NEVER)
+                mark(lanes, n * MARKS * BLOCK + lane, joint, log_q, above.marks, code + lane, room)
+                at = n * width + code + lane - page
+                store(joints, at, where_less(NEVER, log_q, joint, NEVER))
+                store(recognised, at, log_q)
         if (code + BLOCK) % PAGE > 0 and code + BLOCK < first + count:
             continue
         for n in range(rows):
             for t in range(orders):
-                s, most = exponents[t], splat_block(NEVER)
-                for at in range(0, code + BLOCK - page, BLOCK):
-                    joint, log_q = load_block(joints, n * width + at), load_block(recognised, n * width + at)
-                    v = fma(s, joint, (1.0 - s) * log_q)
-                    if chained:
-                        v = v + load_above(above.values, 3 * t + 0, page + at, room)
-                    most = larger(most, v)
-                top = nearest(largest(most, room) * LOG2_E)
+                s = exponents[t]
+                for lane in range(0, BLOCK, TILE):
+                    most = splat_tile(NEVER)
+                    for at in range(lane, code + BLOCK - page, BLOCK):
+                        joint, log_q = load_tile(joints, n * width + at), load_tile(recognised, n * width + at)
+                        v = fma(s, joint, (1.0 - s) * log_q)
+                        if chained:
+                            v = v + load_above(above.values, 3 * t + 0, page + at, room)
+                        most = larger(most, v)
+                    store(highest, lane, most)
+                top = nearest(largest(highest, 0) * LOG2_E)
                 if top < _ALMOST_NEVER:
                     continue
-                zeroth, once, twice = splat_block(0.0), splat_block(0.0), splat_block(0.0)
-                for at in range(0, code + BLOCK - page, BLOCK):
-                    joint, log_q = load_block(joints, n * width + at), load_block(recognised, n * width + at)
-                    v = fma(s, joint, (1.0 - s) * log_q)
-                    value, square = (joint - log_q) - centres[n, t], splat_block(0.0)
-                    if chained:
-                        v = v + load_above(above.values, 3 * t + 0, page + at, room)
-                        value = value + load_above(above.values, 3 * t + 1, page + at, room)
-                        square = load_above(above.values, 3 * t + 2, page + at, room)
-                    value = where_less(_ALMOST_NEVER, joint, value, 0.0)
-                    term = where_less(_ALMOST_NEVER, v, exp_scaled(v, top), 0.0)
-                    zeroth, once = zeroth + term, once + term * value
-                    twice = twice + term * fma(value, value, square)
+                for lane in range(0, BLOCK, TILE):
+                    zeroth, once, twice = splat_tile(0.0), splat_tile(0.0), splat_tile(0.0)
+                    for at in range(lane, code + BLOCK - page, BLOCK):
+                        joint, log_q = load_tile(joints, n * width + at), load_tile(recognised, n * width + at)
+                        v = fma(s, joint, (1.0 - s) * log_q)
+                        value, square = (joint - log_q) - centres[n, t], splat_tile(0.0)
+                        if chained:
+                            v = v + load_above(above.values, 3 * t + 0, page + at, room)
+                            value = value + load_above(above.values, 3 * t + 1, page + at, room)
+                            square = load_above(above.values, 3 * t + 2, page + at, room)
+                        value = where_less(_ALMOST_NEVER, joint, value, 0.0)
+                        term = where_less(_ALMOST_NEVER, v, exp_scaled(v, top), 0.0)
+                        zeroth, once = zeroth + term, once + term * value
+                        twice = twice + term * fma(value, value, square)
+                    store(orders_of, lane, zeroth)
+                    store(orders_of, BLOCK + lane, once)
+                    store(orders_of, 2 * BLOCK + lane, twice)
                 new = max(power[n, t], top)
                 before, now = power_of_two(power[n, t] - new), power_of_two(top - new)
                 power[n, t] = new
-                sums[n, t, 0] = sums[n, t, 0] * before + total(zeroth) * now
-                sums[n, t, 1] = sums[n, t, 1] * before + total(once) * now
-                sums[n, t, 2] = sums[n, t, 2] * before + total(twice) * now
+                for order in range(3):
+                    part = total(load_block(orders_of, order * BLOCK))
+                    sums[n, t, order] = sums[n, t, order] * before + part * now
     for n in range(rows):
         for kind in range(MARKS):
-            marks[n, kind] = largest(load_block(lanes, (n * MARKS + kind) * BLOCK), room)
+            marks[n, kind] = largest(lanes, (n * MARKS + kind) * BLOCK)
     return power, sums, marks
 
 
@@ -185,8 +195,9 @@ def gone(y: Number) -> Number:
 def absence(decoder: Decoder, first: int, count: int, prior: Prior, q: Recognition, x: Bits, log_t: Floats) -> Floats:
     """The part of 1 - phi(t) = E_q[1 - exp(-t w)] in `count` codes from `first`; log_t and result: (N, T)."""
     rows, nodes = log_t.shape
-    net, log_p, low_q = network(decoder), prior_of(prior), recognition_of(q)
-    log_sigmoid = vectors(2 * decoder.sizes[-1] * BLOCK)
+    net, log_p, low_q = network(decoder, first, count), prior_of(prior), recognition_of(q)
+    log_sigmoid, terms = vectors(2 * decoder.sizes[-1] * BLOCK), vectors(BLOCK)
+    ratios, probabilities = vectors(BLOCK), vectors(BLOCK)
     sums, page = np.zeros((rows, nodes)), np.zeros((rows, nodes))
     for code in range(first, first + max(count, BLOCK), BLOCK):
         if enter(net, code, first):
@@ -195,12 +206,18 @@ def absence(decoder: Decoder, first: int, count: int, prior: Prior, q: Recogniti
             page[:] = 0.0
         tabulate(net, log_sigmoid)
         for n in range(rows):
-            probability, log_q = recognise(low_q, n, code)
-            joint = log_likelihood(x, n, log_sigmoid) + log_prior(log_p, code)
-            ratio = where_less(-np.inf, log_q, joint - log_q, NEVER)
+            high = high_bits(q, n, code)
+            for lane in range(0, BLOCK, TILE):
+                probability, log_q = recognise(low_q, n, high, lane)
+                joint = log_likelihood(x, n, log_sigmoid, lane) + log_prior(log_p, code, lane)
+                store(probabilities, lane, probability)
+                store(ratios, lane, where_less(-np.inf, log_q, joint - log_q, NEVER))
             for j in range(nodes):
-                y = exp(where_less(ratio, 700.0 - log_t[n, j], ratio + log_t[n, j], 700.0))
-                page[n, j] += total(probability * gone(y))
+                for lane in range(0, BLOCK, TILE):
+                    ratio = load_tile(ratios, lane)
+                    y = exp(where_less(ratio, 700.0 - log_t[n, j], ratio + log_t[n, j], 700.0))
+                    store(terms, lane, load_tile(probabilities, lane) * gone(y))
+                page[n, j] += total(load_block(terms, 0))
     return sums + page
 
 
