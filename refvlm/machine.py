@@ -67,17 +67,6 @@ def _free(group: Path) -> Iterator[int]:
             yield max(0, int((group / limit).read_text()) - int((group / usage).read_text()))
 
 
-def first_level_cache(root: str = "/") -> int:
-    """Bytes of a core's first-level cache for data; 32 KiB, which few have less than, where the system does not say."""
-    folders = Path(root, "sys/devices/system/cpu/cpu0/cache").glob("index*")
-    for folder in folders:
-        with suppress(OSError, ValueError):
-            kind, level, size = ((folder / name).read_text().strip() for name in ("type", "level", "size"))
-            if level == "1" and kind != "Instruction":
-                return int(size.removesuffix("K")) << 10
-    return 32 << 10
-
-
 def load() -> float | None:
     """Processes that ran or wanted to run, averaged over the last minute; None where the system does not say."""
     try:

@@ -217,7 +217,7 @@ def test_what_kernels_document_is_what_the_proof_uses():
     assert {16: "sixteen"}[constants.FEW_TERMS] in observation.log_likelihood.__doc__
     tree = int(re.search(r"its depth is (\d+) and the number of pages", words(marginal))[1])
     assert depth(11, Route.STREAMED) == tree + 1 + 1
-    own = re.search(r"a depth of (\d+), (\d+), (\d+) and the number of pages", words(tables)).groups()
+    own = re.search(r"a depth of (\d+), (\d+) and the number of pages", words(tables)).groups()
     assert depth(11, Route.TABLED) == sum(map(int, own)) + 1 + len(range(0, 2**11, 2**8)).bit_length()
     stated = re.search(r"Depth: (\d+) tiles times 2\*\*(\d+) blocks of lanes, (\d+) for", words(linear))
     tiles, blocks, own = map(int, stated.groups())

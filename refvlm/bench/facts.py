@@ -6,14 +6,19 @@ import platform
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 
+from ..enumeration import kernels
 from ..machine import available_cores, load, processor
 from ..version import __version__
 
 
 def facts() -> dict[str, str | int | float | None]:
-    """CPU, cores, load, system and versions; None for what is not installed or not known."""
+    """CPU, instructions, cores, load, system and versions; None for what is not installed or not known."""
+    hardware = kernels.hardware.HARDWARE
     return {
         "cpu": processor(),
+        "compiled_for": hardware.cpu,
+        "instructions": hardware.instructions,
+        "vector_bits": 64 * hardware.width,
         "cores": available_cores(),
         "load": load(),
         "system": f"{platform.system()} {platform.machine()}",

@@ -45,3 +45,10 @@ class Result(NamedTuple):
     def percent_of_limit(self) -> float:
         """How much of the time the arithmetic takes, in percent."""
         return 100.0 * self.limit_ns / self.ns_per_state
+
+    @property
+    def times_faster(self) -> float | None:
+        """The fastest peer's time per state over ours; None where there was no peer."""
+        if not self.peers:
+            return None
+        return min(peer.ns_per_state for peer in self.peers.values()) / self.ns_per_state

@@ -10,6 +10,7 @@ from typing import Any
 from ..bench.facts import facts
 from ..bench.measure import Bench
 from ..bench.peers import MAKERS
+from ..bench.processor import compile_for
 from ..bench.results import TOLERANCE
 from ..bench.works import WORKS, Work, named
 from ..checks import one_line
@@ -17,7 +18,7 @@ from ..machine import available_cores
 from ..progress import ProgressBar, duration
 from .arguments import add_json, positive
 from .bench_report import Human, JSONLines
-from .failure import OK, PEER_DISAGREES
+from .failure import OK, PEER_DISAGREES, USAGE, Failure
 from .messages import say, say_cache_problem, say_if_cold
 
 REPEATS, QUICK_REPEATS = 5, 2
@@ -36,12 +37,15 @@ works, log p(x) of N rows under a model of K latent bits, H hidden tanh units an
 
 _EPILOG = f"""\
 with --json, one object a line, keys as here:
-  {{"machine": {{"cpu": ..., "cores": ..., "load": of the last minute, "system": ..., "python": ..., "refvlm": ...,
-               "numpy": ..., "numba": ..., "torch": ... or null, "jax": ... or null}}}}   versions; null: not installed
+  {{"machine": {{"cpu": ..., "compiled_for": a processor's name, "instructions": of its vectors, "vector_bits": ...,
+               "cores": ..., "load": of the last minute, "system": ..., "python": ..., "refvlm": ..., "numpy": ...,
+               "numba": ..., "torch": ... or null, "jax": ... or null}}}}
+      versions; null: not installed
   {{"roofline": {{"workers": ..., "fma": ..., "exp": ..., "load_multiply": ..., "division": ...}}}}
       billions of float64 operations per second, by so many workers together: one, then all; highest of the run
   {{"work": ..., "K": ..., "H": ..., "L": ..., "N": ..., "gradient": true or false, "seconds": ..., "ns_per_state": ...,
    "limit_ns": ..., "percent_of_limit": ..., "peak_bytes": of the process, or null,
+   "times_faster": than the fastest peer, or null,
    "peers": {{"torch": {{"K": where it was timed, "ns_per_state": ..., "times_faster": ours, "program": ...,
                        "largest_difference": relative, "agrees": true or false}}, "jax": ...}}}}
   {{"summary": {{"seconds": of everything, "peers_agree": true, false, or null without peers}}}}
@@ -83,6 +87,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--workers", type=positive, metavar="W", help="threads, the peers' too (default: all available cores)"
     )
+    parser.add_argument(
+        "--cpu",
+        metavar="NAME",
+        help="as if on this processor, by LLVM's name for it (what NUMBA_CPU_NAME sets): haswell has AVX2, no AVX-512; "
+        "the frameworks, too, are held to its instructions",
+    )
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -106,6 +116,11 @@ class _Peers(argparse.Action):
 def run(arguments: argparse.Namespace) -> int:
     """Measure and report."""
     start = time.perf_counter()
+    if arguments.cpu is not None:
+        try:
+            compile_for(arguments.cpu)
+        except ValueError as error:
+            raise Failure(f"--cpu: {error}", USAGE) from None
     machine, workers = facts(), arguments.workers or available_cores()
     peers = [name for name in arguments.peers if machine[name] is not None]
     repeats = arguments.repeats or (QUICK_REPEATS if arguments.quick else REPEATS)

@@ -52,6 +52,7 @@ class JSONLines:
                 "limit_ns": result.limit_ns,
                 "percent_of_limit": result.percent_of_limit,
                 "peak_bytes": result.peak_bytes,
+                "times_faster": result.times_faster,
                 "peers": {name: _peer(peer, result) for name, peer in result.peers.items()},
             }
         )
@@ -95,6 +96,8 @@ class Human:
         self._peers = [name for name in self._wanted if machine[name] is not None]
         versions += [f"{name} {machine[name]}" for name in self._peers]
         print(f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}")
+        bits = f"{machine['instructions']}, vectors of {machine['vector_bits']} bits"
+        print(f"kernels compiled for {machine['compiled_for']}: {bits}")
         print(", ".join(versions))
         for name in self._wanted:
             if machine[name] is None:
@@ -107,8 +110,8 @@ class Human:
         print(f"\n{'billions per second':<28}", *(f"{head:>12}" for head in heads))
         for key, name in _OPERATIONS.items():
             print(f"{name:<28}", *(f"{getattr(rates, key):12.2f}" for rates in limits))
-        peers = [f"{name + ' ns':>10} {'x faster':>9}" for name in self._peers]
-        at = [f"{'at K':>5}"] if peers else []
+        peers = [f"{name + ' ns':>10}" for name in self._peers]
+        at = [f"{'x faster':>9} {'at K':>5}"] if peers else []
         print(f"\n{'work':<12}{'K':>3}{'H':>4}{'L':>4}{'N':>6}{'ns/state':>10}{'limit':>9}{'%':>5}", *peers, *at)
 
     def result(self, result: Result) -> None:
@@ -119,8 +122,8 @@ class Human:
         line += f"{_digits(result.ns_per_state):>10}{_digits(result.limit_ns):>9}{result.percent_of_limit:>5.0f}"
         for name in self._peers:
             peer = peers.get(name)
-            ratio = "" if peer is None else _digits(peer.ns_per_state / result.ns_per_state)
-            line += f" {'' if peer is None else _digits(peer.ns_per_state):>10} {ratio:>9}"
+            line += f" {'' if peer is None else _digits(peer.ns_per_state):>10}"
+        line += "" if result.times_faster is None else f" {_digits(result.times_faster):>9}"
         latents = {peer.latents for peer in peers.values()}
         print((line + "".join(f" {k:>5}" for k in latents)).rstrip())
         if result.peak_bytes is not None:
@@ -138,6 +141,7 @@ class Human:
         print(f"\nns/state: nanoseconds per latent state, all N rows, by {workers}; limit: what its arithmetic takes")
         if self._peers:
             print(f"{', '.join(self._peers)}: the same in float64 on the CPU, timed at the K of the last column")
+            print("x faster: ours than the fastest of these")
         for note in self._notes:
             print(note)
         if self._agree:

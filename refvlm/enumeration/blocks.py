@@ -75,8 +75,8 @@ def depth(latents: int, route: Route, *, moments: bool = False) -> int:
         else:  # four rows and a block of lanes at a time, then the lanes' tree
             piece = ((1 << c.ROW_BITS) // 4 << (max(low) - c.LOW_BITS)) + c.LOW_BITS + chunks
     elif route == Route.TABLED:
-        blocks = (pieces.step if moments else c.PAGE) // c.BLOCK
-        piece = 3 + c.BLOCK // c.OCTET - 1 + blocks + (c.BLOCK if moments else pages)
+        octets = (pieces.step if moments else c.PAGE) // c.OCTET
+        piece = 3 + octets + (c.BLOCK if moments else pages)
     else:
         piece = c.LOW_BITS + c.MIDDLE_BITS + pages + (c.BLOCK if moments else 0)
     return piece + len(pieces).bit_length()

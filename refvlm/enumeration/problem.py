@@ -74,7 +74,7 @@ class Groups(NamedTuple):
 
     bit: (G + 1,), the first bit of each group, at last L. entry: (G + 1,), the first entry of each group's table, at
     last their number. offsets: (tiles * 8 * G,), `lanes` times the entry, for every row and group. tiles: eights of
-    rows, the last filled up with rows of zeros. lanes: states for which there are tables at a time, 8, 16 or 32.
+    rows, the last filled up with rows of zeros. lanes: states that the tables are of, 8, 16 or 32.
     """
 
     bit: NDArray[np.int64]

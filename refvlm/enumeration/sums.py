@@ -16,7 +16,7 @@ from ..types import Bits, Floats
 from . import kernels
 from .blocks import MANY_ROWS, Route, Tree, code_pieces, output_pieces, row_pieces
 from .engine import Engine, Piece, Task, task
-from .problem import Decoder, Precise, Prior, Recognition, Response, Stack
+from .problem import Decoder, Groups, Precise, Prior, Recognition, Response, Stack
 
 Columns = tuple[Floats, ...]
 R = TypeVar("R")
@@ -172,13 +172,14 @@ class LogSum(NamedTuple):
     """p(x_n) = total * 2**power, eq. (3), (N,) each.
 
     moment: (N, K), the part of total from codes with z_k = 1, or (N, 0). route: (N,), the Route each row took; the
-    power of a TABLED row is 0.
+    power of a TABLED row is 0. groups: of each piece of the rows, where all of them went by tables, else nothing.
     """
 
     power: Floats
     total: Floats
     moment: Floats
     route: NDArray[np.int64]
+    groups: tuple[Groups, ...] = ()
 
 
 def no_sum(rows: int) -> LogSum:
@@ -195,16 +196,20 @@ def log_sum(source: Source, prior: Prior, x: Bits, engine: Engine, moments: bool
     if len(x) < MANY_ROWS:
         return _of_few(source, prior, x, engine, moments)
 
+    groups = []
+
     def task_of(rows: slice) -> Task[tuple[Floats, Floats]]:
-        groups = kernels.groups.pack(x[rows], kernels.hardware.HARDWARE.cache)
-        return task(kernels.tables.tabled_marginal, prior, groups, rows.stop - rows.start, moments)
+        groups.append(kernels.groups.pack(x[rows]))
+        return task(kernels.tables.tabled_marginal, prior, groups[-1], rows.stop - rows.start, moments)
 
     total, moment = per_row(source, len(x), task_of, engine, Route.TABLED)
     power, route = np.zeros(len(x)), np.full(len(x), Route.TABLED)
     again = np.flatnonzero(total < kernels.constants.TABLE_FLOOR)
     if len(again) > 0:
-        power[again], total[again], moment[again], route[again] = _of_few(source, prior, x[again], engine, moments)
-    return LogSum(power, total, moment, route)
+        few = _of_few(source, prior, x[again], engine, moments)
+        power[again], total[again], moment[again], route[again] = few[:4]
+        groups.clear()
+    return LogSum(power, total, moment, route, tuple(groups))
 
 
 def _of_few(source: Source, prior: Prior, x: Bits, engine: Engine, moments: bool) -> LogSum:
@@ -258,9 +263,10 @@ def gradient(
     response: what q's weights are multiplied by, None for 1. See `kernels/gradient.py`. Tabled rows come first. Rows
     merge within a code piece, then the code pieces.
     """
-    order = np.argsort(sums.route != Route.TABLED, kind="stable")
-    x, row_weights, power, total = x[order], row_weights[order], sums.power[order], sums.total[order]
-    all_tabled = int((sums.route == Route.TABLED).sum())
+    power, total, all_tabled = sums.power, sums.total, int((sums.route == Route.TABLED).sum())
+    if 0 < all_tabled < len(x):
+        order = np.argsort(sums.route != Route.TABLED, kind="stable")
+        x, row_weights, power, total = x[order], row_weights[order], power[order], total[order]
     responses = Response(np.zeros((len(x), 0)), np.zeros((len(x), 0)), False) if response is None else response
     codes, slices = code_pieces(source.latents, Route.TABLED), row_pieces(len(x), Route.TABLED)
     code_mass = np.zeros(len(prior.table))
@@ -270,7 +276,7 @@ def gradient(
 
     def task_of(rows: slice) -> Task[tuple[Floats, Floats, Floats, Floats]]:
         part, tabled = x[rows], min(max(all_tabled - rows.start, 0), rows.stop - rows.start)
-        groups = kernels.groups.pack(part, kernels.hardware.HARDWARE.cache)
+        groups = sums.groups[slices.index(rows)] if sums.groups else kernels.groups.pack(part)
         kernel, factor = kernels.gradient.gradient, responses.of(rows)
         return task(
             kernel, prior, q.of(rows), part, groups, row_weights[rows], power[rows], total[rows], tabled, factor

@@ -149,7 +149,7 @@ def allocating(function: F) -> F:
 
 def part(function: F) -> F:
     """A part of kernels that loops over vectors itself: compiled once for each kernel, however often it is called."""
-    return _inner(function, _nrt=False)
+    return _inner(function, forceinline=False, _nrt=False)
 
 
 @intrinsic

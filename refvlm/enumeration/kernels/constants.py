@@ -40,6 +40,9 @@ TABLED_PRODUCT = Roundings(6, 3)
 LINEAR_TERM = Roundings(4, 20)
 """The error of a term in `linear.py`, with its logits and its quotient."""
 
+BLOCK_ENTRIES, PAIR_ENTRIES = 160, 512
+"""So many entries of all groups together may be of 32 states, 40 KiB, and of 16 states, 64 KiB (`groups.py`)."""
+
 TABLE_FLOOR = 2.0**-900
 """By tables, terms below 2**-1022 are lost; a row whose sum falls below this is summed again in the log domain."""
 

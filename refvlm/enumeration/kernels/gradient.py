@@ -26,7 +26,7 @@ import numpy as np
 from ...types import Bits, Floats
 from ..problem import Decoder, Groups, Prior, Recognition, Response
 from .backward import add_block, backward, bit_sums, collect, end_page, flat_gradient, slopes_of
-from .compiling import kernel, part, stay_apart
+from .compiling import inline, kernel, part, stay_apart
 from .constants import BLOCK, OCTET, PAGE
 from .elementary import Number, exp, exp_scaled
 from .groups import fold_groups, probabilities, product, scatter, tabulate_groups
@@ -41,6 +41,7 @@ from .lanes import (
     splat_octet,
     store,
     vectors,
+    width_of,
 )  # fmt: skip
 from .network import enter, network
 from .observation import (
@@ -72,26 +73,56 @@ class Weighted(NamedTuple):
     by_q: bool
 
 
+@inline
+def scatter_tabled(
+    groups: Groups, table: Floats, sums: Floats, factors: Floats, tabled: int, like: Number, three: bool
+) -> None:  # fmt: skip
+    """Add the leading rows' products from the tables, times their factors, to the entries of their patterns."""
+    count, at = 3 if three else len(groups.bit) - 1, 0
+    for n in range(tabled):
+        scatter(groups, sums, at, product(groups, table, at, like, three) * load_one(factors, n), three)
+        at += count
+
+
 @part
+def scatter_products(groups: Groups, table: Floats, sums: Floats, factors: Floats, tabled: int, like: Number) -> None:
+    """`scatter_tabled` of any groups."""
+    stay_apart()
+    scatter_tabled(groups, table, sums, factors, tabled, like, False)
+
+
+@part
+def scatter_products_of_three(
+    groups: Groups, table: Floats, sums: Floats, factors: Floats, tabled: int, like: Number
+) -> None:  # fmt: skip
+    """`scatter_tabled` of three groups."""
+    stay_apart()
+    scatter_tabled(groups, table, sums, factors, tabled, like, True)
+
+
+@inline
 def scatter_rows(
     groups: Groups, table: Floats, sums: Floats, rows: Weighted, probability: Floats, code: int, lane: int,
     prior: Number,
 ) -> None:  # fmt: skip
     """Put every row's weight into the entries of its patterns, for the lanes from `lane` that `prior` is of."""
-    stay_apart()
     for at in range(0, len(sums), OCTET):
         store(sums, at, splat_octet(0.0))
+    count = len(groups.bit) - 1
     if rows.by_q:
         for n in range(len(rows.row_weights)):
             low = load_like(prior, rows.low_q.probability, n * BLOCK + lane)
-            scatter(groups, sums, n, low * high_bits(rows.low_q.q, n, code)[0] * load_one(rows.row_weights, n))
+            weight = low * high_bits(rows.low_q.q, n, code)[0] * load_one(rows.row_weights, n)
+            scatter(groups, sums, n * count, weight, False)
         return
     if rows.tabled > 0:  # of the posterior alone
         tabulate_groups(groups, probability, prior, lane, table)
-        for n in range(rows.tabled):
-            scatter(groups, sums, n, product(groups, table, n, prior) * load_one(rows.factors, n))
+        if width_of(prior) == BLOCK and count == 3:
+            scatter_products_of_three(groups, table, sums, rows.factors, rows.tabled, prior)
+        else:
+            scatter_products(groups, table, sums, rows.factors, rows.tabled, prior)
     for n in range(rows.tabled, len(rows.row_weights)):
-        scatter(groups, sums, n, load_like(prior, rows.weights, (n - rows.tabled) * BLOCK + lane))
+        scatter(groups, sums, n * count, load_like(prior, rows.weights, (n - rows.tabled) * BLOCK + lane), False)
 
 
 @kernel

@@ -1,9 +1,11 @@
 """p(x | z) as a product over groups of bits: what makes many rows cheap, because x is binary.
 
-The L bits of x are cut into G groups of at most 6. For 8, 16 or 32 states at a time, as many as the first-level cache
-has room for, each group gets a table of p(its bits | z) for all its 2**5 or 2**6 patterns, built by doubling from
-sigmoid(a_i) and sigmoid(-a_i), computed apart so that neither loses digits. Then p(x_n | z) is a product of G entries:
-no exp, no log, no matrix product per state and row.
+The L bits of x are cut into G groups of at most 6. For some states at a time, each group gets a table of p(its bits |
+z) for all its 2**5 or 2**6 patterns, built by doubling from sigmoid(a_i) and sigmoid(-a_i), computed apart so that
+neither loses digits. Then p(x_n | z) is a product of G entries: no exp, no log, no matrix product per state and row.
+
+A row's offsets are read once for all states of a table, so it is of 32 where they all stay in the first-level cache, 16
+where most do, else of 8. How many follows from L alone: the order of additions does from it.
 
 The prior's factor p(z) goes into the first table, so a product is p(x_n, z). Its relative error is at most
 (5 L + L + 3) u from the sigmoids and the products, besides what the logits and log p(z) bring. All factors are at most
@@ -21,24 +23,22 @@ import numpy as np
 from ...types import Bits, Floats
 from ..problem import Groups
 from .compiling import inline, kernel
-from .constants import BLOCK, OCTET
+from .constants import BLOCK, BLOCK_ENTRIES, OCTET, PAIR_ENTRIES
 from .elementary import Number, sigmoids
 from .lanes import TILE, load_like, load_one, load_tile, store, width_of
 from .network import Network
 
 
 @kernel
-def pack(x: Bits, cache: int) -> Groups:
-    """The groups of rows x (N, L), with tables of at most twice as many bytes as the cache, if 8 lanes allow it."""
+def pack(x: Bits) -> Groups:
+    """The groups of rows x (N, L)."""
     rows, observed = x.shape
     count = (3 * observed + 15) // 16  # 16 bits in three groups
     bit, entry = np.zeros(count + 1, np.int64), np.zeros(count + 1, np.int64)
     for g in range(count):
         bit[g + 1] = bit[g] + (observed + count - 1 - g) // count
         entry[g + 1] = entry[g] + (1 << (bit[g + 1] - bit[g]))
-    lanes = BLOCK
-    while lanes > OCTET and 8 * lanes * entry[-1] > 2 * cache:
-        lanes //= 2
+    lanes = BLOCK if entry[-1] <= BLOCK_ENTRIES else 2 * OCTET if entry[-1] <= PAIR_ENTRIES else OCTET
     tiles = (rows + OCTET - 1) // OCTET
     offsets = np.empty(tiles * OCTET * count, np.int32)
     for n in range(tiles * OCTET):
@@ -89,14 +89,15 @@ def look_up(groups: Groups, table: Floats, at: int, like: Number) -> Number:
 
 
 @inline
-def product(groups: Groups, table: Floats, n: int, like: Number) -> Number:
-    """p(x_n, z) for the states of the table; like: any vector of as many lanes.
+def product(groups: Groups, table: Floats, at: int, like: Number, three: bool) -> Number:
+    """p(x_n, z) for the states of the table; the row's offsets begin at `at`; like: any vector of as many lanes.
 
-    The groups beyond a multiple of three come first, so that a loop of three has nothing left over: rows are many and
-    groups few, and what a compiler makes of a loop of one costs as much as the groups.
+    three: a constant, whether there are three groups. Else those beyond a multiple of three come first, so that a loop
+    of three has nothing left over: rows are many and groups few, and what the compiler makes of a loop of one, or of a
+    loop at all where three will do, costs as much as the groups.
     """
-    count = len(groups.bit) - 1
-    at, odd = n * count, count % 3
+    count = 3 if three else len(groups.bit) - 1
+    odd = count % 3
     value = look_up(groups, table, at, like)
     if odd != 1:
         value = value * look_up(groups, table, at + 1, like)
@@ -119,10 +120,10 @@ def add_to_entry(groups: Groups, sums: Floats, at: int, weight: Number) -> None:
 
 
 @inline
-def scatter(groups: Groups, sums: Floats, n: int, weight: Number) -> None:
-    """Add the weight of row n to the entry of its pattern in every group, in threes as in `product`."""
-    count = len(groups.bit) - 1
-    at, odd = n * count, count % 3
+def scatter(groups: Groups, sums: Floats, at: int, weight: Number, three: bool) -> None:
+    """Add a row's weight to the entry of its pattern in every group; arguments as in `product`."""
+    count = 3 if three else len(groups.bit) - 1
+    odd = count % 3
     if odd > 0:
         add_to_entry(groups, sums, at, weight)
     if odd == 2:

@@ -1,9 +1,9 @@
-"""The processor that kernels are compiled for: the one place that knows its registers and its first-level cache.
+"""The processor that kernels are compiled for: the one place that knows its registers.
 
 The compiler is asked, not a list of names: a fused multiply-add of eight floats is compiled for the processor that
 Numba compiles for, which NUMBA_CPU_NAME and NUMBA_CPU_FEATURES may set, and what it becomes is looked at. What follows
-from the answer, how many lanes a kernel keeps in registers at a time and how many tables in the cache, changes no bit
-of any result: the lanes, and the order in which they are added, are the same for all.
+from the answer, how many lanes a kernel keeps in registers at a time, changes no bit of any result: the lanes, and the
+order in which they are added, are the same for all.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import NamedTuple
 import llvmlite.binding as llvm
 from numba.core.registry import cpu_target
 
-from ...machine import first_level_cache
 from .constants import BLOCK, OCTET
 
 _OCTET = f"<{OCTET} x double>"
@@ -32,14 +31,13 @@ _FEW, _MANY = 16, 32
 
 class Hardware(NamedTuple):
     """cpu: its name to the compiler. instructions: of its vectors. width: floats in a vector register, of which there
-    are `registers`. fused: whether there is a fused multiply-add. cache: bytes of its first level, for data."""
+    are `registers`. fused: whether there is a fused multiply-add."""
 
     cpu: str
     instructions: str
     width: int
     registers: int
     fused: bool
-    cache: int
 
     @property
     def tile(self) -> int:
@@ -52,7 +50,7 @@ class Hardware(NamedTuple):
         return max(OCTET // 2, min(OCTET, self.width * self.registers // 16))
 
 
-def describe(triple: str, cpu: str, features: str = "", cache: int = 1 << 15) -> Hardware:
+def describe(triple: str, cpu: str, features: str = "") -> Hardware:
     """The processor of this name, with these features switched on and off, as LLVM sees it."""
     machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features, opt=2)
     code = machine.emit_assembly(llvm.parse_assembly(_PROBE.format(triple)))
@@ -64,13 +62,19 @@ def describe(triple: str, cpu: str, features: str = "", cache: int = 1 << 15) ->
     else:
         width, registers = OCTET // fused if fused else 1, _MANY
         name = "NEON" if triple.startswith(("aarch64", "arm64")) else triple.partition("-")[0]
-    return Hardware(cpu, name, width, registers, fused > 0, cache)
+    return Hardware(cpu, name, width, registers, fused > 0)
 
 
-def _own() -> Hardware:
+def host() -> Hardware:
+    """The processor that this process runs on, whatever kernels are compiled for."""
+    features = llvm.get_host_cpu_features().flatten()
+    return describe(llvm.get_process_triple(), llvm.get_host_cpu_name(), features)
+
+
+def _compiled_for() -> Hardware:
     triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()
-    return describe(triple, cpu, features, first_level_cache())
+    return describe(triple, cpu, features)
 
 
-HARDWARE = _own()
+HARDWARE = _compiled_for()
 """What kernels are compiled for in this process."""

@@ -17,6 +17,7 @@ whether its index is negative, as Numba does for `array[index]`, at a cost of th
 
 from __future__ import annotations
 
+import functools
 import operator
 from typing import Any
 
@@ -341,18 +342,16 @@ def total(typing_context: Any, x: Any) -> Any:
 
 
 @intrinsic
-def add_octets(typing_context: Any, octet: Any, x: Any) -> Any:
-    """The octet, plus lanes 0 to 7 of x, plus lanes 8 to 15, and so on, one after the other."""
-    if octet != Octet or not isinstance(x, Lanes):
+def added_octets(typing_context: Any, x: Any) -> Any:
+    """Lanes 0 to 7 of x, plus lanes 8 to 15, and so on, one after the other."""
+    if not isinstance(x, Lanes):
         return None
 
     def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        s, v = values
-        for start in range(0, x.width, OCTET):
-            s = builder.fadd(s, _part(builder, v, v, list(range(start, start + OCTET))))
-        return s
+        octets = [_part(builder, values[0], values[0], list(range(at, at + OCTET))) for at in range(0, x.width, OCTET)]
+        return functools.reduce(builder.fadd, octets)
 
-    return Octet(octet, x), generate
+    return Octet(x), generate
 
 
 @intrinsic

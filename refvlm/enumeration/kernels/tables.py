@@ -1,10 +1,10 @@
 """log p(x_n) of eq. (3) for many rows, by the tables of `groups.py`.
 
-Per state and row there remain G loads and multiplications. A block's octets are added one after the other, eight rows'
-lanes by a transposed addition, then the 64 blocks of a page and the pages: a depth of 3, 3, 64 and the number of pages,
-however many states the tables are of. The posterior's moments E[z_k | x_n], where they are wanted, add the same sums
-for every bit that is set, and for the five bits along the lanes keep the lanes apart. Errors: those of `groups.py`.
-Twin: `inference/definition.log_marginal`, and `posterior` there times the bits.
+Per state and row there remain G loads and multiplications. The octets of a table, 4, 2 or 1, are added one after the
+other, eight rows' lanes by a transposed addition, then the tables of a page and the pages: of the 256 octets of a page
+a depth of 3, 256 and the number of pages at most. The posterior's moments E[z_k | x_n], where they are wanted, add the
+same sums for every bit that is set, and for the five bits along the lanes keep the lanes apart. Errors: those of
+`groups.py`. Twin: `inference/definition.log_marginal`, and `posterior` there times the bits.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ from .elementary import Number, exp
 from .groups import probabilities, product, tabulate_groups
 from .lanes import (
     TILE,
-    add_octets,
+    added_octets,
     load_block,
     load_like,
     load_octet,
     load_pair,
-    splat_octet,
     store,
     transposed_sums,
     vectors,
@@ -39,50 +38,82 @@ from .observation import log_prior, prior_of, turn_prior
 class Sums(NamedTuple):
     """Sums over states for each row, rows in whole tiles: N' of them.
 
-    octets: (N' * 8,), a block's, added over its octets. page: (N',), of the page in hand. whole: (N',). by_lane:
-    (N' * 32,) and by_bit: (K, N'), of the codes with a bit set above the lanes, or nothing, where there are no moments.
+    page: (N',), of the page in hand. whole: (N',). by_lane: (N' * 32,) and by_bit: (K, N'), of the codes with a bit set
+    above the lanes, or nothing, where there are no moments. room: (64,), for eight rows.
     """
 
-    octets: Floats
     page: Floats
     whole: Floats
     by_lane: Floats
     by_bit: Floats
+    room: Floats
+
+
+@inline
+def add_rows(
+    groups: Groups, table: Floats, sums: Sums, code: int, lane: int, like: Number, moments: bool, three: bool
+) -> None:  # fmt: skip
+    """Add p(x_n, z) of every row and the table's states, lanes from `lane` of the block from `code`.
+
+    moments, three: constants; three as in `product`. A question in the loop over rows costs a tenth, so each answer has
+    a function of its own below.
+    """
+    count, room = 3 if three else len(groups.bit) - 1, sums.room
+    row, by_lane = 0, lane
+    for tile in range(groups.tiles):
+        for at in range(0, OCTET * OCTET, OCTET):
+            value = product(groups, table, row, like, three)
+            store(room, at, added_octets(value))
+            if moments:
+                store(sums.by_lane, by_lane, load_like(like, sums.by_lane, by_lane) + value)
+                by_lane += BLOCK
+            row += count
+        part = transposed_sums(
+            load_octet(room, 0), load_octet(room, OCTET), load_octet(room, 2 * OCTET), load_octet(room, 3 * OCTET),
+            load_octet(room, 4 * OCTET), load_octet(room, 5 * OCTET), load_octet(room, 6 * OCTET),
+            load_octet(room, 7 * OCTET),
+        )  # fmt: skip
+        n = tile * OCTET
+        store(sums.page, n, load_octet(sums.page, n) + part)
+        if moments:
+            for k in range(LOW_BITS, min(len(sums.by_bit), LOW_BITS + MIDDLE_BITS)):
+                if (code >> k) & 1:
+                    store(sums.by_bit[k], n, load_octet(sums.by_bit[k], n) + part)
+
+
+@part
+def add_with_moments(groups: Groups, table: Floats, sums: Sums, code: int, lane: int, like: Number) -> None:
+    """`add_rows` with moments."""
+    stay_apart()
+    add_rows(groups, table, sums, code, lane, like, True, False)
 
 
 @part
 def add_products(groups: Groups, table: Floats, sums: Sums, code: int, lane: int, like: Number) -> None:
-    """Add p(x_n, z) of every row and the table's states, lanes from `lane` of the block from `code`."""
+    """`add_rows` without moments."""
     stay_apart()
-    lanes, keep = width_of(like), len(sums.by_lane) > 0
-    for tile in range(groups.tiles):
-        at = tile * OCTET * OCTET if lanes < BLOCK else 0  # room that stays in the cache
-        for n in range(tile * OCTET, (tile + 1) * OCTET):
-            value, before = product(groups, table, n, like), splat_octet(0.0)
-            if lanes < BLOCK and lane > 0:
-                before = load_octet(sums.octets, at)
-            store(sums.octets, at, add_octets(before, value))
-            if keep:
-                by_lane = n * BLOCK + lane
-                store(sums.by_lane, by_lane, load_like(like, sums.by_lane, by_lane) + value)
-            at += OCTET
-        if lane + lanes == BLOCK:
-            end_block(sums, tile, code, at - OCTET * OCTET)
+    add_rows(groups, table, sums, code, lane, like, False, False)
+
+
+@part
+def add_products_of_three(groups: Groups, table: Floats, sums: Sums, code: int, like: Number) -> None:
+    """`add_rows` without moments, of three groups, where a table is of a block."""
+    stay_apart()
+    add_rows(groups, table, sums, code, 0, like, False, True)
 
 
 @inline
-def end_block(sums: Sums, tile: int, code: int, at: int) -> None:
-    """Add a tile's sums over the block from `code`, whose octets stand from `at` on."""
-    n, octets = tile * OCTET, sums.octets
-    part = transposed_sums(
-        load_octet(octets, at), load_octet(octets, at + OCTET), load_octet(octets, at + 2 * OCTET),
-        load_octet(octets, at + 3 * OCTET), load_octet(octets, at + 4 * OCTET), load_octet(octets, at + 5 * OCTET),
-        load_octet(octets, at + 6 * OCTET), load_octet(octets, at + 7 * OCTET),
-    )  # fmt: skip
-    store(sums.page, n, load_octet(sums.page, n) + part)
-    for k in range(LOW_BITS, min(len(sums.by_bit), LOW_BITS + MIDDLE_BITS)):
-        if (code >> k) & 1:
-            store(sums.by_bit[k], n, load_octet(sums.by_bit[k], n) + part)
+def add_table(
+    groups: Groups, table: Floats, sums: Sums, probability: Floats, code: int, lane: int, prior: Number, moments: bool
+) -> None:  # fmt: skip
+    """Fill the tables for the lanes from `lane`, whose prior is `prior`, and add every row's products."""
+    tabulate_groups(groups, probability, prior, lane, table)
+    if moments:
+        add_with_moments(groups, table, sums, code, lane, prior)
+    elif width_of(prior) == BLOCK and len(groups.bit) == 4:
+        add_products_of_three(groups, table, sums, code, prior)
+    else:
+        add_products(groups, table, sums, code, lane, prior)
 
 
 @inline
@@ -107,9 +138,8 @@ def tabled_marginal(
     probability, weights = vectors(2 * decoder.sizes[-1] * BLOCK), vectors(BLOCK)
     table = vectors(groups.entry[-1] * groups.lanes)
     sums = Sums(
-        vectors(OCTET * (OCTET if groups.lanes == BLOCK else padded)), vectors(padded), vectors(padded),
-        vectors(padded * BLOCK if moments else 0),
-        np.zeros((latents, padded)),
+        vectors(padded), vectors(padded), vectors(padded * BLOCK if moments else 0), np.zeros((latents, padded)),
+        vectors(OCTET * OCTET),
     )  # fmt: skip
     for code in range(first, first + max(count, BLOCK), BLOCK):
         if enter(net, code, first):
@@ -119,19 +149,13 @@ def tabled_marginal(
             store(weights, lane, exp(log_prior(log_p, code, lane)))
         # some states at a time: their tables, then row by row their products, added over the states
         if groups.lanes == BLOCK:
-            weight = load_block(weights, 0)
-            tabulate_groups(groups, probability, weight, 0, table)
-            add_products(groups, table, sums, code, 0, weight)
+            add_table(groups, table, sums, probability, code, 0, load_block(weights, 0), moments)
         elif groups.lanes == 2 * OCTET:
             for lane in range(0, BLOCK, 2 * OCTET):
-                pair = load_pair(weights, lane)
-                tabulate_groups(groups, probability, pair, lane, table)
-                add_products(groups, table, sums, code, lane, pair)
+                add_table(groups, table, sums, probability, code, lane, load_pair(weights, lane), moments)
         else:
             for lane in range(0, BLOCK, OCTET):
-                octet = load_octet(weights, lane)
-                tabulate_groups(groups, probability, octet, lane, table)
-                add_products(groups, table, sums, code, lane, octet)
+                add_table(groups, table, sums, probability, code, lane, load_octet(weights, lane), moments)
         if (code + BLOCK) % PAGE == 0 or code + BLOCK >= first + count:
             end_page(sums, code)
     # the moments: of the bits above the lanes as they are, of the others from the lanes
