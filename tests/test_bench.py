@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import refvlm
-from refvlm.bench import peers, roofline
+from refvlm.bench import peers, processor, roofline
 from refvlm.bench.limits import Rates, limit
 from refvlm.bench.works import WORKS, Answer, Work, named, ours, problem
 from refvlm.cli import main
@@ -87,8 +87,10 @@ def test_json_has_the_documented_keys(run):
     assert code == 0
     assert "refvlm: this takes about" in err
     assert list(machine["machine"]) == [
-        "cpu", "cores", "load", "system", "python", "refvlm", "numpy", "numba", "torch", "jax"
+        "cpu", "compiled_for", "instructions", "vector_bits", "cores", "load", "system", "python", "refvlm", "numpy",
+        "numba", "torch", "jax",
     ]  # fmt: skip
+    assert machine["machine"]["vector_bits"] == 64 * kernels.hardware.HARDWARE.width
     for line, workers in ((one, 1), (two, 2)):
         assert list(line["roofline"]) == ["workers", "fma", "exp", "load_multiply", "division"]
         assert line["roofline"]["workers"] == workers
@@ -100,6 +102,7 @@ def test_json_has_the_documented_keys(run):
     rates = Rates(**two["roofline"])
     assert work["limit_ns"] == pytest.approx(limit(named(["mlp-small"])[0], rates))
     assert work["percent_of_limit"] == pytest.approx(100 * work["limit_ns"] / work["ns_per_state"])
+    assert work["times_faster"] is None
     assert summary["summary"]["peers_agree"] is None
     assert summary["summary"]["seconds"] > 0
 
@@ -111,6 +114,7 @@ def test_help_documents_every_json_key(run, monkeypatch):
     keys = {key for line in lines for key in line}
     keys |= {key for line in lines for value in line.values() if isinstance(value, dict) for key in value}
     keys |= set(lines[3]["peers"]["torch"])
+    assert lines[3]["times_faster"] == min(peer["times_faster"] for peer in lines[3]["peers"].values())
     assert all(f'"{key}"' in text for key in keys)
     assert [line["K"] for line in lines[-4:-1]] == [18, 20, 22]
     assert [line["peers"] for line in lines[-4:-1]] == [{}, {}, {}]
@@ -128,7 +132,9 @@ def test_people_see_the_roofline_and_the_works(run, monkeypatch):
     (row,) = [line.split() for line in lines if line.startswith("digits-like")]
     assert row[1:5] == ["12", "32", "16", "2671"]
     assert row[-1] == "10"
-    assert len(row) == 13
+    assert len(row) == 12
+    fastest = min(float(row[8]), float(row[9]))
+    assert float(row[10]) == pytest.approx(fastest / float(row[5]), rel=0.01)
     assert "all answers agree within a relative 1e-09" in out
     assert max(map(len, lines)) <= 120
 
@@ -176,6 +182,49 @@ def test_a_wrong_argument_is_named_in_one_line(run, arguments):
     assert (code, out) == (2, "")
     assert err.startswith(f"refvlm: error: argument {arguments[0]}: ")
     assert err.count("\n") == 1
+
+
+def in_a_process(*arguments):
+    """The command in a process of its own: exit code, stdout, stderr."""
+    call = [sys.executable, "-m", "refvlm", "bench", *arguments]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+on_avx2 = pytest.mark.skipif(
+    kernels.hardware.host().instructions not in ("AVX2", "AVX-512"), reason="this machine cannot be a haswell"
+)
+
+
+@on_avx2
+def test_it_measures_as_if_on_another_processor():
+    code, out, _ = in_a_process(
+        "--cpu", "haswell", "--quick", "--only", "mlp-small", "--peers", "none", "--json", "--repeats", "1"
+    )
+    assert code == 0
+    machine = objects(out)[0]["machine"]
+    assert (machine["compiled_for"], machine["instructions"], machine["vector_bits"]) == ("haswell", "AVX2", 256)
+
+
+@on_avx2
+@pytest.mark.parametrize("wrong", ["haswel", "", "pentium-9"])
+def test_a_processor_that_is_not_known_is_refused_in_one_line(wrong):
+    code, out, err = in_a_process("--cpu", wrong)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"refvlm: error: --cpu: got {wrong!r}, wanted a name that LLVM knows, such as haswell")
+    assert err.count("\n") == 1
+
+
+def test_kernels_that_are_compiled_already_are_not_compiled_for_another_processor(run):
+    code, _, err = run("--cpu", "haswell")
+    assert code == 2
+    assert "wanted a process of its own" in err
+
+
+def test_a_processor_with_wider_vectors_than_this_one_is_refused():
+    own = kernels.hardware.host()
+    with pytest.raises(ValueError, match=f"got 'wide', which has pairs, wanted what this one runs: {own.instructions}"):
+        processor._check("wide", "pairs", own.width + 1, False)
 
 
 def test_an_interrupt_is_one_line(run, monkeypatch):

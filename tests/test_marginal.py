@@ -190,7 +190,7 @@ def test_many_rows_equal_the_definition(p):
 
 
 @pytest.mark.parametrize("latents", [1, 4, 5, 6, 11, 13])
-@pytest.mark.parametrize(("hidden", "observed"), [((), 1), ((9,), 5), ((17, 3), 16), ((35,), 70)])
+@pytest.mark.parametrize(("hidden", "observed"), [((), 1), ((9,), 5), ((17, 3), 16), ((35,), 70), ((4,), 90)])
 def test_many_rows_equal_few_rows(latents, hidden, observed):
     """Groups of 1 to 6 bits, several groups, rows that do not fill a tile."""
     rng = np.random.default_rng(latents)
@@ -200,6 +200,20 @@ def test_many_rows_equal_few_rows(latents, hidden, observed):
     np.testing.assert_allclose(refvlm.log_marginal(model, x), one_by_one, rtol=1e-13)
     means = np.concatenate([refvlm.posterior_mean(model, x[part]) for part in few])
     np.testing.assert_allclose(refvlm.posterior_mean(model, x), means, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("observed", "lanes"), [(1, 32), (16, 32), (20, 32), (33, 16), (64, 16), (90, 8)])
+def test_many_rows_equal_the_definition_with_tables_of_any_width(observed, lanes):
+    rng = np.random.default_rng(observed)
+    model = refvlm.BernoulliLVM(refvlm.Bernoulli(rng.normal(size=9)), refvlm.MLP.random([9, 7, observed], rng))
+    x = (rng.random((43, observed)) < 0.5).astype(np.uint8)
+    assert kernels.groups.pack(x).lanes == lanes
+    posterior = definition.posterior(model, x)
+    assert np.allclose(refvlm.log_marginal(model, x), definition.log_marginal(model, x), rtol=1e-13, atol=0)
+    assert np.allclose(refvlm.posterior_mean(model, x), posterior @ bits.table(9), rtol=0, atol=1e-13)
+    expected = definition.grad_log_marginal(model, x, np.ones(43))
+    for name, value in refvlm.grad_log_marginal(model, x).items():
+        assert np.allclose(value, expected[name], rtol=0, atol=1e-11 * np.abs(expected[name]).max())
 
 
 @pytest.mark.parametrize(("latents", "observed"), [(10, 3), (11, 16), (12, 17), (13, 70), (17, 5)])

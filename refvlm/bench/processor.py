@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import sys
-import tempfile
-from typing import TYPE_CHECKING
 
 from ..enumeration import kernels
-
-if TYPE_CHECKING:
-    from ..enumeration.kernels.hardware import Hardware
 
 _FRAMEWORKS = {
     "ATEN_CPU_CAPABILITY": "avx2",
@@ -19,6 +16,12 @@ _FRAMEWORKS = {
     "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
 }
 """What holds PyTorch, its libraries and JAX to AVX2, if it is in the environment when they are imported."""
+
+_PROGRAM = """
+import json
+from refvlm.enumeration.kernels.hardware import HARDWARE
+print(json.dumps([HARDWARE.instructions, HARDWARE.width, HARDWARE.fused]))
+"""
 
 
 def compile_for(cpu: str) -> None:
@@ -29,26 +32,20 @@ def compile_for(cpu: str) -> None:
     """
     if "numba" in sys.modules:
         raise ValueError("got it where kernels are compiled already, wanted a process of its own")
-    os.environ["NUMBA_CPU_NAME"], os.environ["NUMBA_CPU_FEATURES"] = cpu, ""
-    complaints, wanted, own = _compare()
-    if "not a recognized processor" in complaints:
+    environment = {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM], env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+    if not cpu or done.returncode != 0 or "not a recognized processor" in done.stderr:  # it may be fatal to LLVM
         raise ValueError(f"got {cpu!r}, wanted a name that LLVM knows, such as haswell, znver3 or skylake-avx512")
-    if wanted.width > own.width or (wanted.fused and not own.fused):
-        raise ValueError(f"got {cpu!r}, which has {wanted.instructions}, wanted what this one runs: {own.instructions}")
-    if wanted.width < own.width and wanted.instructions == "AVX2":
+    os.environ.update(environment)
+    _check(cpu, *json.loads(done.stdout))
+
+
+def _check(cpu: str, instructions: str, width: int, fused: bool) -> None:
+    """Refuse what this processor cannot run; hold the frameworks to AVX2 where that is what is wanted of more."""
+    own = kernels.hardware.host()
+    if width > own.width or (fused and not own.fused):
+        raise ValueError(f"got {cpu!r}, which has {instructions}, wanted what this one runs: {own.instructions}")
+    if width < own.width and instructions == "AVX2":
         os.environ.update(_FRAMEWORKS)
-
-
-def _compare() -> tuple[str, Hardware, Hardware]:
-    """What LLVM says of the name in the environment, on standard error; what that processor is; what this one is."""
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as file:
-        kept = os.dup(2)
-        try:
-            os.dup2(file.fileno(), 2)
-            wanted, own = kernels.hardware.HARDWARE, kernels.hardware.host()
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-        file.seek(0)
-        return file.read().decode(errors="replace"), wanted, own
