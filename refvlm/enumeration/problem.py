@@ -73,15 +73,16 @@ class Groups(NamedTuple):
     """The cut of x into groups of bits, and where each row's patterns lie in their tables: see `kernels/groups.py`.
 
     bit: (G + 1,), the first bit of each group, at last L. entry: (G + 1,), the first entry of each group's table, at
-    last their number. offsets: (tiles * 8 * G,), `lanes` times the entry, for every row and group. tiles: eights of
-    rows, the last filled up with rows of zeros. lanes: states that the tables are of, 8, 16 or 32.
+    last their number. offsets: (tiles * 8 * G,), the states that a table is of times the entry, for each row and group.
+    tiles: eights of rows, the last filled up with rows of zeros. octets: 0 for every eight of these states, of which
+    there are 4, 2 or 1: a type of its own each, so that kernels are compiled for what is needed.
     """
 
     bit: NDArray[np.int64]
     entry: NDArray[np.int64]
     offsets: NDArray[np.int32]
     tiles: int
-    lanes: int
+    octets: tuple[int, ...]
 
 
 class Recognition(NamedTuple):

@@ -24,6 +24,8 @@ from numba.core import config
 from numba.core.caching import FunctionCache
 from numba.extending import intrinsic
 
+from .linking import PartCompiler
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _lock = threading.Lock()
@@ -169,8 +171,9 @@ def stay_apart(typing_context: Any) -> Any:
 
 def _inner(function: F, **options: bool) -> F:
     result: Any = numba.njit(
-        nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, **options
-    )(function)
+        nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, pipeline_class=PartCompiler,
+        **options,
+    )(function)  # fmt: skip
     typed = result.get_call_template
 
     def without_literals(arguments: Any, keywords: Any) -> Any:

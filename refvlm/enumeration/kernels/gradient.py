@@ -34,10 +34,9 @@ from .lanes import (
     TILE,
     load_block,
     load_like,
-    load_octet,
     load_one,
-    load_pair,
     load_tile,
+    octets_like,
     splat_octet,
     store,
     vectors,
@@ -143,7 +142,9 @@ def gradient(
     probability, log_sigmoid = vectors(2 * observed * BLOCK), vectors(2 * observed * BLOCK)
     prior_lanes, weights = vectors(BLOCK), vectors((0 if by_q and not responding else rows - tabled) * BLOCK)
     on, off, mass = vectors(observed * BLOCK), vectors(observed * BLOCK), vectors(BLOCK)
-    table, sums = vectors(groups.entry[-1] * groups.lanes), vectors(groups.entry[-1] * groups.lanes)
+    like = octets_like(groups.octets)
+    lanes = width_of(like)
+    table, sums = vectors(groups.entry[-1] * lanes), vectors(groups.entry[-1] * lanes)
     slopes, bits = slopes_of(net), bit_sums(1, decoder.sizes[0])
     factors = row_weights / total
     weighted = Weighted(low_q, row_weights, factors, tabled, weights, by_q and not responding)
@@ -169,20 +170,9 @@ def gradient(
                         weight = exp_scaled(joint, power[n]) * factors[n]
                     store(weights, (n - tabled) * BLOCK + lane, weight)
         # over the rows, some states at a time: every weight into the tables, which fold into on, off and mass
-        if groups.lanes == BLOCK:
-            block = load_block(prior_lanes, 0)
-            scatter_rows(groups, table, sums, weighted, probability, code, 0, block)
-            store(mass, 0, fold_groups(groups, sums, 0, 0.0 * block, on, off))
-        elif groups.lanes == 2 * OCTET:
-            for lane in range(0, BLOCK, 2 * OCTET):
-                pair = load_pair(prior_lanes, lane)
-                scatter_rows(groups, table, sums, weighted, probability, code, lane, pair)
-                store(mass, lane, fold_groups(groups, sums, lane, 0.0 * pair, on, off))
-        else:
-            for lane in range(0, BLOCK, OCTET):
-                octet = load_octet(prior_lanes, lane)
-                scatter_rows(groups, table, sums, weighted, probability, code, lane, octet)
-                store(mass, lane, fold_groups(groups, sums, lane, 0.0 * octet, on, off))
+        for lane in range(0, BLOCK, lanes):
+            scatter_rows(groups, table, sums, weighted, probability, code, lane, load_like(like, prior_lanes, lane))
+            store(mass, lane, fold_groups(groups, sums, lane, like, on, off))
         # backwards from the logits, with the slopes of all rows together
         for i in range(observed):
             for lane in range(0, BLOCK, TILE):

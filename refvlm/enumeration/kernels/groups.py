@@ -19,6 +19,7 @@ group, and the tables are folded down to bits once. Rows come in eights, padded 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...types import Bits, Floats
 from ..problem import Groups
@@ -29,9 +30,15 @@ from .lanes import TILE, load_like, load_one, load_tile, store, width_of
 from .network import Network
 
 
-@kernel
 def pack(x: Bits) -> Groups:
     """The groups of rows x (N, L)."""
+    bit, entry, offsets, tiles, lanes = pack_for(x)
+    return Groups(bit, entry, offsets, tiles, (0,) * (lanes // OCTET))
+
+
+@kernel
+def pack_for(x: Bits) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], int, int]:
+    """All but the last entry of the groups, and how many states their tables are of."""
     rows, observed = x.shape
     count = (3 * observed + 15) // 16  # 16 bits in three groups
     bit, entry = np.zeros(count + 1, np.int64), np.zeros(count + 1, np.int64)
@@ -48,7 +55,7 @@ def pack(x: Bits) -> Groups:
                 for i in range(bit[g], bit[g + 1]):
                     pattern |= np.int64(x[n, i]) << (i - bit[g])
             offsets[n * count + g] = (entry[g] + pattern) * lanes
-    return Groups(bit, entry, offsets, tiles, lanes)
+    return bit, entry, offsets, tiles, lanes
 
 
 @inline

@@ -56,8 +56,8 @@ class _LanesModel(PrimitiveModel):  # type: ignore[misc]  # numba has no types
         super().__init__(manager, lanes, ir.VectorType(_DOUBLE, lanes.width))
 
 
-Block, Pair, Octet, Tile, Strand = Lanes(BLOCK), Lanes(2 * OCTET), Lanes(OCTET), Lanes(TILE), Lanes(STRAND)
-_KINDS = tuple({kind.width: kind for kind in (Block, Pair, Octet, Tile, Strand)}.values())
+Block, Octet, Tile, Strand = Lanes(BLOCK), Lanes(OCTET), Lanes(TILE), Lanes(STRAND)
+_KINDS = tuple({kind.width: kind for kind in (Block, Lanes(2 * OCTET), Octet, Tile, Strand)}.values())
 
 
 def _llvm(kind: Any, element: Any = _DOUBLE) -> Any:
@@ -242,12 +242,6 @@ def load_tile(typing_context: Any, array: Any, index: Any) -> Any:
 
 
 @intrinsic
-def load_pair(typing_context: Any, array: Any, index: Any) -> Any:
-    """Two octets, array[index : index + 2 * OCTET]."""
-    return _load(Pair, array)
-
-
-@intrinsic
 def load_strand(typing_context: Any, array: Any, index: Any) -> Any:
     """array[index : index + STRAND]."""
     return _load(Strand, array)
@@ -263,6 +257,13 @@ def load_like(typing_context: Any, kind: Any, array: Any, index: Any) -> Any:
         return builder.load(_address(context, builder, sig.args[1], values[1], values[2], kind), align=8)
 
     return kind(kind, array, types.intp), generate
+
+
+@intrinsic
+def octets_like(typing_context: Any, octets: Any) -> Any:
+    """Zeros in as many octets as the tuple has entries: 1, 2 or 4."""
+    kind = Lanes(OCTET * len(octets))
+    return kind(octets), lambda context, builder, sig, values: _constant(kind, 0.0)
 
 
 @intrinsic

@@ -22,10 +22,9 @@ from .groups import probabilities, product, tabulate_groups
 from .lanes import (
     TILE,
     added_octets,
-    load_block,
     load_like,
     load_octet,
-    load_pair,
+    octets_like,
     store,
     transposed_sums,
     vectors,
@@ -136,7 +135,9 @@ def tabled_marginal(
     latents = decoder.sizes[0] if moments else 0
     padded = groups.tiles * OCTET
     probability, weights = vectors(2 * decoder.sizes[-1] * BLOCK), vectors(BLOCK)
-    table = vectors(groups.entry[-1] * groups.lanes)
+    like = octets_like(groups.octets)
+    lanes = width_of(like)
+    table = vectors(groups.entry[-1] * lanes)
     sums = Sums(
         vectors(padded), vectors(padded), vectors(padded * BLOCK if moments else 0), np.zeros((latents, padded)),
         vectors(OCTET * OCTET),
@@ -148,14 +149,8 @@ def tabled_marginal(
         for lane in range(0, BLOCK, TILE):
             store(weights, lane, exp(log_prior(log_p, code, lane)))
         # some states at a time: their tables, then row by row their products, added over the states
-        if groups.lanes == BLOCK:
-            add_table(groups, table, sums, probability, code, 0, load_block(weights, 0), moments)
-        elif groups.lanes == 2 * OCTET:
-            for lane in range(0, BLOCK, 2 * OCTET):
-                add_table(groups, table, sums, probability, code, lane, load_pair(weights, lane), moments)
-        else:
-            for lane in range(0, BLOCK, OCTET):
-                add_table(groups, table, sums, probability, code, lane, load_octet(weights, lane), moments)
+        for lane in range(0, BLOCK, lanes):
+            add_table(groups, table, sums, probability, code, lane, load_like(like, weights, lane), moments)
         if (code + BLOCK) % PAGE == 0 or code + BLOCK >= first + count:
             end_page(sums, code)
     # the moments: of the bits above the lanes as they are, of the others from the lanes
