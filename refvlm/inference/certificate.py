@@ -47,6 +47,7 @@ from __future__ import annotations
 
 import math
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,9 +154,14 @@ def gamma(count: Any) -> Any:
     return count * U / (1 - count * U)
 
 
+_known: WeakKeyDictionary[MLP, bool] = WeakKeyDictionary()
+
+
 def needs_precision(network: MLP) -> bool:
-    """Whether float64 would leave more than 1e-11 of error in some logit."""
-    return len(network.weights) > 1 and bool(logit_errors(network, False).max() > _TOLERATED)
+    """Whether float64 would leave more than 1e-11 of error in some logit; found once for each network."""
+    if network not in _known:
+        _known[network] = len(network.weights) > 1 and bool(logit_errors(network, False).max() > _TOLERATED)
+    return _known[network]
 
 
 def logit_errors(network: MLP, precise: bool, *, encoder: bool = False) -> Floats:

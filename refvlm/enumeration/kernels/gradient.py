@@ -41,7 +41,7 @@ from .lanes import (
     store,
     vectors,
     width_of,
-)  # fmt: skip
+)
 from .network import enter, network
 from .observation import (
     LowRecognition,
@@ -53,7 +53,7 @@ from .observation import (
     recognition_of,
     tabulate,
     turn_prior,
-)  # fmt: skip
+)
 from .responses import respond
 
 

@@ -50,7 +50,7 @@ from .lanes import (
     store,
     total,
     vectors,
-)  # fmt: skip
+)
 from .marginal import NO_POWER
 
 FAR = -(2.0**40)
@@ -240,9 +240,11 @@ def chunk_sum(split: Split, rows: Rows, blocks: int, together: int) -> float:
     stride = len(split.centre) * BLOCK
     for lane in range(0, BLOCK, TILE):
         sums = splat_tile(0.0)
-        for r in range(0, BLOCK, 4):
-            g0, g1, g2, g3 = rows.weight[r], rows.weight[r + 1], rows.weight[r + 2], rows.weight[r + 3]
-            for block in range(blocks):
+        for block in range(blocks):  # its factors, and the rows', stay in the first-level cache
+            w = load_tile(split.weights, block * BLOCK + lane)
+            for r in range(0, BLOCK, 4):
+                g0, g1 = load_one(rows.weight, r), load_one(rows.weight, r + 1)
+                g2, g3 = load_one(rows.weight, r + 2), load_one(rows.weight, r + 3)
                 p0, p1, p2, p3 = products(split, rows, r, block * stride + lane)
                 if together == 1:
                     fraction = (g0 / p0 + g1 / p1) + (g2 / p2 + g3 / p3)
@@ -250,7 +252,7 @@ def chunk_sum(split: Split, rows: Rows, blocks: int, together: int) -> float:
                     n01, d01 = fma(p1, g0, p0 * g1), p0 * p1
                     n23, d23 = fma(p3, g2, p2 * g3), p2 * p3
                     fraction = n01 / d01 + n23 / d23 if together == 2 else fma(n01, d23, n23 * d01) / (d01 * d23)
-                sums = fma(load_tile(split.weights, block * BLOCK + lane), fraction, sums)
+                sums = fma(w, fraction, sums)
         store(rows.sums, lane, sums)
     return total(load_block(rows.sums, 0))
 

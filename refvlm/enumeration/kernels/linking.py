@@ -19,11 +19,11 @@ from numba.core.typed_passes import NativeLowering
 class _Linkable(JITCodeLibrary):  # type: ignore[misc]  # numba has no types
     """The code of a part and of what it calls."""
 
-    def finalize(self) -> None:
-        self._raise_if_finalized()
-        for library in dict.fromkeys(self._linking_libraries):
-            self._reload_init.update(library._reload_init)
-            self._final_module.link_in(library._get_module_for_linking(), preserve=True)
+    def _optimize_final_module(self) -> None:
+        """Not here: in the kernel."""
+
+    def _finalize_final_module(self) -> None:
+        """No machine code."""
         self._finalized = True
 
 

@@ -44,7 +44,7 @@ from .lanes import (
     store,
     total,
     vectors,
-)  # fmt: skip
+)
 from .network import Network, enter, network
 from .observation import log_prior, prior_of, turn_prior
 

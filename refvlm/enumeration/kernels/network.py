@@ -49,7 +49,7 @@ from .lanes import (
     splat_tile,
     store,
     vectors,
-)  # fmt: skip
+)
 
 
 class Network(NamedTuple):

@@ -29,7 +29,7 @@ from .lanes import (
     transposed_sums,
     vectors,
     width_of,
-)  # fmt: skip
+)
 from .network import enter, network
 from .observation import log_prior, prior_of, turn_prior
 
