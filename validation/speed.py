@@ -29,8 +29,8 @@ should not, but for a millisecond per call. Nanoseconds are per latent state, fo
 PyTorch and JAX do the same sum on the CPU in chunks of codes, best of several chunk sizes, numbers of threads and
 forms, in turn with refvlm, at the K of the last column, because their cost per state does not depend on it; *faster* is
 how many times refvlm is faster than the faster of them. Where nothing else runs, times are good to about 10 %; where
-something does, they say little. With `--cpu` both refvlm and the frameworks are held to that processor's instructions,
-the frameworks as far as they let themselves be.
+something does, they say little. With `--cpu` refvlm is held to that processor's instructions, and the frameworks are
+asked to keep to them, as far as they let themselves be.
 """
 SECTION = """\
 ## {instructions}

@@ -1,4 +1,4 @@
-"""Measuring as if on another processor: kernels compiled for it, and the frameworks held to its instructions."""
+"""Measuring as if on another processor: kernels compiled for it, frameworks asked to keep to its instructions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FRAMEWORKS = {
     "MKL_ENABLE_INSTRUCTIONS": "AVX2",
     "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
 }
-"""What holds PyTorch, its libraries and JAX to AVX2, if it is in the environment when they are imported."""
+"""What asks PyTorch, its libraries and JAX for AVX2, if it is in the environment when they are imported."""
 
 _PROGRAM = """
 import json
@@ -48,4 +48,5 @@ def _check(cpu: str, instructions: str, width: int, fused: bool) -> None:
     if width > own.width or (fused and not own.fused):
         raise ValueError(f"got {cpu!r}, which has {instructions}, wanted what this one runs: {own.instructions}")
     if width < own.width and instructions == "AVX2":
-        os.environ.update(_FRAMEWORKS)
+        flags = f"{os.environ.get('XLA_FLAGS', '')} {_FRAMEWORKS['XLA_FLAGS']}".strip()  # after the user's own
+        os.environ.update(_FRAMEWORKS | {"XLA_FLAGS": flags})

@@ -91,7 +91,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--cpu",
         metavar="NAME",
         help="as if on this processor, by LLVM's name for it (what NUMBA_CPU_NAME sets): haswell has AVX2, no AVX-512; "
-        "the frameworks, too, are held to its instructions",
+        "the frameworks, too, are asked to keep to its instructions",
     )
     add_json(parser)
     parser.set_defaults(run=run)

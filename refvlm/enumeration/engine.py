@@ -111,7 +111,8 @@ def _take_turns(workers: int, pieces: Iterable[Piece[R]]) -> Iterator[tuple[int,
     """The caller's thread and `workers` - 1 others each take the next piece until there is none.
 
     No futures, no queue of tasks, and no `Thread.start`, which waits until the other thread runs: where pieces take a
-    tenth of a millisecond, those would cost as much again.
+    tenth of a millisecond, those would cost as much again. A thread holds its lock while it is at work; once the caller
+    has taken it, one that has not begun yet finds it taken, and does nothing.
     """
     numbered, lock, over = enumerate(pieces), Lock(), Event()
     results: deque[tuple[int, R]] = deque()
@@ -122,6 +123,8 @@ def _take_turns(workers: int, pieces: Iterable[Piece[R]]) -> Iterator[tuple[int,
             return None if over.is_set() else next(numbered, None)
 
     def work(at_work: LockType) -> None:
+        if not at_work.acquire(blocking=False):
+            return
         try:
             while (item := take()) is not None:
                 results.append((item[0], _run(item[1])))
@@ -134,10 +137,8 @@ def _take_turns(workers: int, pieces: Iterable[Piece[R]]) -> Iterator[tuple[int,
     others: list[LockType] = []
     try:
         for _ in range(1, workers):
-            at_work = allocate_lock()
-            at_work.acquire()
-            start_new_thread(work, (at_work,))
-            others.append(at_work)
+            others.append(allocate_lock())
+            start_new_thread(work, (others[-1],))
         while (item := take()) is not None:
             yield item[0], _run(item[1])
             while results:

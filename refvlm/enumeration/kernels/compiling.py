@@ -150,7 +150,10 @@ def allocating(function: F) -> F:
 
 
 def part(function: F) -> F:
-    """A part of kernels that loops over vectors itself: compiled once for each kernel, however often it is called."""
+    """A part of kernels that loops over vectors itself: compiled once for each kernel, however often it is called.
+
+    It says that it is not to be inlined, because Numba else takes that from whichever part it is called by.
+    """
     return _inner(function, forceinline=False, _nrt=False)
 
 
