@@ -23,6 +23,7 @@ from .inference.one_sided import log_marginal_lower, mean_log_marginal_upper
 from .inference.prediction import predict_missing, sample_missing
 from .inference.rejection import MeanBracket, posterior_mean_bracket, sample_posterior
 from .inference.sampled import Estimate, log_marginal_estimate, vlb_estimate
+from .inference.so_far import SumSoFar, log_marginal_so_far
 from .inference.terms import VLBTerms
 from .inference.weight_bounds import LogWeightMoments, cubo, eubo, log_weight_moments, renyi, tvo
 from .inference.weighted_gradients import grad_iwae, grad_rws
@@ -56,6 +57,7 @@ __all__ = [
     "MeanBracket",
     "PerDatumPosterior",
     "ProgressBar",
+    "SumSoFar",
     "VLBTerms",
     "bars",
     "bits",
@@ -85,6 +87,7 @@ __all__ = [
     "log_marginal_and_grad",
     "log_marginal_estimate",
     "log_marginal_lower",
+    "log_marginal_so_far",
     "log_prior",
     "log_q",
     "log_weight_moments",

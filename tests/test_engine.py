@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from problems import binary, deep, network, shallow
 
 import refvlm
-from refvlm.enumeration import engine, kernels
+from refvlm.enumeration import kernels, tasks
 from refvlm.enumeration.blocks import Route, Tree, code_pieces, row_pieces
 from refvlm.enumeration.engine import Engine
 from refvlm.inference import arrays
@@ -166,7 +166,7 @@ def test_progress_counts_up_to_the_total_in_the_callers_thread(problem):
 @pytest.fixture
 def running(monkeypatch):
     """Pieces that are being computed, each of which takes a while."""
-    original, lock, pieces = engine.Task.run, threading.Lock(), []
+    original, lock, pieces = tasks.Task.run, threading.Lock(), []
 
     def run(task, decoder, code, count):
         with lock:
@@ -179,7 +179,7 @@ def running(monkeypatch):
             with lock:
                 pieces.remove(code)
 
-    monkeypatch.setattr(engine.Task, "run", run)
+    monkeypatch.setattr(tasks.Task, "run", run)
     return pieces
 
 
@@ -230,7 +230,7 @@ def test_an_interrupt_ends_the_longest_sum_within_a_second(hidden):
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_an_error_in_any_worker_reaches_the_caller(problem, workers, running, monkeypatch):
     model, _, x = problem
-    original, lock, calls = engine.Task.run, threading.Lock(), []
+    original, lock, calls = tasks.Task.run, threading.Lock(), []
 
     def failing(task, decoder, code, count):
         with lock:
@@ -239,7 +239,7 @@ def test_an_error_in_any_worker_reaches_the_caller(problem, workers, running, mo
                 raise MemoryError("the fourth piece")
         return original(task, decoder, code, count)
 
-    monkeypatch.setattr(engine.Task, "run", failing)
+    monkeypatch.setattr(tasks.Task, "run", failing)
     with pytest.raises(MemoryError, match="the fourth piece"):
         refvlm.log_marginal(model, x, workers=workers)
     assert len(calls) <= 4 + workers  # nobody went on

@@ -8,7 +8,8 @@ bits in any batch of at least MANY_ROWS rows, and in any of fewer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 from typing import Generic, NamedTuple, TypeVar
 
@@ -82,8 +83,25 @@ def depth(latents: int, route: Route, *, moments: bool = False) -> int:
     return piece + len(pieces).bit_length()
 
 
+class Node(NamedTuple):
+    """A subtree of a tree over pieces: of 2**level leaves, from leaf number * 2**level on."""
+
+    level: int
+    number: int
+
+    @property
+    def first(self) -> int:
+        """Its first leaf."""
+        return self.number << self.level
+
+    @property
+    def leaves(self) -> int:
+        """Their number."""
+        return 1 << self.level
+
+
 class Tree(Generic[T]):
-    """Merge `count` values along a fixed binary tree; they may arrive in any order.
+    """Merge `count` values along a fixed binary tree; they may arrive in any order, and subtrees as one.
 
     Only siblings merge, so about log2(count) values wait at any time when they arrive nearly in order.
     """
@@ -93,22 +111,57 @@ class Tree(Generic[T]):
         while self._widths[-1] > 1:
             self._widths.append((self._widths[-1] + 1) // 2)
         self._combine = combine
-        self._waiting: dict[tuple[int, int], T] = {}
+        self._waiting: dict[Node, T] = {}
 
-    def add(self, index: int, value: T) -> None:
-        """Hand in the value of leaf `index`."""
-        level = 0
+    def add(self, index: int, value: T, level: int = 0) -> None:
+        """Hand in the value of leaf `index`, or that of a whole subtree."""
         while level < len(self._widths) - 1:
             sibling = index ^ 1
             if sibling < self._widths[level]:
                 if (level, sibling) not in self._waiting:
                     break
-                other = self._waiting.pop((level, sibling))
+                other = self._waiting.pop(Node(level, sibling))
                 value = self._combine(value, other) if index < sibling else self._combine(other, value)
             level, index = level + 1, index // 2
-        self._waiting[level, index] = value
+        self._waiting[Node(level, index)] = value
+
+    @property
+    def waiting(self) -> list[tuple[Node, T]]:
+        """What has been handed in and merged so far, in the order of the leaves."""
+        return sorted(self._waiting.items(), key=lambda item: item[0].first)
 
     @property
     def result(self) -> T:
         """The merged value, once every leaf has been handed in."""
-        return self._waiting[len(self._widths) - 1, 0]
+        return self._waiting[Node(len(self._widths) - 1, 0)]
+
+
+class Gaps:
+    """Which leaves of a tree, whose number is a power of two, have not been taken yet."""
+
+    def __init__(self, count: int, done: Iterable[Node] = ()) -> None:
+        """done: subtrees that need not be taken, in the order of their leaves."""
+        self._gaps: deque[tuple[int, int]] = deque()
+        start = 0
+        for node in done:
+            if start < node.first:
+                self._gaps.append((start, node.first))
+            start = node.first + node.leaves
+        if start < count:
+            self._gaps.append((start, count))
+        self.left = sum(stop - start for start, stop in self._gaps)
+        """Leaves that have not been taken."""
+
+    def take(self, most: int) -> Node | None:
+        """The first of them, as a subtree of at most so many; None where there is none."""
+        if not self._gaps:
+            return None
+        start, stop = self._gaps.popleft()
+        level = min(most, stop - start).bit_length() - 1
+        if start > 0:
+            level = min(level, (start & -start).bit_length() - 1)
+        node = Node(level, start >> level)
+        if start + node.leaves < stop:
+            self._gaps.appendleft((start + node.leaves, stop))
+        self.left -= node.leaves
+        return node

@@ -1,80 +1,44 @@
-"""Kernels on pieces, on any `concurrent.futures.Executor`.
+"""Where pieces are computed, and their results merged: on threads, or on any `concurrent.futures.Executor`.
 
-A piece is a kernel with its arrays, so it can go to a thread or to another process. Kernels release the
-interpreter lock and start no threads of their own. At most a few pieces per worker are in flight, so memory
-stays flat, and an interrupt waits for those that run: each is cut to take milliseconds.
+Kernels release the interpreter lock and start no threads of their own. At most a few pieces per worker are in flight,
+so memory stays flat, and an interrupt waits for those that run: each is cut to take milliseconds.
 """
 
 from __future__ import annotations
 
 from _thread import LockType, allocate_lock, start_new_thread
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Event, Lock
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
-
-import numpy as np
+from typing import Any, TypeVar
 
 from ..checks import check_count, describe
 from ..machine import available_cores
-from . import kernels
-from .problem import AnyMixture, Decoder, Precise, Stack
+from .blocks import Gaps, Node, Tree
+from .journal import Journal
+from .remote import Source, hand_out
+from .tasks import Columns, Piece, Portion, Subject, Summation, Work
 
-P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 Progress = Callable[[int, int], object]
 """Called in the caller's thread as progress(pieces done, pieces in all)."""
 
-Subject = Decoder | Precise | Stack | AnyMixture
-"""What a piece is of."""
-
-_IN_FLIGHT = 3
-
-
-@dataclass(frozen=True)
-class Task(Generic[R]):
-    """A kernel, and its arguments after the piece of the cube to sum over; `task` makes one with its types checked."""
-
-    kernel: Callable[..., R]
-    arguments: tuple[Any, ...]
-
-    def run(self, decoder: Subject, code: int, count: int) -> R:
-        """The kernel's result for `count` codes from `code`. A precise decoder's logits are computed here."""
-        if isinstance(decoder, Precise):
-            network = decoder.decoder
-            logits = kernels.precise.precise_logits(network, code, count)
-            if not decoder.with_units:
-                network = Decoder(network.sizes[[0, -1]], 0, np.zeros(0), logits, code)
-            decoder = network._replace(logits=logits, logits_from=code)
-        return self.kernel(decoder, code, count, *self.arguments)
-
-
-def task(kernel: Callable[Concatenate[Any, int, int, P], R], *arguments: P.args, **none: P.kwargs) -> Task[R]:
-    """The task of a kernel with these arguments, all by position."""
-    assert not none
-    return Task(kernel, arguments)
-
-
-Piece = tuple[Task[R], Subject, int, int]
-"""A task, and what it runs on: a decoder, the first code and the number of codes; or a mixture and draws from it."""
-
-
-def _run(piece: Piece[R]) -> R:
-    """Run it; a module-level function, so that it can be sent to a process."""
-    work, decoder, code, count = piece
-    return work.run(decoder, code, count)
-
 
 @dataclass(frozen=True)
 class Engine:
-    """Where pieces are computed: `workers` threads (None: all available cores), or somebody's executor."""
+    """Where pieces are computed: `workers` threads (None: all available cores), or somebody's executor.
+
+    journal: where sums over all pieces are kept while they run, and taken up again.
+    """
 
     workers: int | None = None
     executor: Executor | None = None
     progress: Progress | None = None
+    journal: Journal | None = None
 
     def __post_init__(self) -> None:
         if self.workers is not None:
@@ -91,43 +55,145 @@ class Engine:
 
         foreign: the pieces come from somebody's own code, which must run in the caller's thread alone.
         """
-        for done, item in enumerate(self._take(pieces, count, foreign), start=1):
-            yield item
-            if self.progress is not None:
-                self.progress(done, count)
+        done = 0
+        for first, results in self._take(_Runs(pieces, count).source, count, foreign):
+            for number, result in enumerate(results, start=first):
+                done += 1
+                yield number, result
+                if self.progress is not None:
+                    self.progress(done, count)
 
-    def _take(self, pieces: Iterable[Piece[R]], count: int, foreign: bool) -> Iterator[tuple[int, R]]:
+    def fold(
+        self,
+        sums: Sequence[Summation],
+        codes: range,
+        subject_of: Callable[[int, int], Subject],
+        *,
+        foreign: bool,
+        received: Callable[[int, Columns], Columns] | None = None,
+    ) -> list[Columns]:
+        """What the results of each sum merge to, over all pieces of a cut of the cube.
+
+        subject_of: of a piece's first code and their number; called in the caller's thread alone where it is foreign.
+        received: there, too; what a piece's result becomes, given its first code, before it is merged.
+        """
+        trees: list[Tree[Columns]] = [Tree(len(codes), each.merge) for each in sums]
+        ledger = None
+        if self.journal is not None:
+            subject = None if foreign else subject_of(codes.start, codes.step)
+            ledger = self.journal.ledger(trees, sums, codes, subject)
+        gaps = [Gaps(len(codes), [node for node, _ in tree.waiting]) for tree in trees]
+        total = len(sums) * len(codes)
+        done = total - sum(each.left for each in gaps)
+        source = _subtrees(sums, codes, subject_of, gaps, foreign)
+        try:
+            for (number, node), columns in self._take(source, total - done, foreign):
+                if received is not None:
+                    columns = received(codes[node.first], columns)
+                trees[number].add(node.number, columns, node.level)
+                done += node.leaves
+                if ledger is not None:
+                    ledger.keep_if_due()
+                if self.progress is not None:
+                    self.progress(done, total)
+        finally:
+            if ledger is not None:
+                ledger.keep()
+        return [tree.result for tree in trees]
+
+    def _take(self, source: Source[T], count: int, foreign: bool) -> Iterator[tuple[T, Any]]:
         workers = min(self.workers or available_cores(), count)
         if self.executor is not None:
-            yield from _hand_out(self.executor, available_cores(), pieces)
+            yield from hand_out(self.executor, source)
         elif foreign and workers > 1:
             with ThreadPoolExecutor(workers, thread_name_prefix="refvlm") as executor:
-                yield from _hand_out(executor, workers, pieces)
+                yield from hand_out(executor, source)
         else:
-            yield from _take_turns(workers, pieces)
+            yield from _take_turns(workers, source)
 
 
-def _take_turns(workers: int, pieces: Iterable[Piece[R]]) -> Iterator[tuple[int, R]]:
+class _Runs:
+    """Pieces as portions: those of one work that lie side by side go together."""
+
+    def __init__(self, pieces: Iterable[Piece[Any]], count: int) -> None:
+        self._pieces, self._taken, self._count = iter(pieces), 0, count
+        self._work: Work | None = None
+        self._next = next(self._pieces, None)
+        self.source: Source[int] = Source(self._take, lambda: self._count - self._taken)
+
+    def _take(self, most: int) -> tuple[int, Portion] | None:
+        if self._next is None:
+            return None
+        task, subject, first, count = self._next
+        if self._work is None or self._work.task is not task or self._work.subject is not subject:
+            self._work = Work(task, subject)
+        number, pieces = self._taken, 0
+        while self._next is not None and pieces < most and self._continues(first + pieces * count, count):
+            pieces += 1
+            self._next = next(self._pieces, None)
+        self._taken += pieces
+        return number, Portion(self._work, first, pieces, count)
+
+    def _continues(self, first: int, count: int) -> bool:
+        assert self._next is not None
+        assert self._work is not None
+        task, subject, *place = self._next
+        return task is self._work.task and subject is self._work.subject and place == [first, count]
+
+
+def _subtrees(
+    sums: Sequence[Summation], codes: range, subject_of: Callable[[int, int], Subject], gaps: list[Gaps], foreign: bool
+) -> Source[tuple[int, Node]]:
+    """What is left of each sum, as subtrees of its tree.
+
+    Where pieces bring logits of their own, they go one by one, and all sums over the same codes follow each other, so
+    that these are computed once. Else one sum goes after the other, because a worker remembers few at a time.
+    """
+    works: dict[int, Work] = {}
+    last: tuple[int, Subject] | None = None
+
+    def take(most: int) -> tuple[tuple[int, Node], Portion] | None:
+        nonlocal last
+        if foreign:
+            number = max(range(len(sums)), key=lambda n: gaps[n].left)
+        else:
+            number = next((n for n, each in enumerate(gaps) if each.left > 0), 0)
+        node = gaps[number].take(1 if foreign else most)
+        if node is None:
+            return None
+        code, work = codes[node.first], works.get(number)
+        if foreign:
+            if last is None or last[0] != code:
+                last = code, subject_of(code, codes.step)
+            work = Work(sums[number].task, last[1], sums[number].merge)
+        elif work is None:
+            work = works[number] = Work(sums[number].task, subject_of(code, codes.step), sums[number].merge)
+        return (number, node), Portion(work, code, node.leaves, codes.step)
+
+    return Source(take, lambda: sum(each.left for each in gaps))
+
+
+def _take_turns(workers: int, source: Source[T]) -> Iterator[tuple[T, Any]]:
     """The caller's thread and `workers` - 1 others each take the next piece until there is none.
 
     No futures, no queue of tasks, and no `Thread.start`, which waits until the other thread runs: where pieces take a
     tenth of a millisecond, those would cost as much again. A thread holds its lock while it is at work; once the caller
     has taken it, one that has not begun yet finds it taken, and does nothing.
     """
-    numbered, lock, over = enumerate(pieces), Lock(), Event()
-    results: deque[tuple[int, R]] = deque()
+    lock, over = Lock(), Event()
+    results: deque[tuple[T, Any]] = deque()
     failures: list[BaseException] = []
 
-    def take() -> tuple[int, Piece[R]] | None:
+    def take() -> tuple[T, Portion] | None:
         with lock:
-            return None if over.is_set() else next(numbered, None)
+            return None if over.is_set() else source.take(1)
 
     def work(at_work: LockType) -> None:
         if not at_work.acquire(blocking=False):
             return
         try:
             while (item := take()) is not None:
-                results.append((item[0], _run(item[1])))
+                results.append((item[0], item[1].run()))
         except BaseException as error:
             failures.append(error)
             over.set()
@@ -140,7 +206,7 @@ def _take_turns(workers: int, pieces: Iterable[Piece[R]]) -> Iterator[tuple[int,
             others.append(allocate_lock())
             start_new_thread(work, (others[-1],))
         while (item := take()) is not None:
-            yield item[0], _run(item[1])
+            yield item[0], item[1].run()
             while results:
                 yield results.popleft()
         while others:
@@ -153,21 +219,3 @@ def _take_turns(workers: int, pieces: Iterable[Piece[R]]) -> Iterator[tuple[int,
         over.set()
         for at_work in others:
             at_work.acquire()
-
-
-def _hand_out(executor: Executor, workers: int, pieces: Iterable[Piece[R]]) -> Iterator[tuple[int, R]]:
-    """Keep a few pieces per worker in flight; on the way out, cancel what has not started."""
-    waiting: dict[Future[R], int] = {}
-    try:
-        for index, piece in enumerate(pieces):
-            waiting[executor.submit(_run, piece)] = index
-            if len(waiting) >= _IN_FLIGHT * workers:
-                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    yield waiting.pop(future), future.result()
-        while waiting:
-            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                yield waiting.pop(future), future.result()
-    finally:
-        for future in waiting:
-            future.cancel()
-        wait([future for future in waiting if not future.cancelled()])

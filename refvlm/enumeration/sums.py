@@ -7,6 +7,7 @@ no MLP are computed where the pieces are handed out, never in a worker.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -15,10 +16,10 @@ from numpy.typing import NDArray
 from ..types import Bits, Floats
 from . import kernels
 from .blocks import MANY_ROWS, Route, Tree, code_pieces, output_pieces, row_pieces
-from .engine import Engine, Piece, Task, task
+from .engine import Engine
 from .problem import Decoder, Groups, Precise, Prior, Recognition, Response, Stack
+from .tasks import ByKernel, Columns, Merge, Piece, Summation, Task, add, task
 
-Columns = tuple[Floats, ...]
 R = TypeVar("R")
 
 
@@ -43,31 +44,21 @@ class Source(Protocol):
         """A flat gradient by the names of the decoder's parameters."""
 
 
-def _run(
-    source: Source,
-    slices: list[slice],
-    task_of: Callable[[slice], Task[R]],
-    engine: Engine,
-    route: Route = Route.STREAMED,
-    *,
-    with_units: bool = False,
+def _each(
+    source: Source, slices: list[slice], task_of: Callable[[slice], Task[R]], engine: Engine
 ) -> Iterator[tuple[int, int, R]]:
     """(code piece, row piece, result) of every slice of rows over the whole cut."""
-    codes = code_pieces(source.latents, route)
+    codes = code_pieces(source.latents)
     tasks = [task_of(rows) for rows in slices]
 
     def pieces() -> Iterator[Piece[R]]:
         for code in codes:
-            decoder = source.piece(code, codes.step, with_units=with_units)
+            decoder = source.piece(code, codes.step)
             for each in tasks:
                 yield each, decoder, code, codes.step
 
     for index, result in engine.run(pieces(), len(codes) * len(slices), foreign=source.foreign):
         yield index // len(slices), index % len(slices), result
-
-
-def _add(a: Columns, b: Columns) -> Columns:
-    return tuple(left + right for left, right in zip(a, b, strict=True))
 
 
 def per_row(
@@ -76,17 +67,15 @@ def per_row(
     task_of: Callable[[slice], Task[Any]],
     engine: Engine,
     route: Route = Route.STREAMED,
-    combine: Callable[[Columns, Columns], Columns] = _add,
+    merge: Merge = add,
 ) -> list[Floats]:
-    """A kernel's results for every row, (N, ...) each, added over all codes, or merged by `combine`.
+    """A kernel's results for every row, (N, ...) each, added over all codes, or merged by `merge`.
 
     task_of: from some of the rows to the kernel and its arguments for these.
     """
-    slices, count = row_pieces(rows, route), len(code_pieces(source.latents, route))
-    trees: list[Tree[Columns]] = [Tree(count, combine) for _ in slices]
-    for code_piece, row_piece, result in _run(source, slices, task_of, engine, route):
-        trees[row_piece].add(code_piece, result if isinstance(result, tuple) else (result,))
-    return [np.concatenate(column) for column in zip(*(tree.result for tree in trees), strict=True)]
+    sums = [Summation(task_of(part), merge) for part in row_pieces(rows, route)]
+    results = engine.fold(sums, code_pieces(source.latents, route), source.piece, foreign=source.foreign)
+    return [np.concatenate(column) for column in zip(*results, strict=True)]
 
 
 def _over_outputs(decoder: Decoder, tasks: list[Task[R]], engine: Engine) -> Iterator[tuple[int, int, R]]:
@@ -193,6 +182,17 @@ def log_sum(source: Source, prior: Prior, x: Bits, engine: Engine, moments: bool
     Many rows go by tables first; those whose sum comes out so small that underflow might show are summed again, as a
     few rows are: by the linear kernel where it serves, else in the log domain.
     """
+    first = first_sum(source, prior, x, engine, moments)
+    again = np.flatnonzero((first.route == Route.TABLED) & (first.total < kernels.constants.TABLE_FLOOR))
+    if len(again) == 0:
+        return first
+    few = _of_few(source, prior, x[again], engine, moments)
+    first.power[again], first.total[again], first.moment[again], first.route[again] = few[:4]
+    return first._replace(groups=())
+
+
+def first_sum(source: Source, prior: Prior, x: Bits, engine: Engine, moments: bool = False) -> LogSum:
+    """`log_sum` without the second one, which a TABLED row needs where its total is below TABLE_FLOOR."""
     if len(x) < MANY_ROWS:
         return _of_few(source, prior, x, engine, moments)
 
@@ -203,13 +203,7 @@ def log_sum(source: Source, prior: Prior, x: Bits, engine: Engine, moments: bool
         return task(kernels.tables.tabled_marginal, prior, groups[-1], rows.stop - rows.start, moments)
 
     total, moment = per_row(source, len(x), task_of, engine, Route.TABLED)
-    power, route = np.zeros(len(x)), np.full(len(x), Route.TABLED)
-    again = np.flatnonzero(total < kernels.constants.TABLE_FLOOR)
-    if len(again) > 0:
-        few = _of_few(source, prior, x[again], engine, moments)
-        power[again], total[again], moment[again], route[again] = few[:4]
-        groups.clear()
-    return LogSum(power, total, moment, route, tuple(groups))
+    return LogSum(np.zeros(len(x)), total, moment, np.full(len(x), Route.TABLED), tuple(groups))
 
 
 def _of_few(source: Source, prior: Prior, x: Bits, engine: Engine, moments: bool) -> LogSum:
@@ -221,8 +215,8 @@ def _of_few(source: Source, prior: Prior, x: Bits, engine: Engine, moments: bool
             return task(kernels.linear.linear_marginal, prior, x[rows], moments, low, together)
         return task(kernels.marginal.marginal, prior, x[rows], moments)
 
-    merge, route = kernels.marginal.merge, Route.LINEAR if low > 0 else Route.STREAMED
-    power, total, moment = per_row(source, len(x), task_of, engine, route, lambda a, b: merge(*a, *b))
+    route = Route.LINEAR if low > 0 else Route.STREAMED
+    power, total, moment = per_row(source, len(x), task_of, engine, route, ByKernel(kernels.marginal.merge))
     return LogSum(power, total, moment, np.full(len(x), route))
 
 
@@ -238,7 +232,7 @@ def piece_sums(source: Source, prior: Prior, x: Bits, engine: Engine) -> tuple[F
     """p(x_n, z) summed over each code piece: (power, total), (pieces, N) each."""
     count, slices = len(code_pieces(source.latents)), row_pieces(len(x))
     power, total = np.empty((count, len(x))), np.empty((count, len(x)))
-    results = _run(source, slices, lambda rows: task(kernels.marginal.marginal, prior, x[rows], False), engine)
+    results = _each(source, slices, lambda rows: task(kernels.marginal.marginal, prior, x[rows], False), engine)
     for code_piece, row_piece, result in results:
         power[code_piece, slices[row_piece]], total[code_piece, slices[row_piece]] = result[:2]
     return power, total
@@ -248,10 +242,15 @@ def joint_table(source: Source, prior: Prior, x: Bits, engine: Engine) -> Floats
     """log p(x_n, z) for every code, (N, 2**K)."""
     table = np.empty((len(x), 1 << source.latents))
     codes, slices = code_pieces(source.latents), row_pieces(len(x))
-    results = _run(source, slices, lambda rows: task(kernels.joint.joint_table, prior, x[rows]), engine)
+    results = _each(source, slices, lambda rows: task(kernels.joint.joint_table, prior, x[rows]), engine)
     for code_piece, row_piece, result in results:
         table[slices[row_piece], codes[code_piece] : codes[code_piece] + codes.step] = result
     return table
+
+
+def _in_order(a: Columns, b: Columns) -> Columns:
+    """Of gradients: flat ones and masses of bits are added, masses and slopes of codes follow each other."""
+    return (*add(a[:2], b[:2]), *(np.concatenate(both) for both in zip(a[2:], b[2:], strict=True)))
 
 
 def gradient(
@@ -260,8 +259,8 @@ def gradient(
 ) -> tuple[Floats, Floats, Floats]:  # fmt: skip
     """The decoder's flat gradient, the mass of each bit (K,), and, for a table prior, of each code (2**K,).
 
-    response: what q's weights are multiplied by, None for 1. See `kernels/gradient.py`. Tabled rows come first. Rows
-    merge within a code piece, then the code pieces.
+    response: what q's weights are multiplied by, None for 1. See `kernels/gradient.py`. Tabled rows come first. Codes
+    merge for each piece of the rows, then these pieces.
     """
     power, total, all_tabled = sums.power, sums.total, int((sums.route == Route.TABLED).sum())
     if 0 < all_tabled < len(x):
@@ -269,10 +268,6 @@ def gradient(
         x, row_weights, power, total = x[order], row_weights[order], power[order], total[order]
     responses = Response(np.zeros((len(x), 0)), np.zeros((len(x), 0)), False) if response is None else response
     codes, slices = code_pieces(source.latents, Route.TABLED), row_pieces(len(x), Route.TABLED)
-    code_mass = np.zeros(len(prior.table))
-    inner: dict[int, Tree[Columns]] = {}
-    left: dict[int, int] = {}
-    outer: Tree[Columns] = Tree(len(codes), _add)
 
     def task_of(rows: slice) -> Task[tuple[Floats, Floats, Floats, Floats]]:
         part, tabled = x[rows], min(max(all_tabled - rows.start, 0), rows.stop - rows.start)
@@ -282,14 +277,16 @@ def gradient(
             kernel, prior, q.of(rows), part, groups, row_weights[rows], power[rows], total[rows], tabled, factor
         )
 
-    for code_piece, row_piece, result in _run(source, slices, task_of, engine, Route.TABLED, with_units=True):
-        inner.setdefault(code_piece, Tree(len(slices), _add)).add(row_piece, result)
-        left[code_piece] = left.get(code_piece, len(slices)) - 1
-        if left[code_piece] == 0:
-            del left[code_piece]
-            code = codes[code_piece]
-            flat, bit_mass, masses, logit_slopes = inner.pop(code_piece).result
-            code_mass[code : code + len(masses)] = masses
-            outer.add(code_piece, (source.pullback(code, flat, logit_slopes), bit_mass))
-    flat, bit_mass = outer.result
+    def pulled_back(code: int, columns: Columns) -> Columns:
+        flat, bit_mass, code_mass, logit_slopes = columns
+        return source.pullback(code, flat, logit_slopes), bit_mass, code_mass, logit_slopes[:0]
+
+    parts = engine.fold(
+        [Summation(task_of(rows), _in_order) for rows in slices], codes, partial(source.piece, with_units=True),
+        foreign=source.foreign, received=pulled_back if source.foreign else None,
+    )  # fmt: skip
+    tree: Tree[Columns] = Tree(len(slices), add)
+    for number, columns in enumerate(parts):
+        tree.add(number, columns[:3])
+    flat, bit_mass, code_mass = tree.result
     return flat, bit_mass, code_mass

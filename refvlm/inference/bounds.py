@@ -22,8 +22,9 @@ from numpy.typing import ArrayLike
 from .. import bits, show
 from ..checks import as_binary, as_weights
 from ..enumeration import kernels, sums
-from ..enumeration.engine import Engine, Progress, Task, task
+from ..enumeration.engine import Engine, Progress
 from ..enumeration.problem import Recognition
+from ..enumeration.tasks import Task, task
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP, Network
@@ -33,6 +34,7 @@ from ..types import Bits, Floats
 from . import arrays, layerwise
 from .bound_certificate import expectation_error, kl_error, largest_logits, vlb_error
 from .exact import Marginal, marginal_pass, prior_gradient, prior_pass, table_prior
+from .kept import Checkpoint, keeps_sums, opened
 from .layers import Layer, prepare, prepare_layerwise
 from .missing import Missing, sums_out_missing
 from .terms import Bound, VLBTerms, check_finite, of_no_rows
@@ -74,12 +76,15 @@ class Decomposition(NamedTuple):
 def vlb(
     model: BernoulliLVM, q: Posterior, x: ArrayLike, *, with_error: Literal[False] = False, missing: Missing = "refuse",
     workers: int | None = None, executor: Executor | None = None, progress: Progress | None = None,
+    checkpoint: Checkpoint = None,
 ) -> Floats: ...  # fmt: skip
 @overload
 def vlb(
     model: BernoulliLVM, q: Posterior, x: ArrayLike, *, with_error: Literal[True], missing: Missing = "refuse",
     workers: int | None = None, executor: Executor | None = None, progress: Progress | None = None,
+    checkpoint: Checkpoint = None,
 ) -> tuple[Floats, Floats]: ...  # fmt: skip
+@keeps_sums
 @sums_out_missing
 def vlb(
     model: BernoulliLVM,
@@ -91,6 +96,7 @@ def vlb(
     workers: int | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
+    checkpoint: Checkpoint = None,
 ) -> Floats | tuple[Floats, Floats]:
     """The exact variational lower bound, eqs. (8) and (10): (N,) nats, never above log p(x).
 
@@ -101,7 +107,7 @@ def vlb(
     `log_marginal`. Above 20 latents a linear decoder needs no sum over codes where its prior is a Bernoulli or q
     layerwise: any K will do.
     """
-    result = _bound(model, q, _checked(model, q, x), Engine(workers, executor, progress))
+    result = _bound(model, q, _checked(model, q, x), Engine(workers, executor, progress, opened(checkpoint)))
     return (result.value, result.error) if with_error else result.value
 
 
@@ -207,12 +213,15 @@ def _bound_pass(layers: Sequence[Layer], engine: Engine) -> Bound:
 def kl(
     model: BernoulliLVM, q: Posterior, x: ArrayLike, *, with_error: Literal[False] = False, missing: Missing = "refuse",
     workers: int | None = None, executor: Executor | None = None, progress: Progress | None = None,
+    checkpoint: Checkpoint = None,
 ) -> Floats: ...  # fmt: skip
 @overload
 def kl(
     model: BernoulliLVM, q: Posterior, x: ArrayLike, *, with_error: Literal[True], missing: Missing = "refuse",
     workers: int | None = None, executor: Executor | None = None, progress: Progress | None = None,
+    checkpoint: Checkpoint = None,
 ) -> tuple[Floats, Floats]: ...  # fmt: skip
+@keeps_sums
 @sums_out_missing
 def kl(
     model: BernoulliLVM,
@@ -224,6 +233,7 @@ def kl(
     workers: int | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
+    checkpoint: Checkpoint = None,
 ) -> Floats | tuple[Floats, Floats]:
     """KL(q || p(z | x)), eq. (7): (N,) nats, never negative; +inf where q puts mass on an impossible z.
 
@@ -231,7 +241,7 @@ def kl(
     takes a pass over the codes of all layers above the lowest. with_error=True: also (N,) bounds on the rounding error.
     Arguments as in `log_marginal`.
     """
-    rows, engine = _checked(model, q, x), Engine(workers, executor, progress)
+    rows, engine = _checked(model, q, x), Engine(workers, executor, progress, opened(checkpoint))
     marginal = marginal_pass(prepare(model, rows, q), engine)
     value, error = _divergence_pass(marginal, engine, _layers_above(model, q, rows))
     return (value, error) if with_error else value
@@ -283,6 +293,7 @@ def _with_q_of_row(above: Marginal, layers: Sequence[Layer], n: int) -> Marginal
     return above._replace(layer=named, prior=prior)
 
 
+@keeps_sums
 @sums_out_missing
 def decompose(
     model: BernoulliLVM,
@@ -293,12 +304,13 @@ def decompose(
     workers: int | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
+    checkpoint: Checkpoint = None,
 ) -> Decomposition:
     """log p(x) = VLB + KL, eq. (8), by three routes, (N,) nats each: see `Decomposition`.
 
     Arguments as in `log_marginal`; q as in `vlb`.
     """
-    rows, engine = _checked(model, q, x), Engine(workers, executor, progress)
+    rows, engine = _checked(model, q, x), Engine(workers, executor, progress, opened(checkpoint))
     layers = prepare(model, rows, q)
     bound, marginal = _bound(model, q, rows, engine), marginal_pass(layers, engine)
     gap, gap_error = _divergence_pass(marginal, engine, _layers_above(model, q, rows))

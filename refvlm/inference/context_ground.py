@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from .. import bits
 from ..enumeration import kernels, sums
-from ..enumeration.engine import Engine, task
+from ..enumeration.engine import Engine
 from ..enumeration.problem import Contexts, Decoder
 from ..enumeration.sums import Boxes
+from ..enumeration.tasks import task
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP

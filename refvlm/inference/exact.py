@@ -17,15 +17,17 @@ from .. import bits
 from ..checks import as_binary, as_weights, check_fits
 from ..enumeration import kernels, sums
 from ..enumeration.blocks import code_pieces
-from ..enumeration.engine import Engine, Progress, task
+from ..enumeration.engine import Engine, Progress
 from ..enumeration.problem import Prior, Recognition
 from ..enumeration.sums import LogSum
+from ..enumeration.tasks import task
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.parameters import Parameters, prefixed
 from ..types import Bits, Floats
 from . import arrays
 from .certificate import error_bound, mean_error
+from .kept import Checkpoint, keeps_sums, opened
 from .layers import Layer, prepare
 from .missing import Missing, sums_out_missing
 
@@ -93,12 +95,15 @@ def marginal_pass(layers: Sequence[Layer], engine: Engine, *, moments: bool = Fa
 def log_marginal(
     model: BernoulliLVM, x: ArrayLike, *, with_error: Literal[False] = False, missing: Missing = "refuse",
     workers: int | None = None, executor: Executor | None = None, progress: Progress | None = None,
+    checkpoint: Checkpoint = None,
 ) -> Floats: ...  # fmt: skip
 @overload
 def log_marginal(
     model: BernoulliLVM, x: ArrayLike, *, with_error: Literal[True], missing: Missing = "refuse",
     workers: int | None = None, executor: Executor | None = None, progress: Progress | None = None,
+    checkpoint: Checkpoint = None,
 ) -> tuple[Floats, Floats]: ...  # fmt: skip
+@keeps_sums
 @sums_out_missing
 def log_marginal(
     model: BernoulliLVM,
@@ -109,6 +114,7 @@ def log_marginal(
     workers: int | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
+    checkpoint: Checkpoint = None,
 ) -> Floats | tuple[Floats, Floats]:
     """Exact log p(x), eq. (3): the sum over all 2**K latents.
 
@@ -116,10 +122,13 @@ def log_marginal(
     is log p of the others (`refvlm.inference.missing`).
     Returns (N,) nats; with_error=True also (N,) bounds on the absolute rounding error
     (proof in `refvlm.inference.certificate`; a decoder that is no MLP is taken at its word).
-    workers: threads, by default all available cores; or executor: any concurrent.futures.Executor.
+    workers: threads, by default all available cores; or executor: any concurrent.futures.Executor, of processes or of a
+    cluster, too (recipes in refvlm/enumeration/README.md).
     progress: called as progress(done, total), anew for every pass over the latents. The result has the same bits for
-    any of these, and a row's the same bits in any batch of at least 32 rows, and in any of fewer. Raises ValueError or
-    TypeError for an x that is not binary (N, L).
+    any of these, and a row's the same bits in any batch of at least 32 rows, and in any of fewer.
+    checkpoint: a file that keeps what has been summed, every two seconds; the same call goes on from it, with any
+    workers, to the same bits, and `log_marginal_so_far` says what it proves already. Raises ValueError or TypeError for
+    an x that is not binary (N, L), and ValueError for a checkpoint of something else.
 
     >>> import numpy as np, refvlm
     >>> model = refvlm.BernoulliLVM(refvlm.Bernoulli([0.0]), refvlm.MLP([[[2.0, -1.0]]], [[0.5, 0.0]]))
@@ -128,7 +137,7 @@ def log_marginal(
     """
     arrays.check_model(model)
     rows = as_binary("x", x, model.observed)
-    result = marginal_pass(prepare(model, rows), Engine(workers, executor, progress))
+    result = marginal_pass(prepare(model, rows), Engine(workers, executor, progress, opened(checkpoint)))
     return (result.log_px, result.error) if with_error else result.log_px
 
 
@@ -167,12 +176,15 @@ def posterior(
 def posterior_mean(
     model: BernoulliLVM, x: ArrayLike, *, with_error: Literal[False] = False, missing: Missing = "refuse",
     workers: int | None = None, executor: Executor | None = None, progress: Progress | None = None,
+    checkpoint: Checkpoint = None,
 ) -> Floats: ...  # fmt: skip
 @overload
 def posterior_mean(
     model: BernoulliLVM, x: ArrayLike, *, with_error: Literal[True], missing: Missing = "refuse",
     workers: int | None = None, executor: Executor | None = None, progress: Progress | None = None,
+    checkpoint: Checkpoint = None,
 ) -> tuple[Floats, Floats]: ...  # fmt: skip
+@keeps_sums
 @sums_out_missing
 def posterior_mean(
     model: BernoulliLVM,
@@ -183,6 +195,7 @@ def posterior_mean(
     workers: int | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
+    checkpoint: Checkpoint = None,
 ) -> Floats | tuple[Floats, Floats]:
     """E[z | x] under p(z | x), eq. (6): (N, K). One pass, no table.
 
@@ -190,7 +203,7 @@ def posterior_mean(
     """
     arrays.check_model(model)
     rows = as_binary("x", x, model.observed)
-    engine = Engine(workers, executor, progress)
+    engine = Engine(workers, executor, progress, opened(checkpoint))
     if len(rows) == 0:
         nothing = np.zeros((0, model.latents))
         return (nothing, nothing.copy()) if with_error else nothing
@@ -270,6 +283,7 @@ def grad_log_marginal(
     return log_marginal_and_grad(model, x, weights, workers=workers, executor=executor, progress=progress)[1]
 
 
+@keeps_sums
 @sums_out_missing
 def log_marginal_and_grad(
     model: BernoulliLVM,
@@ -280,12 +294,13 @@ def log_marginal_and_grad(
     workers: int | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
+    checkpoint: Checkpoint = None,
 ) -> tuple[Floats, Parameters]:
     """log p(x), (N,), and the gradient of its weighted sum, in one call: see `log_marginal`, `grad_log_marginal`."""
     arrays.check_model(model)
     rows = as_binary("x", x, model.observed)
     row_weights = as_weights(weights, len(rows))
-    engine = Engine(workers, executor, progress)
+    engine = Engine(workers, executor, progress, opened(checkpoint))
     if len(rows) == 0:
         return np.zeros(0), {name: np.zeros_like(value) for name, value in model.parameters().items()}
     result = marginal_pass(prepare(model, rows), engine)

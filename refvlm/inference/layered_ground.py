@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..enumeration import kernels, sums
-from ..enumeration.engine import Engine, task
+from ..enumeration.engine import Engine
 from ..enumeration.problem import Stack
 from ..enumeration.sums import Boxes
+from ..enumeration.tasks import task
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP
 from ..model.recognition import LayerwisePosterior, PerDatumPosterior

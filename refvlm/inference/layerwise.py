@@ -28,8 +28,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..enumeration import kernels, sums
-from ..enumeration.engine import Engine, Task, task
+from ..enumeration.engine import Engine
 from ..enumeration.problem import Prior
+from ..enumeration.tasks import Task, task
 from ..model.mlp import MLP
 from ..model.parameters import Parameters, prefixed
 from ..types import Floats

@@ -19,7 +19,8 @@ from numpy.typing import ArrayLike
 from .. import show
 from ..checks import as_binary, check_count, check_generator, describe
 from ..enumeration import draws
-from ..enumeration.engine import Engine, Piece, Progress, task
+from ..enumeration.engine import Engine, Progress
+from ..enumeration.tasks import Piece, task
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..types import Bits, Floats

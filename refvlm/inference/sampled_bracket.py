@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from ..enumeration import draws
 from ..enumeration.draws import Histogram
-from ..enumeration.engine import Engine, Piece, Progress, task
+from ..enumeration.engine import Engine, Progress
+from ..enumeration.tasks import Piece, task
 from ..model.latent_variable import BernoulliLVM
 from ..progress import ProgressBar
 from ..types import Bits

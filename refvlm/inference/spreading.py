@@ -17,8 +17,9 @@ import numpy as np
 
 from .. import bits
 from ..enumeration import kernels, sums
-from ..enumeration.engine import Engine, Task, task
+from ..enumeration.engine import Engine
 from ..enumeration.problem import Prior, Recognition, Response
+from ..enumeration.tasks import Task, task
 from ..model.parameters import Parameters, prefixed
 from ..types import Floats
 from .exact import prior_gradient, prior_pass

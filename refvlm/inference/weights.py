@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 from .. import bits
 from ..enumeration import kernels, sums
-from ..enumeration.engine import Engine, Task, task
+from ..enumeration.engine import Engine
 from ..enumeration.problem import Above, Prior, Recognition
+from ..enumeration.tasks import ByKernel, Task, task
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import LayerwisePosterior, Posterior
 from ..types import Bits, Floats
@@ -115,8 +116,8 @@ def tilt_pass(layers: Sequence[Layer], exponents: Floats, engine: Engine) -> Til
             q = layer.q.of(rows)
             return task(kernels.weights.tilted, prior, q, layer.x[rows], exponents, centres[rows], above)
 
-        merge = kernels.weights.merge_tilted
-        return sums.per_row(layer.source, len(layer.x), task_of, engine, combine=lambda a, b: merge(*a, *b))
+        merge = ByKernel(kernels.weights.merge_tilted)
+        return sums.per_row(layer.source, len(layer.x), task_of, engine, merge=merge)
 
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         _, about_zero, _ = summed(np.zeros((len(layer.x), len(exponents))))

@@ -46,16 +46,24 @@ def _sources() -> list[Traversable]:
     return [each for each in (floor / "kernels").iterdir() if each.name.endswith(".py")] + outside
 
 
-def _cache_folder() -> Path:
-    """The folder for compiled kernels; $REFVLM_CACHE_DIR or $NUMBA_CACHE_DIR move it."""
+def _digest() -> str:
     digest = hashlib.sha256()
     for source in sorted(_sources(), key=lambda each: each.name):
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+DIGEST = _digest()
+"""Of all that is compiled: who has the same gives the same bits."""
+
+
+def _cache_folder() -> Path:
+    """The folder for compiled kernels; $REFVLM_CACHE_DIR or $NUMBA_CACHE_DIR move it."""
     base = os.environ.get("REFVLM_CACHE_DIR") or os.environ.get("NUMBA_CACHE_DIR")
     if not base:
         system = os.environ.get("LOCALAPPDATA") if sys.platform == "win32" else os.environ.get("XDG_CACHE_HOME")
         base = os.path.join(system or os.path.join(os.path.expanduser("~"), ".cache"), "refvlm")
-    return Path(base) / f"kernels-{digest.hexdigest()[:16]}"
+    return Path(base) / f"kernels-{DIGEST}"
 
 
 def _usable(folder: Path) -> str | None:

@@ -1,0 +1,111 @@
+"""What is computed: a kernel with its arrays, on one piece of {0,1}^K or on several that follow each other.
+
+All of it can be pickled, so it can go to a thread, to another process, or to another machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar
+
+import numpy as np
+
+from ..types import Floats
+from . import kernels
+from .blocks import Tree
+from .problem import AnyMixture, Decoder, Precise, Stack
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Subject = Decoder | Precise | Stack | AnyMixture
+"""What a task is about."""
+
+Columns = tuple[Floats, ...]
+Merge = Callable[[Columns, Columns], Columns]
+"""Of the results of two pieces, or of more, that follow each other: the result of all."""
+
+
+@dataclass(frozen=True)
+class Task(Generic[R]):
+    """A kernel, and its arguments after the piece of the cube to sum over; `task` makes one with its types checked."""
+
+    kernel: Callable[..., R]
+    arguments: tuple[Any, ...]
+
+    def run(self, subject: Subject, code: int, count: int) -> R:
+        """The kernel's result for `count` codes from `code`. A precise decoder's logits are computed here."""
+        if isinstance(subject, Precise):
+            network = subject.decoder
+            logits = kernels.precise.precise_logits(network, code, count)
+            if not subject.with_units:
+                network = Decoder(network.sizes[[0, -1]], 0, np.zeros(0), logits, code)
+            subject = network._replace(logits=logits, logits_from=code)
+        return self.kernel(subject, code, count, *self.arguments)
+
+
+def task(kernel: Callable[Concatenate[Any, int, int, P], R], *arguments: P.args, **none: P.kwargs) -> Task[R]:
+    """The task of a kernel with these arguments, all by position."""
+    assert not none
+    return Task(kernel, arguments)
+
+
+Piece = tuple[Task[R], Subject, int, int]
+"""A task, and what it runs on: a decoder, the first code and the number of codes; or a mixture and draws from it."""
+
+
+def add(a: Columns, b: Columns) -> Columns:
+    """Column by column."""
+    return tuple(left + right for left, right in zip(a, b, strict=True))
+
+
+@dataclass(frozen=True)
+class ByKernel:
+    """Merge by a kernel that takes the columns of both."""
+
+    kernel: Callable[..., Columns]
+
+    def __call__(self, a: Columns, b: Columns) -> Columns:
+        """The columns of both together."""
+        return self.kernel(*a, *b)
+
+
+@dataclass(frozen=True)
+class Summation:
+    """A task's results, columns of numbers, merged over all pieces of the cube, along the tree."""
+
+    task: Task[Any]
+    merge: Merge = add
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What portions have in common, and a worker receives once. Without merge their results are kept apart."""
+
+    task: Task[Any]
+    subject: Subject
+    merge: Merge | None = None
+
+    def run(self, first: int, pieces: int, step: int) -> Any:
+        """Of `pieces` pieces of `step` codes each, the first from code `first`: what they merge to, or a list."""
+        results = (self.task.run(self.subject, first + n * step, step) for n in range(pieces))
+        if self.merge is None:
+            return list(results)
+        tree: Tree[Columns] = Tree(pieces, self.merge)
+        for n, result in enumerate(results):
+            tree.add(n, result if isinstance(result, tuple) else (result,))
+        return tree.result
+
+
+class Portion(NamedTuple):
+    """Some work on `pieces` pieces, one after the other, of `step` codes each, from code `first`."""
+
+    work: Work
+    first: int
+    pieces: int
+    step: int
+
+    def run(self) -> Any:
+        """As `Work.run` says."""
+        return self.work.run(self.first, self.pieces, self.step)
