@@ -24,6 +24,7 @@ exit codes:
   4    in conform and smoke: the other program crashed or hung
   65   the contents of MODEL or DATA are wrong, do not fit together, or are too large to compute
   66   MODEL or DATA cannot be found or read
+  69   the workers of --executor cannot be reached, are gone, or would give other bits
   73   the output cannot be written
   130  interrupted
 

@@ -21,6 +21,7 @@ from ..progress import PATIENCE, ProgressBar, duration
 from ..rows import RowReader
 from ..types import Bits
 from .arguments import Rows, count, number
+from .engines import Where
 from .inputs import chunks_of, rows_of_posterior
 from .messages import say
 from .pictures import Gallery
@@ -81,6 +82,7 @@ def evaluate(
     posterior: Posterior | None,
     reader: RowReader,
     shown: Rows,
+    where: Where,
     gallery: Gallery | None = None,
 ) -> bool:
     """Report every row that is to be shown, and the summary; whether an interrupt ended it before all rows."""
@@ -93,7 +95,7 @@ def evaluate(
     if not arguments.json:
         _print_heads(arguments, model, posterior is not None)
     with _interrupts() as interrupted, ProgressBar("rows") as bar:
-        rows, whole = _bracket(arguments, model, posterior, data, bar, gallery)
+        rows, whole = _bracket(arguments, model, posterior, data, where, bar, gallery)
     for row in rows:
         if shown is None or row.row in shown:
             print_json(row._asdict()) if arguments.json else print(_line(row))
@@ -113,6 +115,7 @@ def _bracket(
     model: BernoulliLVM,
     posterior: Posterior | None,
     x: Bits,
+    where: Where,
     bar: ProgressBar,
     gallery: Gallery | None,
 ) -> tuple[list[Between], Bracket]:
@@ -122,12 +125,12 @@ def _bracket(
     if posterior is None:
         between = bracket(
             model, x, width=width, seconds=seconds, confidence=arguments.confidence, rng=rng,
-            workers=arguments.workers, progress=bar,
+            **where._asdict(), progress=bar,
         )  # fmt: skip
         return [Between(*row) for row in zip(*_columns(between), strict=True)], between
     q = rows_of_posterior(posterior, 0, len(x))
     result = decompose_bracket(
-        model, q, x, width=width, seconds=seconds, confidence=arguments.confidence, rng=rng, workers=arguments.workers,
+        model, q, x, width=width, seconds=seconds, confidence=arguments.confidence, rng=rng, **where._asdict(),
         progress=bar,
     )  # fmt: skip
     if gallery is not None and len(x):

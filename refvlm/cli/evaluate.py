@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from ..inference.bounds import decompose
+from ..enumeration.journal import Journal
+from ..inference.bounds import Decomposition, decompose
 from ..inference.exact import log_marginal
 from ..inference.worked import MOST_LATENTS, work_out
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import Posterior
 from ..progress import ProgressBar
 from ..rows import RowReader
-from . import between
-from .arguments import Rows, add_json, add_workers, positive, row_range
+from ..types import Floats
+from . import between, kept
+from .arguments import Rows, add_json, positive, row_range
+from .engines import Where, add_engine, engine
 from .failure import BAD_INPUT, IDENTITY_BROKEN, INTERRUPTED, OK, USAGE, Failure
 from .handout import LaTeX, Page
 from .inputs import DATA_HELP, check_rows, open_data, open_model, rows_of_posterior, selected
@@ -39,6 +42,9 @@ with --json, one object a line, keys as here:
    "posterior": ..., "q": ... or null}}   for every code; bit k of the code is z_k, and z_0 comes first
   {{"row": 0, "sums": {{"prior": 1.0, "log_joint": log p(x), "posterior": 1.0, "q": 1.0 or null,
                        "vlb": ... or null, "kl": ... or null}}}}   vlb and kl as the columns give them
+
+With --so-far instead, for every row that is shown and has begun:
+  {{"row": 0, "log_px_lower": a proved lower bound, "done": the part of the sum that it is from}}
 
 {between.EPILOG}
 --table and --table-format want a model of at most {MOST_LATENTS} latent bits. Of a deep one z is the layer next to x.
@@ -81,7 +87,18 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "the summary is of all rows, with --table of the shown ones",
     )
     add_plot(parser, "the terms of the VLB, KL and log p(x); where one row is shown its posterior beside q, too")
-    add_workers(parser)
+    add_engine(parser)
+    parser.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        help="keep what has been summed in FILE, every two seconds; the same command goes on from there, with any "
+        "--workers or --executor, to the same bits",
+    )
+    parser.add_argument(
+        "--so-far",
+        action="store_true",
+        help="sum nothing: show which lower bounds on log p(x) FILE of --checkpoint proves, also while it grows",
+    )
     parser.add_argument(
         "--chunk", type=positive, default=4096, metavar="ROWS", help="rows in memory at a time (default: %(default)s)"
     )
@@ -110,14 +127,20 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.table and "rows" not in arguments:
         say("note: the table of the first row alone; --rows chooses others")
     shown = _shown(arguments)
-    gallery = None
-    if arguments.plot is not None:
-        gallery = Gallery(arguments.plot, model, posterior, shown, arguments.workers)
+    kept.check(arguments, between.wanted(arguments, model))
+    if arguments.so_far:
+        return kept.show(arguments, model, posterior, shown)
     say_if_cold()
-    with open_data(arguments.data, model.observed, arguments.chunk) as reader:
+    with (
+        engine(arguments) as where,
+        kept.journal(arguments.checkpoint, model, posterior) as journal,
+        open_data(arguments.data, model.observed, arguments.chunk) as reader,
+    ):
+        gallery = None if arguments.plot is None else Gallery(arguments.plot, model, posterior, shown, where)
         if between.wanted(arguments, model):
             check_rows(posterior, reader.rows, False)
-            return INTERRUPTED if between.evaluate(arguments, model, posterior, reader, shown, gallery) else OK
+            stopped = between.evaluate(arguments, model, posterior, reader, shown, where, gallery)
+            return INTERRUPTED if stopped else OK
         summary = evaluate(
             arguments.model,
             model,
@@ -126,7 +149,8 @@ def run(arguments: argparse.Namespace) -> int:
             JSONLines() if arguments.json else _TABLES[form](),
             shown=shown,
             tables=arguments.table,
-            workers=arguments.workers,
+            where=where,
+            journal=journal,
             gallery=gallery,
         )
     if gallery is not None:
@@ -154,7 +178,8 @@ def evaluate(
     *,
     shown: Rows,
     tables: bool = False,
-    workers: int | None = None,
+    where: Where,
+    journal: Journal | None = None,
     gallery: Gallery | None = None,
 ) -> Summary:
     """Report every row that is to be shown and the summary of all; with `tables`, of the shown ones alone."""
@@ -165,24 +190,25 @@ def evaluate(
         for number, x in selected(reader, shown if tables else None):
             check_rows(posterior, None, tables, at_least=number + len(x))
             if not summary.rows:
-                say_prediction(model, posterior, x, len(x) if tables else reader.rows, workers)
+                say_prediction(model, posterior, x, len(x) if tables else reader.rows, where)
             bar.label = f"row {number}" if len(x) == 1 else f"rows {number} to {number + len(x) - 1}"
             q = None if posterior is None else rows_of_posterior(posterior, number, len(x))
-            if q is None:
-                rows = rows_of(number, log_marginal(model, x, with_error=True, workers=workers, progress=bar))
-            else:
-                whole = decompose(model, q, x, workers=workers, progress=bar)
-                rows = rows_of(number, whole)
-                if gallery is not None:
-                    gallery.add(number, x, q, whole, bar)
-            for row in rows:
+            with kept.told(journal, model, posterior, x, number, bar):
+                whole: Decomposition | tuple[Floats, Floats] = (
+                    log_marginal(model, x, with_error=True, **where._asdict(), progress=bar, checkpoint=journal)
+                    if q is None
+                    else decompose(model, q, x, **where._asdict(), progress=bar, checkpoint=journal)
+                )
+            if gallery is not None and q is not None and isinstance(whole, Decomposition):
+                gallery.add(number, x, q, whole, bar)
+            for row in rows_of(number, whole):
                 summary.add(row)
                 if shown is None or row.row in shown:
                     bar.wipe()
                     if tables:
                         n = row.row - number
                         part = None if q is None else rows_of_posterior(q, n, 1)
-                        reporter.worked(row.row, work_out(model, part, x[n : n + 1], workers))
+                        reporter.worked(row.row, work_out(model, part, x[n : n + 1], where.workers))
                     reporter.row(row)
                     printed += 1
     check_rows(posterior, summary.rows, tables)

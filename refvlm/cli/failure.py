@@ -18,6 +18,7 @@ INCONCLUSIVE = 3
 BROKEN = 4
 BAD_INPUT = 65
 NO_INPUT = 66
+UNAVAILABLE = 69
 NO_OUTPUT = 73
 INTERRUPTED = 130
 
@@ -46,6 +47,15 @@ def writing(name: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise Failure(_about(name, "cannot be written", error), NO_OUTPUT) from None
+
+
+@contextmanager
+def keeping(name: str) -> Iterator[None]:
+    """Make an OSError in the block a failure to keep something in `name`, which says of itself what is wrong."""
+    try:
+        yield
+    except OSError as error:
+        raise Failure(one_line(error), NO_OUTPUT) from None
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import Posterior
 from ..progress import PATIENCE, duration
 from ..types import Bits
+from .engines import Where, sharing
 
 _NEVER_LONG = 1 << 27
 """Multiplications that take no noticeable time."""
@@ -39,14 +40,13 @@ def say_cache_problem() -> None:
         say(f"note: {problem}; until then every run compiles again")
 
 
-def say_prediction(
-    model: BernoulliLVM, posterior: Posterior | None, x: Bits, rows: int | None, workers: int | None
-) -> None:
+def say_prediction(model: BernoulliLVM, posterior: Posterior | None, x: Bits, rows: int | None, where: Where) -> None:
     """Say how long an evaluation of `rows` rows will take, if long; x: the first of them, rows None: their number."""
     count = len(x) if rows is None else rows
     if multiplications(model, count, posterior) < _NEVER_LONG:
         return
-    seconds = predict_seconds(model, posterior, x, count, workers=workers)
+    workers, times = sharing(where)
+    seconds = predict_seconds(model, posterior, x, count, workers=workers) / times
     if seconds >= PATIENCE:
         what = f"every {count} rows" if rows is None else "1 row" if rows == 1 else f"{rows} rows"
         say(f"about {duration(seconds)} for {what} of 2**{model.latents} latents each")

@@ -19,7 +19,8 @@ from ..model.recognition import Posterior
 from ..progress import PATIENCE, ProgressBar, duration
 from ..show import Table
 from ..types import Bits, Floats
-from .arguments import add_json, add_workers, positive, row_range
+from .arguments import add_json, positive, row_range
+from .engines import Where, add_engine, engine
 from .failure import BAD_INPUT, OK, USAGE, Failure
 from .inputs import DATA_HELP, check_rows, open_data, open_model, rows_of_posterior, selected
 from .messages import say, say_cache_problem, say_if_cold
@@ -90,7 +91,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     add_json(parser)
     add_plot(parser, "variances at equal cost and biases, and IWAE-M against M")
-    add_workers(parser)
+    add_engine(parser)
     parser.set_defaults(run=run)
 
 
@@ -119,17 +120,18 @@ def run(arguments: argparse.Namespace) -> int:
     if len(x) == 0:
         raise Failure("--rows: got a choice without a row, wanted at least one", BAD_INPUT)
     compared = _chosen(arguments, model, q, x)
-    _say_prediction(arguments, model, q, x, compared)
-    with ProgressBar("moments of estimators") as bar:
-        found = estimators.compare(
-            model, q, x, compared, parameters=arguments.parameters, workers=arguments.workers, progress=bar
-        )
     counts = arguments.samples or _SAMPLES
-    bounds = []
-    for count in counts:
-        with ProgressBar(f"IWAE-{count}") as bar:
-            bounds.append(iwae(model, q, x, count, workers=arguments.workers, progress=bar))
-    log_px = log_marginal(model, x, workers=arguments.workers)
+    with engine(arguments) as where:
+        _say_prediction(arguments, model, q, x, compared, where)
+        with ProgressBar("moments of estimators") as bar:
+            found = estimators.compare(
+                model, q, x, compared, parameters=arguments.parameters, **where._asdict(), progress=bar
+            )
+        bounds = []
+        for count in counts:
+            with ProgressBar(f"IWAE-{count}") as bar:
+                bounds.append(iwae(model, q, x, count, **where._asdict(), progress=bar))
+        log_px = log_marginal(model, x, **where._asdict())
     if arguments.json:
         _write_json(first, found, counts, np.stack(bounds), log_px)
     else:
@@ -187,13 +189,18 @@ def _chosen(arguments: argparse.Namespace, model: BernoulliLVM, q: Posterior, x:
 
 
 def _say_prediction(
-    arguments: argparse.Namespace, model: BernoulliLVM, q: Posterior, x: Bits, compared: Sequence[Estimator]
+    arguments: argparse.Namespace,
+    model: BernoulliLVM,
+    q: Posterior,
+    x: Bits,
+    compared: Sequence[Estimator],
+    where: Where,
 ) -> None:
     """Say how long it will take, if long, from one row."""
     one, seconds = rows_of_posterior(q, 0, 1), 0.0
     for _ in range(2):  # the first time compiles
         start = time.perf_counter()
-        estimators.compare(model, one, x[:1], compared, parameters=arguments.parameters, workers=arguments.workers)
+        estimators.compare(model, one, x[:1], compared, parameters=arguments.parameters, **where._asdict())
         seconds = time.perf_counter() - start
         if seconds * len(x) < PATIENCE:
             return

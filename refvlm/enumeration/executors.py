@@ -5,6 +5,7 @@ Dask and mpi4py are imported where their names are asked for, and nowhere else.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -13,7 +14,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from .processes import Processes
-from .remote import check_identity, identity
+from .remote import ExecutorError, check_identity, identity
 
 FORMS = "threads[:N], processes[:N], dask://HOST:PORT or mpi"
 _PATIENCE = 10
@@ -45,8 +46,8 @@ def parse(text: str) -> Wanted:
 def opened(wanted: Wanted) -> Iterator[Executor | None]:
     """The executor, None for threads, which `workers` says; ended with the block, at once where it raises.
 
-    Raises ValueError where its package is not installed, ConnectionError where nobody answers, and RuntimeError where a
-    worker would give other bits.
+    Raises ValueError where its package is not installed, ConnectionError where nobody answers, and ExecutorError where
+    a worker would give other bits.
     """
     with ExitStack() as stack:
         if wanted.kind == "threads":
@@ -61,6 +62,7 @@ def opened(wanted: Wanted) -> Iterator[Executor | None]:
 
 def _dask(address: str, stack: ExitStack) -> Executor:
     distributed = _package("distributed", "dask")
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # a lost connection is ours to report, on one line
     try:
         client = stack.enter_context(distributed.Client(address, timeout=_PATIENCE, set_as_default=False))
     except (OSError, TimeoutError, ValueError) as error:
@@ -72,7 +74,7 @@ def _dask(address: str, stack: ExitStack) -> Executor:
         raise ConnectionError(f"executor: the scheduler at {address} has no workers; wanted at least one `dask worker`")
     for worker, refusal in client.run(refused_because, identity()).items():
         if refusal is not None:
-            raise RuntimeError(f"{refusal} (at {worker})")
+            raise ExecutorError(f"{refusal} (at {worker})")
     executor: Executor = client.get_executor(pure=False)
     return executor
 
@@ -93,7 +95,7 @@ def refused_because(sender: Any) -> str | None:
     """In a worker: why it would give other bits than `sender`, if it would."""
     try:
         check_identity(sender)
-    except RuntimeError as error:
+    except ExecutorError as error:
         return str(error)
     return None
 

@@ -51,6 +51,10 @@ _KEPT = 8
 """Works that a worker remembers."""
 
 
+class ExecutorError(RuntimeError):
+    """Workers that are gone, or that would give other bits."""
+
+
 class Identity(NamedTuple):
     """What has to be the same for two processes to give the same bits."""
 
@@ -86,11 +90,11 @@ def check_identity(sender: Identity) -> None:
         return
     where = f"executor: got the worker {platform.node() or 'localhost'} (process {os.getpid()})"
     if not own.fused:
-        raise RuntimeError(
+        raise ExecutorError(
             f"{where}, whose processor has no fused multiply-add ({kernels.hardware.HARDWARE.cpu}); wanted workers "
             "with one, without which the bits would be others"
         )
-    raise RuntimeError(
+    raise ExecutorError(
         f"{where} with refvlm {own.version}, kernels {own.kernels}; wanted refvlm {sender.version}, kernels "
         f"{sender.kernels}, as the caller has; install the same refvlm on all of them"
     )
@@ -278,8 +282,8 @@ class _Distribution(Generic[T]):
                 return
 
 
-def _gone(error: BaseException) -> RuntimeError:
-    return RuntimeError(
+def _gone(error: BaseException) -> ExecutorError:
+    return ExecutorError(
         "executor: its workers are gone (killed, out of memory, or shut down): "
         f"{type(error).__name__}; wanted workers that stay until the sum is done"
     )

@@ -312,7 +312,8 @@ def decompose(
     """
     rows, engine = _checked(model, q, x), Engine(workers, executor, progress, opened(checkpoint))
     layers = prepare(model, rows, q)
-    bound, marginal = _bound(model, q, rows, engine), marginal_pass(layers, engine)
+    marginal = marginal_pass(layers, engine)  # first, for what a sum that is stopped has proved of log p(x)
+    bound = _bound(model, q, rows, engine)
     gap, gap_error = _divergence_pass(marginal, engine, _layers_above(model, q, rows))
     with np.errstate(invalid="ignore"):
         residual = np.where(np.isneginf(bound.value) & np.isposinf(gap), 0.0, marginal.log_px - (bound.value + gap))

@@ -1,0 +1,126 @@
+"""`--executor`, `--checkpoint` and `--so-far` on the command line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from problems import binary, network, shallow
+
+import refvlm
+from refvlm.cli import main
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder, rng = tmp_path_factory.mktemp("files"), np.random.default_rng(0)
+    model, q = shallow(14, (6,), 5, rng), refvlm.AmortisedPosterior(network([5, 4, 14], rng))
+    refvlm.save(folder / "q.npz", model, q)
+    refvlm.save(folder / "other.npz", shallow(14, (6,), 5, rng))
+    refvlm.save(folder / "long.npz", shallow(34, (), 5, rng))
+    np.save(folder / "x.npy", binary(40, 5, rng))
+    np.save(folder / "one.npy", binary(1, 5, rng))
+    return folder
+
+
+def output(capsys, *words):
+    code = main([*map(str, words)])
+    return (code, *capsys.readouterr())
+
+
+@pytest.mark.parametrize("where", [["--executor", "processes:2"], ["--executor", "threads:3"], ["--workers", "1"]])
+@pytest.mark.parametrize("command", ["evaluate", "moments"])
+def test_what_is_printed_does_not_depend_on_where_it_is_computed(files, capsys, command, where):
+    words = [command, files / "q.npz", files / "x.npy", "--json", "--rows", "2"]
+    words += ["--estimators", "reinforce", "--samples", "1"] if command == "moments" else []
+    expected, found = output(capsys, *words), output(capsys, *words, *where)
+    assert expected[0] == found[0] == 0
+    assert found[1] == expected[1]
+
+
+def test_a_bracket_takes_an_executor(files, capsys):
+    words = ["evaluate", files / "long.npz", files / "one.npy", "--seconds", "0", "--json"]
+    expected, found = output(capsys, *words), output(capsys, *words, "--executor", "processes:1")
+    assert expected[0] == found[0] == 0
+    assert json.loads(found[1].splitlines()[0])["kind"] == json.loads(expected[1].splitlines()[0])["kind"]
+
+
+def test_a_checkpoint_goes_on_and_says_what_it_proves(files, capsys, tmp_path):
+    kept, words = tmp_path / "sum", ["evaluate", files / "q.npz", files / "x.npy", "--json"]
+    expected = output(capsys, *words)[1]
+    assert output(capsys, *words, "--checkpoint", kept)[1] == expected
+    size = kept.stat().st_size
+    assert output(capsys, *words, "--checkpoint", kept, "--executor", "threads:1")[1] == expected
+    assert kept.stat().st_size == size
+    code, out, _ = output(capsys, *words, "--checkpoint", kept, "--so-far")
+    rows, exact = [json.loads(line) for line in out.splitlines()], [json.loads(line) for line in expected.splitlines()]
+    assert code == 0
+    assert len(rows) == 40
+    for row, whole in zip(rows, exact, strict=False):
+        assert row["done"] == 1.0
+        assert whole["log_px"] - 1e-11 < row["log_px_lower"] <= whole["log_px"]
+    code, out, _ = output(capsys, *words[:-1], "--checkpoint", kept, "--so-far", "--rows", "2")
+    assert out.splitlines()[2:] == [
+        f"{'row':>8} {'log p(x) >=':>15} {'summed':>8}",
+        *(f"{n:>8} {exact[n]['log_px']:>15.6f}  100.0 %" for n in range(2)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["q.npz", "x.npy", "--so-far"], 2, "--so-far: got no --checkpoint, wanted the FILE"),
+        (["long.npz", "one.npy", "--seconds", "1", "--checkpoint", "new"], 2, "--checkpoint: got it for brackets"),
+        (["q.npz", "x.npy", "--workers", "2", "--executor", "threads:2"], 2, "got both, wanted at most one"),
+        (["q.npz", "x.npy", "--executor", "mpi"], 65, "got mpi in a single process"),
+        (["q.npz", "x.npy", "--executor", "dask://127.0.0.1:1"], 69, "no scheduler of Dask answers at 127.0.0.1:1"),
+        (["q.npz", "x.npy", "--checkpoint", "no/such/folder"], 73, "cannot be opened"),
+        (["q.npz", "x.npy", "--checkpoint", "x.npy"], 65, "is no journal of a sum"),
+        (["other.npz", "x.npy", "--checkpoint", "kept"], 65, "was begun with another model"),
+        (["q.npz", "one.npy", "--checkpoint", "kept"], 65, "is of other data"),
+        (["q.npz", "one.npy", "--checkpoint", "kept", "--so-far"], 65, "is of other data"),
+        (["q.npz", "x.npy", "--checkpoint", "nothing", "--so-far"], 66, "cannot be opened"),
+    ],
+)
+def test_what_is_refused(files, capsys, monkeypatch, words, code, says):
+    monkeypatch.chdir(files)
+    if not os.path.exists("kept"):
+        output(capsys, "evaluate", "q.npz", "x.npy", "--checkpoint", "kept")
+    if "dask" in str(words):
+        pytest.importorskip("distributed")
+    if "mpi" in words:
+        pytest.importorskip("mpi4py")
+    found, _, err = output(capsys, "evaluate", *words)
+    last = err.strip().splitlines()[-1]
+    assert (found, last.startswith("refvlm: error: "), says in last) == (code, True, True), err
+
+
+def test_an_executor_that_is_none_is_refused_by_the_parser(files, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["evaluate", str(files / "q.npz"), str(files / "x.npy"), "--executor", "cloud"])
+    assert (
+        "--executor: got 'cloud', wanted threads[:N], processes[:N], dask://HOST:PORT or mpi" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a signal that interrupts is POSIX")
+@pytest.mark.parametrize("where", [["--workers", "2"], ["--executor", "processes:2"]])
+def test_an_interrupt_keeps_the_sum_and_says_what_it_proves(files, tmp_path, where):
+    """2**34 codes; the interrupt comes when the first write has been made."""
+    kept = tmp_path / "sum"
+    words = [sys.executable, "-m", "refvlm", "evaluate", files / "long.npz", files / "one.npy", "--checkpoint", kept]
+    with subprocess.Popen([*words, *where], stderr=subprocess.PIPE, text=True) as process:
+        end = time.monotonic() + 60
+        while (not kept.exists() or kept.stat().st_size < 250) and time.monotonic() < end:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert process.returncode == 130, said
+    *_, part, proved, last = said.strip().splitlines()
+    assert part.endswith(f"% of the sum for log p(x) is kept in {kept}; the same command goes on from there")
+    assert proved.startswith("refvlm: so far, proved: row 0: log p(x) >= -")
+    assert last == "refvlm: interrupted"
