@@ -8,27 +8,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
+from .ownership import MOST_LINKS, is_foreign
+
 
 @contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def atomic_write(path: str | os.PathLike[str], mode: int = 0o666) -> Iterator[BinaryIO]:
     """A binary file to write to, which takes the name `path` only when the block ends without an exception.
 
     Until then, and for ever if the block raises (KeyboardInterrupt included), whatever stood at `path` still
     stands there, and nothing else is left behind. The contents reach the disk before the name does. A new file
-    gets the permissions the umask allows, a replaced one keeps its own; a symbolic link is followed.
+    gets the permissions of `mode` that the umask allows, a replaced one keeps its own; a symbolic link is followed,
+    but not another user's, who may have guessed a name that we write to.
 
     Raises OSError, naming the path and what to do, where `path` is a directory or cannot be written.
     """
     target = _target(path)
     temporary = f"{target}.{secrets.token_hex(6)}.tmp"
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
     except OSError as error:
         raise _refusal(path, error) from None
     try:
         with os.fdopen(descriptor, "wb") as file:
             with suppress(FileNotFoundError):
-                os.chmod(temporary, os.stat(target).st_mode & 0o777)
+                os.chmod(descriptor if os.chmod in os.supports_fd else temporary, os.stat(target).st_mode & 0o777)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -52,7 +55,12 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 def _target(path: str | os.PathLike[str]) -> str:
     """Where the file will be, with symbolic links resolved; refused if something other than a file is there."""
-    target = os.path.realpath(path)
+    target, links = os.fspath(path), 0
+    while os.path.islink(target) and links < MOST_LINKS:
+        if is_foreign(os.lstat(target)):
+            raise PermissionError(f"{os.fspath(path)}: is a symbolic link of another user; write elsewhere")
+        target, links = os.path.join(os.path.dirname(target), os.readlink(target)), links + 1
+    target = os.path.realpath(target)
     if os.path.exists(target) and not os.path.isfile(target):
         kind = "a directory" if os.path.isdir(target) else "no ordinary file"
         error = IsADirectoryError if os.path.isdir(target) else OSError

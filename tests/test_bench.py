@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import math
+import os
 import runpy
 import subprocess
 import sys
@@ -220,6 +221,21 @@ def test_a_processor_that_is_not_known_is_refused_in_one_line(wrong):
     assert (code, out) == (2, "")
     assert err.startswith(f"refvlm: error: --cpu: got {wrong!r}, wanted a name that LLVM knows, such as haswell")
     assert err.count("\n") == 1
+
+
+def test_another_processor_is_asked_about_without_the_current_directory(tmp_path):
+    """A json.py that lies there is not imported by the process that is asked, as it is not by the one that asks."""
+    (tmp_path / "json.py").write_text("open('mark', 'w').close()")
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from refvlm.bench.processor import compile_for\n"
+        "try: compile_for('no such processor')\n"
+        "except ValueError as error: print(error)\n"
+    )
+    call = [sys.executable, "-P", "-c", program, str(Path(refvlm.__file__).parents[1])]
+    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "wanted a name that LLVM knows" in done.stdout
+    assert os.listdir(tmp_path) == ["json.py"]
 
 
 def test_kernels_that_are_compiled_already_are_not_compiled_for_another_processor(run):

@@ -2,6 +2,8 @@
 
 import ast
 import os
+import shutil
+import stat
 import subprocess
 import sys
 
@@ -17,9 +19,18 @@ print(float(value[0]).hex(), sum(stats.cache_hits.values()), sum(stats.cache_mis
 """
 
 
-def run(folder):
+UNWRITABLE = """
+import refvlm.storage
+def refuse(path, mode):
+    raise PermissionError("no permission to write")
+refvlm.storage.atomic_write = refuse
+"""
+
+
+def run(folder, before=""):
     environment = dict(os.environ, REFVLM_CACHE_DIR=str(folder))
-    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", before + PROGRAM]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     value, hits, misses, problem = done.stdout.strip().split(" ", 3)
     return value, int(hits), int(misses), problem
@@ -55,6 +66,28 @@ def test_where_nothing_can_be_kept_kernels_still_run_and_the_reason_is_told(tmp_
     assert (value, hits) == (filled[1][0], 0)
     assert "cannot be kept" in problem
     assert "REFVLM_CACHE_DIR" in problem
+
+
+def test_a_folder_that_can_only_be_read_is_loaded_from(tmp_path, filled):
+    """And where what it holds is of no use, the reason is told."""
+    folder = shutil.copytree(filled[0], tmp_path / "cache")
+    value = filled[1][0]
+    assert run(folder, UNWRITABLE) == (value, 1, 0, "None")
+    for damage in (b"", None):
+        for path in list(folder.rglob("*.nbi")):
+            path.unlink() if damage is None else path.write_bytes(damage)
+        *found, problem = run(folder, UNWRITABLE)
+        assert found == [value, 0, 1]
+        assert "cannot be kept: no permission to write; set REFVLM_CACHE_DIR" in problem
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permission bits are POSIX")
+def test_what_is_kept_nobody_else_can_write_to_whatever_the_umask(tmp_path):
+    value = run(tmp_path / "cache", "import os; os.umask(0)\n")[0]
+    kept = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert {path.suffix for path in kept} == {".nbi", ".nbc"}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in kept} == {0o644}
+    assert run(tmp_path / "cache") == (value, 1, 0, "None")
 
 
 def test_no_kernel_is_compiled_for_more_than_one_type_of_arguments():

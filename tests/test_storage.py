@@ -81,6 +81,53 @@ def test_a_symbolic_link_is_followed(tmp_path):
     assert (tmp_path / "real").read_bytes() == b"after"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="owners are POSIX")
+@pytest.mark.parametrize("attempt", [check_writable, lambda path: atomic_write(path).__enter__()])
+def test_another_users_symbolic_link_is_not_followed(tmp_path, monkeypatch, attempt):
+    """Neither at the name itself nor behind a link of one's own. Only root can give one away; others are renamed."""
+    (tmp_path / "real").write_bytes(b"before")
+    (tmp_path / "theirs").symlink_to(tmp_path / "real")
+    (tmp_path / "ours").symlink_to("theirs")
+    if os.geteuid() == 0:
+        os.lchown(tmp_path / "theirs", 65534, 65534)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 65534)
+    for name in ("theirs", "ours"):
+        with pytest.raises(PermissionError, match=rf"{name}: is a symbolic link of another user; write elsewhere"):
+            attempt(tmp_path / name)
+    assert (tmp_path / "real").read_bytes() == b"before"
+    assert sorted(os.listdir(tmp_path)) == ["ours", "real", "theirs"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="symbolic links need a privilege elsewhere")
+def test_symbolic_links_in_a_circle_end(tmp_path):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    check_writable(tmp_path / "a")
+
+
+@pytest.mark.skipif(os.chmod not in os.supports_fd, reason="modes are set by name elsewhere")
+def test_the_mode_goes_to_the_file_that_was_opened_whatever_takes_its_name(tmp_path, monkeypatch):
+    (tmp_path / "victim").write_bytes(b"")
+    (tmp_path / "victim").chmod(0o600)
+    (tmp_path / "a.bin").write_bytes(b"before")
+    (tmp_path / "a.bin").chmod(0o644)
+    look = os.stat
+
+    def slow(path, **options):
+        for name in os.listdir(tmp_path):
+            if name.endswith(".tmp"):
+                os.unlink(tmp_path / name)
+                os.symlink(tmp_path / "victim", tmp_path / name)
+        return look(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", slow)
+        with atomic_write(tmp_path / "a.bin") as file:
+            file.write(b"after")
+    assert stat.S_IMODE((tmp_path / "victim").stat().st_mode) == 0o600
+
+
 @pytest.mark.parametrize("attempt", [check_writable, lambda path: atomic_write(path).__enter__()])
 def test_refusals_name_the_path_and_a_way_out(tmp_path, attempt):
     (tmp_path / "file").write_bytes(b"")

@@ -33,8 +33,9 @@ def compile_for(cpu: str) -> None:
     if "numba" in sys.modules:
         raise ValueError("got it where kernels are compiled already, wanted a process of its own")
     environment = {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": ""}
-    done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM], env=os.environ | environment, capture_output=True, text=True, check=False
+    program = f"import sys; sys.path[:] = {sys.path!r}\n{_PROGRAM}"
+    done = subprocess.run(  # -P: it imports what we import, and not what lies in the current directory
+        [sys.executable, "-P", "-c", program], env=os.environ | environment, capture_output=True, text=True, check=False
     )
     if not cpu or done.returncode != 0 or "not a recognized processor" in done.stderr:  # it may be fatal to LLVM
         raise ValueError(f"got {cpu!r}, wanted a name that LLVM knows, such as haswell, znver3 or skylake-avx512")

@@ -34,10 +34,10 @@ def say_if_cold() -> None:
 
 
 def say_cache_problem() -> None:
-    """Say why compiled kernels cannot be kept, if so: then every run compiles again. Call when kernels have run."""
+    """Say why compiled kernels cannot be kept, if so: then every process compiles again. Call when kernels have run."""
     problem = kernels.compiling.cache_problem()
     if problem is not None:
-        say(f"note: {problem}; until then every run compiles again")
+        say(f"note: {problem}; until then every run, and every process of a pool, compiles again")
 
 
 def say_prediction(model: BernoulliLVM, posterior: Posterior | None, x: Bits, rows: int | None, where: Where) -> None:

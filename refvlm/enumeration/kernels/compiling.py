@@ -11,24 +11,26 @@ import functools
 import hashlib
 import os
 import sys
-import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import numba
 from numba import types
 from numba.core import config
-from numba.core.caching import FunctionCache
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile
 from numba.extending import intrinsic
 
+from ...checks import one_line
+from ...ownership import private_folder
+from ...storage import atomic_write
 from .linking import PartCompiler
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_lock = threading.Lock()
 _problem: str | None = None
 
 
@@ -57,31 +59,32 @@ DIGEST = _digest()
 """Of all that is compiled: who has the same gives the same bits."""
 
 
-def _cache_folder() -> Path:
-    """The folder for compiled kernels; $REFVLM_CACHE_DIR or $NUMBA_CACHE_DIR move it."""
+def _cache_folder() -> str:
+    """The folder for compiled kernels; $REFVLM_CACHE_DIR or $NUMBA_CACHE_DIR move it.
+
+    Its name is a digest of the sources and of where they lie: another installation can have other libraries.
+    """
     base = os.environ.get("REFVLM_CACHE_DIR") or os.environ.get("NUMBA_CACHE_DIR")
     if not base:
-        system = os.environ.get("LOCALAPPDATA") if sys.platform == "win32" else os.environ.get("XDG_CACHE_HOME")
-        base = os.path.join(system or os.path.join(os.path.expanduser("~"), ".cache"), "refvlm")
-    return Path(base) / f"kernels-{DIGEST}"
+        system = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", "")
+        if not os.path.isabs(system):  # as the standard behind XDG_CACHE_HOME wants it
+            system = os.path.join(os.path.expanduser("~"), ".cache")
+        base = os.path.join(system, "refvlm")
+    place = hashlib.sha256(os.path.dirname(__file__).encode(errors="surrogateescape") + b"\0" + DIGEST.encode())
+    return os.path.join(base, f"kernels-{place.hexdigest()[:16]}")
 
 
-def _usable(folder: Path) -> str | None:
-    """None if compiled code can be kept in `folder`, else why not."""
-    probe = folder / f".probe-{os.getpid()}"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        return (
-            f"compiled kernels cannot be kept in {folder} ({error.strerror}); set REFVLM_CACHE_DIR to a writable folder"
-        )
-    return None
+def _cannot_be_kept(error: OSError) -> str:
+    reason = one_line(error) if error.strerror is None else error.strerror
+    return f"compiled kernels cannot be kept: {reason}; set REFVLM_CACHE_DIR to a folder that you alone can write to"
 
 
-_FOLDER = _cache_folder()
-_problem = _usable(_FOLDER)
+_FOLDER: str | None = None
+"""Where compiled kernels are. What lies there is run, so without a private folder they live in this process alone."""
+try:
+    _FOLDER = private_folder(_cache_folder())
+except OSError as error:
+    _problem = _cannot_be_kept(error)
 
 
 def cache_problem() -> str | None:
@@ -89,37 +92,79 @@ def cache_problem() -> str | None:
     return _problem
 
 
-class _ForgivingCache(FunctionCache):  # type: ignore[misc]  # numba has no types
+class _Place:
+    """Where a kernel is kept. The folder's name knows the sources, so nothing else has to."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._py_file, self._line = function.__code__.co_filename, function.__code__.co_firstlineno
+
+    def get_cache_path(self) -> str | None:
+        return _FOLDER
+
+    def ensure_cache_path(self) -> None:
+        """It has been made: whoever could make it later could make it another's."""
+
+    def get_source_stamp(self) -> str:
+        return ""
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+
+class _Kept(CompileResultCacheImpl):  # type: ignore[misc]  # numba has no types
+    """A kernel as it is kept, without Numba's own search for a folder.
+
+    That search takes folders that nobody has judged, where the environment, or a .numba_config.yaml in the current
+    directory, says so, and where the sources are in a zip file.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._lineno, self._locator = function.__code__.co_firstlineno, _Place(function)
+        name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
+        self._filename_base = self.get_filename_base(name, getattr(sys, "abiflags", ""))
+
+
+class _Files(IndexDataCacheFile):  # type: ignore[misc]
+    """Numba's files, which nobody else can write to, whatever the umask."""
+
+    def _open_for_write(self, filepath: str) -> AbstractContextManager[BinaryIO]:
+        return atomic_write(filepath, 0o644)
+
+
+class _ForgivingCache(FunctionCache):  # type: ignore[misc]
     """Numba's cache, except that a damaged or unwritable entry means compiling again, not an error."""
+
+    _impl_class = _Kept
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._cache_file = _Files(_FOLDER, self._impl.filename_base, self._impl.locator.get_source_stamp())
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
         except Exception:  # a truncated file surfaces as whatever the unpickler met first
-            self.flush()
+            self._try(self.flush)
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
+        self._try(super().save_overload, sig, data)
+
+    def _try(self, write: Callable[..., None], *arguments: Any) -> None:
+        """Write, or do without files from then on: a damaged one would be in the way again."""
         global _problem
         try:
-            super().save_overload(sig, data)
+            write(*arguments)
         except OSError as error:
-            _problem = f"compiled kernels cannot be kept in {_FOLDER} ({error.strerror})"
+            self.disable()
+            _problem = _cannot_be_kept(error)
 
 
 def kernel(function: F) -> F:
     """Compile `function` on its first call, or load it from the cache. Called from Python, without the lock."""
-    global _problem
     compiled = numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)
-    if _problem is None:
-        with _lock:  # the folder is read once, while the cache is made; other people's kernels keep theirs
-            before, config.CACHE_DIR = config.CACHE_DIR, str(_FOLDER)
-            try:
-                compiled._cache = _ForgivingCache(function)
-            except (OSError, RuntimeError) as error:  # a function that is in no file
-                _problem = f"compiled kernels cannot be kept ({error}); install refvlm into a folder"
-            finally:
-                config.CACHE_DIR = before
+    if _FOLDER is not None:
+        compiled._cache = _ForgivingCache(function)
 
     @functools.wraps(function)
     def run(*arguments: Any) -> Any:
@@ -139,7 +184,7 @@ def kernel(function: F) -> F:
 
 def cold() -> bool:
     """Whether no kernel has been kept yet, so that the next call will take its time."""
-    return not any(_FOLDER.rglob("*.nbi"))
+    return _FOLDER is None or not any(Path(_FOLDER).glob("*.nbi"))
 
 
 def inline(function: F) -> F:
