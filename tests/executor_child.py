@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from problems import binary, network, shallow
+from problems import binary, deep, network, shallow
 
 import refvlm
 from refvlm.enumeration import executors
@@ -35,6 +35,11 @@ def everything(executor=None, workers=None):
             parts.append(refvlm.iwae(model, q, x[:2], 3, **where))
         for part in parts:
             hasher.update(part.tobytes())
+    model, x = shallow(28, (), 5, rng), binary(2, 5, rng)  # 64 pieces, several of them in a portion
+    hasher.update(refvlm.posterior_mean(model, x, **where).tobytes())  # a logarithm would hide most last digits
+    model, x = deep(2, 20, 5, rng), binary(4, 5, rng)  # whose masses of codes are put together in order
+    for part in refvlm.grad_log_marginal(model, x, **where).values():
+        hasher.update(part.tobytes())
     model, x = shallow(50, (), 9, rng), binary(2, 9, rng)
     bracket = refvlm.bracket(model, x, samples=100_000, boxes=30, rng=np.random.default_rng(1), **where)
     hasher.update(bracket.lower.tobytes() + bracket.upper.tobytes())
