@@ -127,8 +127,7 @@ def child(engine: str, workers: int, work: str, goal: float | None, less: int) -
 def run_child(name: str, work: str, goal: str, less: str) -> None:
     """In that process."""
     if float(goal):
-        remote._ELSEWHERE = float(goal)
-        remote._SERIAL = 0.0
+        remote._ELSEWHERE, remote._SERIAL = float(goal), 0.0
     wanted = executors.parse(name)
     with executors.opened(wanted) as executor:
         print(json.dumps(timed(executor, wanted.workers if executor is None else None, work, int(less))))
@@ -201,68 +200,80 @@ _BESIDE, _CALLER, _BACK = 1e-3, 0.4e-3, 30.0
 """Seconds beside a portion, in its worker and in the caller, as measured with Dask; until a lost worker is back."""
 
 
-def simulate(cluster: Cluster, ideal: float, goal: float, seed: int, ahead: int = remote._AHEAD) -> Outcome:
-    """A sum that all workers at their own speeds would need `ideal` seconds for, by the rules of `remote.py`.
+class Simulation:
+    """A sum by the rules of `remote.py`, that all workers at their own speeds would need `ideal` seconds for.
 
-    The caller hands out one portion after the other, as answers come; a worker has `ahead` of them. Work is measured in
-    seconds of a worker of speed 1; there is no smallest piece.
+    The caller hands out one portion after the other, as workers ask. Each has up to two of them, and loses them when it
+    is lost. Work is measured in seconds of a worker of speed 1; there is no smallest piece.
     """
-    rng = np.random.default_rng(seed)
-    speed = np.exp(rng.normal(size=cluster.workers) * cluster.jitter)
-    speed[rng.random(cluster.workers) < cluster.slow] /= cluster.slower
-    left = ideal * float(speed.sum())
-    dies = (
-        rng.exponential(cluster.lost, cluster.workers)
-        if np.isfinite(cluster.lost)
-        else np.full(cluster.workers, np.inf)
-    )
-    free_at, events, number, portions, again = 0.0, [], 0, 0, 0
-    ready = np.zeros(cluster.workers)  # when each has done what it has been given
-    lost: list[float] = []
 
-    def hand_out(worker: int, now: float) -> None:
-        nonlocal left, free_at, number, portions, again
-        if left <= 0.0 and not lost:
-            return
-        free_at = max(free_at, now) + _CALLER
-        if lost:
-            size = lost.pop()
-        else:
-            size = max(min(goal, left / (remote._TAIL * cluster.workers)), 1e-3)
-            size = min(size, left)
-            left -= size
-        portions, number = portions + 1, number + 1
-        start = max(ready[worker], free_at)
-        end = start + _BESIDE + size / speed[worker]
-        if end > dies[worker]:
-            gone = max(dies[worker], start)
-            dies[worker] = gone + _BACK + rng.exponential(cluster.lost)
-            ready[worker] = gone + _BACK
-            heapq.heappush(events, (gone, number, worker, size))
-        else:
-            ready[worker] = end
-            heapq.heappush(events, (end, number, worker, 0.0))
+    def __init__(self, cluster: Cluster, ideal: float, goal: float, seed: int) -> None:
+        self.rng, self.cluster, self.goal = np.random.default_rng(seed), cluster, goal
+        self.speed = np.exp(self.rng.normal(size=cluster.workers) * cluster.jitter)
+        self.speed[self.rng.random(cluster.workers) < cluster.slow] /= cluster.slower
+        self.left, self.ideal = ideal * float(self.speed.sum()), ideal
+        self.events: list[tuple[float, int, str, int, int, float]] = []
+        self.number = self.portions = self.again = self.under_way = 0
+        self.free_at = self.last = 0.0
+        self.has: list[list[float]] = [[] for _ in range(cluster.workers)]
+        self.lives = [0] * cluster.workers
+        self.asking = [worker for _ in range(remote._AHEAD) for worker in range(cluster.workers)][::-1]
+        self.lost: list[float] = []
+        if np.isfinite(cluster.lost):
+            for worker in range(cluster.workers):
+                self._at(self.rng.exponential(cluster.lost), "is lost", worker)
 
-    for _ in range(ahead):
-        for worker in range(cluster.workers):
-            hand_out(worker, 0.0)
-    last = 0.0
-    idle: list[int] = []
-    while events:
-        now, _, worker, failed = heapq.heappop(events)
-        if failed:
-            again += 1
-            lost.append(failed)
-            for other in idle[:1]:  # whoever has nothing to do takes it
-                idle.remove(other)
-                hand_out(other, now)
-        else:
-            last = max(last, now)
-        if left > 0.0 or lost:
-            hand_out(worker, now)
-        else:
-            idle.append(worker)
-    return Outcome(ideal / last, portions, again)
+    def _at(self, when: float, what: str, worker: int, size: float = 0.0) -> None:
+        self.number += 1
+        heapq.heappush(self.events, (when, self.number, what, worker, self.lives[worker], size))
+
+    def run(self) -> Outcome:
+        """Until all is summed."""
+        self._hand_out(0.0)
+        while self.left > 0.0 or self.lost or self.under_way:
+            now, _, what, worker, life, size = heapq.heappop(self.events)
+            if what == "is back":
+                self.asking += [worker] * remote._AHEAD
+                self._at(now + self.rng.exponential(self.cluster.lost), "is lost", worker)
+            elif what == "is lost":
+                self.lives[worker] += 1
+                self._lose(self.has[worker])
+                self.has[worker] = []
+                self._at(now + _BACK, "is back", worker)
+            elif life != self.lives[worker]:
+                self._lose([size] if what == "gets" else [])
+            elif what == "gets":
+                self.has[worker].append(size)
+                if len(self.has[worker]) == 1:
+                    self._begin(worker, now)
+            else:
+                self.last, self.under_way = now, self.under_way - 1
+                self.has[worker].pop(0)
+                self.asking.append(worker)
+                if self.has[worker]:
+                    self._begin(worker, now)
+            self._hand_out(now)
+        return Outcome(self.ideal / self.last, self.portions, self.again)
+
+    def _begin(self, worker: int, now: float) -> None:
+        self._at(now + _BESIDE + self.has[worker][0] / self.speed[worker], "has done", worker)
+
+    def _lose(self, sizes: list[float]) -> None:
+        self.lost += sizes
+        self.again += len(sizes)
+        self.under_way -= len(sizes)
+
+    def _hand_out(self, now: float) -> None:
+        while self.asking and (self.lost or self.left > 0.0):
+            worker = self.asking.pop()
+            if self.lost:
+                size = self.lost.pop()
+            else:
+                size = min(remote.portion(self.left, self.goal, self.cluster.workers), self.left)
+                self.left -= size
+            self.free_at = max(self.free_at, now) + _CALLER
+            self.portions, self.under_way = self.portions + 1, self.under_way + 1
+            self._at(self.free_at, "gets", worker, size)
 
 
 SITUATIONS = {
@@ -282,7 +293,7 @@ def simulations() -> int:
     print(f"| workers | ideal | workers are | {' | '.join(f'{goal:g} s' for goal in goals)} | as used | lost |")
     print(f"| --: | --: | --- | {' | '.join('--:' for _ in goals)} | --: | --: |")
     for workers in (2, 64, 1024):
-        used = max(remote._ELSEWHERE, remote._SERIAL * workers)
+        used = remote.longest_portion(workers)
         for ideal in (60.0, 600.0):
             for name, more in SITUATIONS.items():
                 cells, found = [], {}
@@ -290,7 +301,7 @@ def simulations() -> int:
                     if ideal / goal * workers > 3e5 and goal != used:
                         cells.append("")
                         continue
-                    runs = [simulate(Cluster(workers, **more), ideal, goal, seed) for seed in range(5)]
+                    runs = [Simulation(Cluster(workers, **more), ideal, goal, seed).run() for seed in range(5)]
                     found[goal] = float(np.mean([run.efficiency for run in runs]))
                     cells.append(f"{100 * found[goal]:.1f} %")
                 failures += found[used] < max(found.values()) - 0.02

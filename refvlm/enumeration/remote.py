@@ -41,8 +41,10 @@ _AHEAD = 2
 """Portions for each worker that are handed out: one that it computes, one that it finds when it is done."""
 _IN_PROCESS, _ELSEWHERE = 0.02, 0.2
 """Seconds that a portion is to take; handing one out costs less than a fiftieth, 0.1 and 4 milliseconds."""
-_SERIAL = 0.002
-"""Seconds of the one process that hands out portions, for each: they are longer where there are hundreds of workers."""
+_SERIAL = 0.0005
+"""Seconds of the process that hands out portions, for each of them: no portion is shorter than it takes for all."""
+_ROUNDS = 4
+"""So many times that long is a portion, at the least, until the end is near."""
 _TAIL = 4
 """Portions for each worker that what is left is cut into, at the least."""
 _STALLED = 5.0
@@ -157,6 +159,16 @@ def width(executor: Executor) -> int:
     return available_cores()
 
 
+def longest_portion(workers: int) -> float:
+    """Seconds of a portion while there is enough left."""
+    return max(_ELSEWHERE, _ROUNDS * _SERIAL * workers)
+
+
+def portion(left: float, goal: float, workers: int) -> float:
+    """Seconds of the next portion, of `left` seconds of a worker's time."""
+    return min(goal, max(left / (_TAIL * workers), _SERIAL * workers))
+
+
 class Source(NamedTuple, Generic[T]):
     """What is to be handed out. take(most): the next portion of at most so many pieces, with what its result is for.
 
@@ -233,9 +245,9 @@ class _Distribution(Generic[T]):
         """Pieces in the next portion."""
         if math.isinf(self.seconds):
             return 1
-        goal = _IN_PROCESS if self.here else max(_ELSEWHERE, _SERIAL * self.workers)
-        share = self.source.left() // (_TAIL * self.workers)
-        return max(1, min(int(goal / max(self.seconds, 1e-9)), share))
+        goal = _IN_PROCESS if self.here else longest_portion(self.workers)
+        left = self.source.left() * self.seconds
+        return max(1, int(portion(left, goal, self.workers) / max(self.seconds, 1e-9)))
 
     def _submit(self, handed: _Handed[T], with_parcel: bool) -> None:
         portion = handed.portion
