@@ -16,6 +16,7 @@ from .machine import available_memory
 from .types import Bits, Floats
 
 _BLOCK = 1 << 20  # cells
+_LONGEST_SHOWN, _LONGEST_ERROR = 60, 2000
 MISSING_REMEDY = (
     "functions with the argument missing sum such bits out with missing='marginalise'; otherwise leave these rows out"
 )
@@ -29,15 +30,34 @@ def describe(value: object) -> str:
     """A short, single-line description of a value."""
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and dtype {value.dtype}"
-    text = repr(value)
-    if len(text) > 60:
-        text = text[:57] + "..."
-    return f"{type(value).__name__} {' '.join(text.split())}"
+    try:
+        text = shortened(repr(value))
+    except (RecursionError, ValueError):  # lists within lists without end, an integer of thousands of digits
+        text = "..."
+    return f"{type(value).__name__} {text}"
 
 
-def one_line(error: BaseException) -> str:
-    """What an exception says, or at least its kind, on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+def quoted(text: str) -> str:
+    """What a file or another program says, in quotes, printable, on one line and not too long."""
+    shown = repr(text[:_LONGEST_SHOWN])
+    whole = len(text) <= _LONGEST_SHOWN and len(shown) <= _LONGEST_SHOWN + 2
+    return shown if whole else f"{shown[: _LONGEST_SHOWN - 3]}..."
+
+
+def printable(text: str) -> str:
+    """The text without the characters that a terminal obeys instead of showing."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def shortened(text: str, most: int = _LONGEST_SHOWN) -> str:
+    """The text on one line of at most so many printable characters."""
+    words = printable(" ".join(text.split()))
+    return words if len(words) <= most else words[: most - 3] + "..."
+
+
+def one_line(error: BaseException, most: int = _LONGEST_ERROR) -> str:
+    """What an exception says, or at least its kind, on one printable line that is not too long."""
+    return shortened(str(error), most) or type(error).__name__
 
 
 def as_array(name: str, value: object) -> NDArray[Any]:

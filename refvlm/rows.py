@@ -15,13 +15,14 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from types import TracebackType
-from typing import IO, Any, Literal, NamedTuple, Self
+from typing import IO, Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .archives import damage_named, open_archive
 from .checks import MISSING_REMEDY, FileFormatError, check_count, check_fits, describe, one_line, threshold
-from .npy import MAGIC, damage_named, read_header
+from .npy import MAGIC, read_header
 from .text_rows import read_text
 from .types import Bits
 
@@ -75,9 +76,9 @@ class RowReader:
 def open_rows(source: str | os.PathLike[str], *, chunk: int = 4096, columns: int | None = None) -> RowReader:
     """The rows of `source`, at most `chunk` at a time.
 
-    source: a path, or "-" for standard input. What a file holds is decided by its first bytes: a .npy array
-    (N, L) of any numeric type, memory-mapped; a .npz archive with one array, or one named x; otherwise text, of which
-    `read_text` says what may stand in it. Standard input may be .npy or text. Either may be packed by gzip.
+    source: a path, or "-" for standard input. What a file holds is decided by its first bytes: a .npy array (N, L) of
+    any numeric type; a .npz archive with one array, or one named x; otherwise text, of which `read_text` says what may
+    stand in it. Standard input may be .npy or text. Either may be packed by gzip.
     columns: L, if it is known what it has to be.
 
     Raises FileFormatError, naming the source, the row (from 0; in text also the line, from 1) and what was wanted, here
@@ -94,13 +95,13 @@ def open_rows(source: str | os.PathLike[str], *, chunk: int = 4096, columns: int
     return reader
 
 
-def _open(name: str, file: IO[bytes], mappable: bool, held: ExitStack, chunk: int, columns: int | None) -> RowReader:
+def _open(name: str, file: IO[bytes], seekable: bool, held: ExitStack, chunk: int, columns: int | None) -> RowReader:
     """A reader of `file`; whatever else it opens is added to `held`."""
     head = file.read(6)
     packed = head.startswith(_GZIP)
     if packed and not name.lower().endswith((".npy", ".npz")):
         file = held.enter_context(io.BufferedReader(_Unpacked(name, _Joined(head, file))))
-        head, mappable = file.read(6), False
+        head, seekable = file.read(6), False
         if head.startswith((*_ZIP, _GZIP)):
             raise FileFormatError(f"{name}: is an archive packed once more, by gzip; unpack it first")
     _check_kind(name, head)
@@ -109,10 +110,11 @@ def _open(name: str, file: IO[bytes], mappable: bool, held: ExitStack, chunk: in
         return RowReader(name, _named_damage(name, _stream(name, stream, layout, chunk)), layout.rows, layout.columns)
     if head == MAGIC:
         layout = _read_layout(name, head, file, columns)
-        if not mappable:
+        if not seekable:
             return RowReader(name, _stream(name, file, layout, chunk), layout.rows, layout.columns)
         _check_size(name, layout, os.fstat(file.fileno()).st_size - layout.offset)
-        return RowReader(name, _map(name, file, layout, chunk), layout.rows, layout.columns)
+        chunks = _by_columns(name, file, layout, chunk) if layout.fortran else _stream(name, file, layout, chunk)
+        return RowReader(name, chunks, layout.rows, layout.columns)
     text = read_text(name, _Joined(head.removeprefix(_BOM), file), columns, chunk)
     return RowReader(name, text.chunks, None, text.columns, text.header)
 
@@ -131,7 +133,9 @@ class _Unpacked(io.RawIOBase):
         try:
             data = self._file.read1(len(buffer))
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise FileFormatError(f"{self._name}: cut short or damaged, as gzip sees it ({one_line(error)})") from None
+            raise FileFormatError(
+                f"{self._name}: cut short or damaged, as gzip sees it ({one_line(error, 200)})"
+            ) from None
         buffer[: len(data)] = data
         return len(data)
 
@@ -192,13 +196,11 @@ class _Layout(NamedTuple):
 def _read_layout(name: str, head: bytes, stream: IO[bytes], columns: int | None) -> _Layout:
     """The layout of an .npy array whose first six bytes are `head`, if it can be rows of zeros and ones."""
     shape, fortran, dtype, offset = read_header(name, stream, head)
-    if dtype.kind not in "buif":
-        raise FileFormatError(f"{name}: got dtype {dtype}, wanted real numbers (bool, integer or float)")
     if len(shape) != 2:
         raise FileFormatError(f"{name}: got an array of shape {shape}, wanted two axes (rows, columns)")
-    rows, width = (int(length) for length in shape)
-    if rows < 0 or width < 1:
-        raise FileFormatError(f"{name}: got an array of shape {shape}, wanted at least one column and no negative size")
+    rows, width = shape
+    if width < 1:
+        raise FileFormatError(f"{name}: got an array of shape {shape}, wanted at least one column")
     if columns is not None and width != columns:
         raise FileFormatError(f"{name}: got an array of shape {shape}, wanted {columns} columns")
     if dtype.kind == "b":
@@ -217,15 +219,19 @@ def _check_size(name: str, layout: _Layout, size: int) -> None:
         raise FileFormatError(f"{name}: holds {size - layout.size} bytes after its array; wanted exactly one array")
 
 
-def _map(name: str, file: IO[bytes], layout: _Layout, chunk: int) -> Iterator[Bits]:
-    """Chunks of a memory-mapped array."""
-    if layout.rows == 0:  # nothing cannot be mapped
-        return
+def _by_columns(name: str, file: IO[bytes], layout: _Layout, chunk: int) -> Iterator[Bits]:
+    """Chunks of an array that lies column by column in a file. Not mapped: one that shrinks would end the process."""
     _check_fits(name, min(chunk, layout.rows) * layout.row_size)
-    order: Literal["C", "F"] = "F" if layout.fortran else "C"
-    mapped: NDArray[Any] = np.memmap(file, layout.dtype, "r", layout.offset, (layout.rows, layout.columns), order)
+    size = layout.dtype.itemsize
     for row in range(0, layout.rows, chunk):
-        yield _binary(name, np.asarray(mapped[row : row + chunk]), row)
+        block: NDArray[Any] = np.empty((min(chunk, layout.rows - row), layout.columns), layout.dtype)
+        for column in range(layout.columns):
+            file.seek(layout.offset + (column * layout.rows + row) * size)
+            data = file.read(len(block) * size)
+            if len(data) < len(block) * size:
+                raise FileFormatError(f"{name}: is cut short; the file has shrunk since it was opened")
+            block[:, column] = np.frombuffer(data, layout.dtype)
+        yield _binary(name, block, row)
 
 
 def _stream(name: str, stream: IO[bytes], layout: _Layout, chunk: int) -> Iterator[Bits]:
@@ -274,11 +280,9 @@ def _open_npz(name: str, file: IO[bytes], held: ExitStack, columns: int | None) 
     """The stream of the archive's array, its header read."""
     if not file.seekable():
         raise FileFormatError(f"{name}: got a .npz archive, which cannot be read from a pipe; give its file name")
+    archive = held.enter_context(open_archive(name, file))
+    member = _member(name, archive.infolist())
     with damage_named(name):
-        archive = held.enter_context(zipfile.ZipFile(file))
-        member = _member(name, archive.infolist())
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise FileFormatError(f"{name}: compressed by an unknown method, wanted one written by numpy.savez")
         stream = held.enter_context(archive.open(member))
         layout = _read_layout(name, stream.read(6), stream, columns)
     _check_size(name, layout, member.file_size - layout.offset)

@@ -1,14 +1,32 @@
-"""Files that are either whole or not there: written beside their place, then moved into it."""
+"""Files: those written are whole or not there, since they are moved into their place; those read are ordinary ones."""
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
 from .ownership import MOST_LINKS, is_foreign
+
+
+def open_file(path: str | os.PathLike[str]) -> io.BufferedReader:
+    """An ordinary file, to read from any place in it.
+
+    Raises OSError where there is none: a pipe could keep the reader waiting for ever, and a device have no end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    kind = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(kind):
+        os.close(descriptor)
+        if stat.S_ISDIR(kind):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        raise OSError(f"{os.fspath(path)}: is no ordinary file; wanted the name of a file to read")
+    return os.fdopen(descriptor, "rb")
 
 
 @contextmanager

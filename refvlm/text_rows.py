@@ -20,7 +20,7 @@ import numpy as np
 from .checks import MISSING_REMEDY, FileFormatError, check_fits, describe, one_line
 from .types import Bits
 
-_LONGEST_LINE = 1 << 26
+_LONGEST_LINE = 1 << 21  # bytes: a million columns, which take some seconds and a hundred MB where they have names
 _LONGEST_CHUNK = 1 << 24  # bytes of rows
 _MOST_COMMENTS = 100
 _MANY_CELLS = 1 << 20
@@ -92,7 +92,8 @@ class _Lines:
             self.number += 1
             if len(line) == _LONGEST_LINE:
                 raise FileFormatError(
-                    f"{self._name}, line {self.number}: longer than {_LONGEST_LINE} bytes, wanted a row of 0 and 1"
+                    f"{self._name}, line {self.number}: longer than {_LONGEST_LINE} bytes, wanted a row of 0 and 1; "
+                    "longer rows can be read from an .npy file"
                 )
             if not line.isspace():
                 if blank is not None:
@@ -271,7 +272,7 @@ def _split(line: bytes, separator: bytes, where: str) -> list[bytes]:
         try:
             quoted = next(csv.reader([text], delimiter=separator.decode(), skipinitialspace=True, strict=True))
         except csv.Error as error:
-            raise FileFormatError(f"{where}: got cells that cannot be told apart ({one_line(error)})") from None
+            raise FileFormatError(f"{where}: got cells that cannot be told apart ({one_line(error, 200)})") from None
         return [cell.encode("utf-8", "surrogateescape") for cell in quoted]
     return line.split() if separator == b" " else line.split(separator)
 

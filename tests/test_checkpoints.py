@@ -171,6 +171,43 @@ def test_a_damaged_checkpoint_is_refused(x, tmp_path, damage):
         learn(x, "maximum-likelihood", checkpoint=path, epochs=1, posterior="none", resume=True)
 
 
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({"steps": 1.5}, "steps: got float 1.5, wanted an integer of at least 0"),
+        ({"since_best": True}, "since_best: got bool True, wanted an integer"),
+        ({"best_score": 3}, "best_score: got int 3, wanted a number in hexadecimal, such as '0x1.8p[+]1'"),
+        ({"best_score": "0x1p9999"}, "best_score: got str '0x1p9999', wanted a number"),
+        ({"best_score": "nan"}, "best_score: got str 'nan', wanted a number"),
+        ({"sums": "x"}, "sums: got str 'x', wanted an object"),
+        ({"generator": "x"}, "generator: got str 'x', wanted the state of a PCG64"),
+        ({"generator": {"bit_generator": "PCG64", "state": []}}, "generator: got dict .*, wanted the state of a PCG64"),
+        ({"configuration": {"\x1b[2J": 1}}, "another run: its"),
+        ({"steps": float("nan")}, "no checkpoint of refvlm"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_with_a_checkpoint_is_said_in_words_of_ours(x, tmp_path, header, message):
+    path = tmp_path / "run.checkpoint"
+    learn(x, "maximum-likelihood", checkpoint=path, epochs=1, posterior="none")
+    rewritten(path, header)
+    with pytest.raises(ValueError, match=message) as caught:
+        learn(x, "maximum-likelihood", checkpoint=path, epochs=1, posterior="none", resume=True)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("cell", [(0, np.nan), (0, -1.0), (1, 0.5), (1, np.inf)], ids=str)
+def test_a_record_that_no_epoch_has_is_refused(x, tmp_path, cell):
+    path = tmp_path / "run.checkpoint"
+    learn(x, "maximum-likelihood", checkpoint=path, epochs=1, posterior="none")
+    with np.load(path) as file:
+        history = file["history"]
+    history[0, cell[0]] = cell[1]
+    rewritten(path, history=history)
+    with pytest.raises(refvlm.FileFormatError, match="its history has a record of the epoch"):
+        learn(x, "maximum-likelihood", checkpoint=path, epochs=1, posterior="none", resume=True)
+
+
 def test_truncated_pickled_and_foreign_checkpoints_are_refused(x, tmp_path):
     path = tmp_path / "run.checkpoint"
     learn(x, "vlb", checkpoint=path)

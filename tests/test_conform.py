@@ -1,6 +1,7 @@
 """The conversation with another program, that may be wrong, silent, talkative, dead or immortal; files of answers."""
 
 import importlib
+import io
 import json
 import os
 import re
@@ -111,7 +112,7 @@ TWISTS = {
     "not UTF-8": ("third", "sys.stdout.buffer.write(b'\\xff\\xfe\\n'); sys.stdout.flush()", 1, "not UTF-8"),
     "no object": ("third", "answer = [1, 2]", 1, "wanted a JSON object"),
     "half a line": ("third", "sys.stdout.write('{\"seq\"'); sys.stdout.flush(); sys.exit(0)", 1, "half a line"),
-    "NaN": ("third", "say('{\"seq\":%d,\"result\":[NaN]}' % seq); answer = None", 1, "got NaN"),
+    "NaN": ("third", "say('{\"seq\":%d,\"result\":[NaN]}' % seq); answer = None", 1, "has NaN, which JSON"),
     "twice the same field": ("third", "say('{\"seq\":%d,\"seq\":%d}' % (seq, seq)); answer = None", 1, "twice"),
     "nested deeply": ("third", "say('[' * 100000); answer = None", 1, "nested too deeply"),
     "no id": ("third", "del answer['seq']", 1, "without seq"),
@@ -408,7 +409,7 @@ def test_refvlm_conforms_to_itself_in_conversation(tmp_path, capsys):
 
 def test_answer_refuses_what_is_no_request(capsys, monkeypatch):
     class Input:
-        buffer = [b'{"op":"evaluate","seq":1}\n']  # noqa: RUF012  # a stand-in, made once
+        buffer = io.BytesIO(b'{"op":"evaluate","seq":1}\n')
 
     monkeypatch.setattr(sys, "stdin", Input)
     assert main(["answer"]) == 2
@@ -503,7 +504,7 @@ def test_a_wrong_number_is_named_in_every_report(tmp_path, answers, capsys):
         ("", "no lines"),
         ("{}\n", "line 1: "),
         ("not json\n", "line 1: got 'not json', which is not JSON"),
-        (json.dumps(HEADER) + "\n{}\n", "line 2: case: got 'None'"),
+        (json.dumps(HEADER) + "\n{}\n", "line 2: case: got null"),
         (lines_of({"nowhere/log_marginal": {"result": [1]}}), "line 2: case: got 'nowhere'"),
         (lines_of({"linear/elbo": {"result": [1]}}), "line 2: quantity: case linear does not ask for 'elbo'"),
         (lines_of({"ties/log_marginal": {"result": [1]}}), "line 2: quantity: case ties does not ask for 'log_"),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from functools import partial
+from typing import IO
 
 from ..conformance.examination import answers_in, examine
-from ..conformance.messages import Answer
+from ..conformance.messages import LONGEST_LINE, Answer
 from ..conformance.tensors import MalformedError
 from ..conformance.vectors import Check
 from .examined import EXIT_CODES, add_reports, check_reports, chosen, finish
@@ -48,8 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise Failure(f"{arguments.answers}: cannot be read: {error.strerror}", USAGE) from None
 
 
-def _judge(arguments: argparse.Namespace, lines: Iterable[bytes]) -> int:
-    implementation, offered, answers = answers_in(lines)
+def _judge(arguments: argparse.Namespace, file: IO[bytes]) -> int:
+    implementation, offered, answers = answers_in(iter(partial(file.readline, LONGEST_LINE + 1), b""))
 
     def look_up(check: Check) -> Answer:
         if check.id not in answers:

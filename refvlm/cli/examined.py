@@ -9,11 +9,12 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from ..checks import quoted
 from ..conformance.examination import Chosen, Report
 from ..conformance.reports import as_html, as_json, as_junit, as_text
 from ..conformance.summaries import as_badge, as_markdown
 from ..conformance.vectors import checks
-from ..storage import atomic_write, check_writable
+from ..storage import atomic_write, check_writable, open_file
 from .arguments import add_json, number, positive
 from .failure import BROKEN, DIFFERS, INCONCLUSIVE, OK, USAGE, Failure, reading, writing
 
@@ -22,6 +23,8 @@ exit codes: 0 conforms; 1 does not; 2 the command line is wrong, or the answers 
 was checked; 4 the program crashed or hung.
 """
 _EXIT = {"conforms": OK, "differs": DIFFERS, "inconclusive": INCONCLUSIVE, "broken": BROKEN}
+_LONGEST_LIST, _MOST_PATTERNS, _LONGEST_PATTERN = 1 << 20, 1000, 200
+"""Of the file of --known, in bytes and lines, and of one of them; there are some 600 checks."""
 
 
 def add_command(parser: argparse.ArgumentParser) -> None:
@@ -66,25 +69,37 @@ def chosen(arguments: argparse.Namespace) -> Chosen:
     """Returns what is asked: the patterns of --only and of the file of --known have to match something."""
     for pattern in arguments.only or ():
         if not _matches(pattern):
-            raise Failure(f"--only: {pattern!r} matches no check; wanted CASE/QUANTITY, for instance '*/vlb'", USAGE)
+            raise Failure(
+                f"--only: {quoted(pattern)} matches no check; wanted CASE/QUANTITY, for instance '*/vlb'", USAGE
+            )
     known = [] if arguments.known is None else _known(arguments.known)
     return Chosen(arguments.only or ["*"], known, arguments.max_failures)
 
 
 def _known(path: str) -> list[str]:
-    with reading(path), open(path, encoding="utf-8") as file:
-        lines = [text.partition("#")[0].strip() for text in file]
-    for line, pattern in enumerate(lines, start=1):
-        if pattern and not _matches(pattern):
+    """The patterns in a file, each of which has to match something."""
+    with reading(path), open_file(path) as file:
+        content = file.read(_LONGEST_LIST + 1)
+    lines = [line.partition(b"#")[0].strip().decode("utf-8", "replace") for line in content.splitlines()]
+    patterns = list(dict.fromkeys(filter(None, lines)))
+    if len(content) > _LONGEST_LIST or len(patterns) > _MOST_PATTERNS:
+        raise Failure(
+            f"{path}: more than {_MOST_PATTERNS} different lines or {_LONGEST_LIST} bytes, wanted a list of "
+            "checks that are known to fail",
+            USAGE,
+        )
+    for pattern in patterns:
+        if not _matches(pattern):
             raise Failure(
-                f"{path}, line {line}: {pattern!r} matches no check; wanted CASE/QUANTITY, for instance '*/vlb'",
+                f"{path}, line {lines.index(pattern) + 1}: {quoted(pattern)} matches no check; wanted CASE/QUANTITY, "
+                "for instance '*/vlb'",
                 USAGE,
             )
-    return [pattern for pattern in lines if pattern]
+    return patterns
 
 
 def _matches(pattern: str) -> bool:
-    return any(fnmatch.fnmatchcase(check.id, pattern) for check in checks())
+    return len(pattern) <= _LONGEST_PATTERN and any(fnmatch.fnmatchcase(check.id, pattern) for check in checks())
 
 
 def check_reports(arguments: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ import math
 import sys
 from contextlib import suppress
 
+from ..checks import printable
 from ..enumeration import kernels
 from ..inference.cost import multiplications, predict_seconds
 from ..model.latent_variable import BernoulliLVM
@@ -24,7 +25,7 @@ def say(message: str) -> None:
     """One line on stderr; a stderr that is closed is no reason to stop."""
     if sys.stderr is not None:
         with suppress(OSError, ValueError):
-            print(f"refvlm: {message}", file=sys.stderr, flush=True)
+            print(f"refvlm: {printable(message)}", file=sys.stderr, flush=True)
 
 
 def say_if_cold() -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..checks import quoted, shortened
 from ..types import Floats
 from .vectors import Expected
 
@@ -112,8 +113,8 @@ def ulps_between(expected: float, got: float, precision: str) -> float:
 
 def _names_differ(wanted: set[str], got: set[str]) -> str:
     if wanted == {""}:
-        return f"got arrays by name ({', '.join(sorted(got))}), wanted one array"
+        return f"got arrays by name ({shortened(', '.join(sorted(got)))}), wanted one array"
     if got == {""}:
         return f"got one array, wanted arrays by name: {', '.join(sorted(wanted))}"
     missing, unknown = sorted(wanted - got), sorted(got - wanted)
-    return f"got no array {missing[0]!r}" if missing else f"got the unknown name {unknown[0]!r}"
+    return f"got no array {missing[0]!r}" if missing else f"got the unknown name {quoted(unknown[0])}"

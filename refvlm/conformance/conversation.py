@@ -20,7 +20,8 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import IO, Any, Self
 
-from .messages import LONGEST_LINE, check_request, parse, printable
+from ..checks import printable
+from .messages import LONGEST_LINE, check_request, parse
 from .tensors import MalformedError
 
 _GRACE = 5.0

@@ -29,7 +29,7 @@ from .messages import (
     read_outcome,
 )
 from .quantities import parts_first
-from .tensors import MalformedError, encode
+from .tensors import MalformedError, encode, json_kind
 from .vectors import Check, Network, cases, checks
 
 Progress = Callable[[int, int], None]
@@ -202,9 +202,9 @@ def _read_line(message: dict[str, Any], offered: tuple[str, ...]) -> tuple[str, 
     """Returns the check and its answer; None for a quantity that is not offered, which later vectors may ask for."""
     case, quantity = message.pop("case", None), message.pop("quantity", None)
     if not isinstance(case, str) or case not in cases():
-        raise MalformedError(f"case: got {str(case)[:60]!r}, wanted the id of a case, such as 'linear'")
+        raise MalformedError(f"case: got {json_kind(case)}, wanted the id of a case, such as 'linear'")
     if not isinstance(quantity, str) or quantity not in cases()[case].checks:
-        raise MalformedError(f"quantity: case {case} does not ask for {str(quantity)[:60]!r}")
+        raise MalformedError(f"quantity: case {case} does not ask for {json_kind(quantity)}")
     if quantity not in offered:
         return None
     return f"{case}/{quantity}", read_outcome(message)

@@ -6,22 +6,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from ..activations import ACTIVATIONS
+from ..checks import quoted, shortened
+from ..strict_json import parse as parse_json
 from ..types import Floats
 from .comparison import PRECISIONS
 from .quantities import QUANTITIES
-from .tensors import MalformedError, decode
+from .tensors import MalformedError, decode, json_kind
 
 PROTOCOL = 1
 CODES = ("shape", "domain", "unsupported")
-LONGEST_LINE = 1 << 24
-"""Bytes; the longest answer to any case takes less than a hundredth of it."""
+LONGEST_LINE = 1 << 19
+"""Bytes of an answer; the longest to any case takes 20 000."""
+LONGEST_REQUEST = 1 << 23
 
 _LONGEST_TEXT = 10_000
+_LONGEST_NAME, _LONGEST_REMARK = 60, 400
+"""Characters of a text that are kept."""
+_MOST_NUMBERS, _MOST_ARRAYS = 1 << 14, 1 << 10
+"""Of an answer; no case wants more than 633 numbers."""
 
 
 class OutOfStepError(MalformedError):
@@ -61,23 +67,13 @@ Answer = Result | Refused | Skipped
 
 def parse(line: str | bytes) -> dict[str, Any]:
     """Returns the object of a line; NaN, infinity and repeated names are refused."""
+    raw = line if isinstance(line, bytes) else line.encode(errors="surrogatepass")
     try:
-        text = line.decode("utf-8") if isinstance(line, bytes) else line
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except UnicodeDecodeError as error:
-        raise MalformedError(f"got bytes that are not UTF-8 ({error.reason})") from None
-    except json.JSONDecodeError as error:
-        raise MalformedError(
-            f"got {_beginning(line)}, which is not JSON ({error.msg} at column {error.colno})"
-        ) from None
-    except RecursionError:
-        raise MalformedError(f"got {_beginning(line)}, JSON nested too deeply") from None
-    except MalformedError:
-        raise
-    except ValueError as error:  # an integer of more digits than Python converts
-        raise MalformedError(f"got {_beginning(line)}, which cannot be read ({error})") from None
+        value = parse_json(raw, "; send such numbers as a tensor object with f64")
+    except ValueError as error:
+        raise MalformedError(f"got {_beginning(raw)}, which {error}") from None
     if not isinstance(value, dict):
-        raise MalformedError(f"got {_beginning(line)}, wanted a JSON object")
+        raise MalformedError(f"got {_beginning(raw)}, wanted a JSON object")
     return value
 
 
@@ -91,18 +87,19 @@ def read_header(message: dict[str, Any]) -> tuple[Implementation, tuple[str, ...
     """Reads an introduction without its number, with which a file of answers begins."""
     _fields("the answer to start", message, {"implementation", "quantities"})
     who = message["implementation"]
-    if not isinstance(who, dict):
-        raise MalformedError("implementation: wanted an object of name, version, language and precision")
     _fields("implementation", who, set(Implementation._fields))
-    implementation = Implementation(*(_text(f"implementation.{name}", who[name]) for name in Implementation._fields))
-    if who["precision"] not in PRECISIONS:
-        raise MalformedError(f"implementation.precision: got {who['precision']!r}, wanted 'float64' or 'float32'")
+    implementation = Implementation(
+        *(_text(f"implementation.{name}", who[name], _LONGEST_NAME) for name in Implementation._fields)
+    )
+    if implementation.precision not in PRECISIONS:
+        got = quoted(implementation.precision)
+        raise MalformedError(f"implementation.precision: got {got}, wanted 'float64' or 'float32'")
     offered = message["quantities"]
     if not isinstance(offered, list) or not all(isinstance(name, str) for name in offered):
         raise MalformedError("quantities: wanted a list of names such as ['log_marginal', 'vlb']")
     for name in offered:
         if name not in QUANTITIES:
-            raise MalformedError(f"quantities: got {name!r}, wanted some of {', '.join(QUANTITIES)}")
+            raise MalformedError(f"quantities: got {quoted(name)}, wanted some of {', '.join(QUANTITIES)}")
     if len(set(offered)) < len(offered):
         raise MalformedError("quantities: got a name twice")
     return implementation, tuple(offered)
@@ -118,21 +115,27 @@ def read_outcome(message: Mapping[str, Any]) -> Answer:
     """Reads exactly one of result, error and skipped."""
     if len(message) != 1 or not message.keys() <= {"result", "error", "skipped"}:
         unknown = sorted(message.keys() - {"result", "error", "skipped"})
-        got = f"the unknown field {unknown[0]!r}" if unknown else f"{' and '.join(sorted(message)) or 'none of them'}"
+        got = (
+            f"the unknown field {quoted(unknown[0])}"
+            if unknown
+            else f"{' and '.join(sorted(message)) or 'none of them'}"
+        )
         raise MalformedError(f"got {got}, wanted exactly one of result, error, skipped")
     ((kind, value),) = message.items()
     if kind == "result":
         if isinstance(value, dict) and not {"shape", "f64"} & value.keys():
             if not value:
                 raise MalformedError("result: got an empty object, wanted a tensor or tensors by name")
-            return Result({name: decode(f"result.{name}", part) for name, part in value.items()})
-        return Result(decode("result", value))
-    if not isinstance(value, dict):
-        raise MalformedError(f"{kind}: wanted an object")
+            if len(value) > _MOST_ARRAYS:
+                raise MalformedError(f"result: got {len(value)} tensors by name, wanted at most {_MOST_ARRAYS}")
+            return Result(
+                {name: decode(f"result.{shortened(name)}", part, _MOST_NUMBERS) for name, part in value.items()}
+            )
+        return Result(decode("result", value, _MOST_NUMBERS))
     if kind == "error":
         _fields("error", value, {"code", "message"})
         if value["code"] not in CODES:
-            raise MalformedError(f"error.code: got {str(value['code'])[:40]!r}, wanted one of {', '.join(CODES)}")
+            raise MalformedError(f"error.code: got {json_kind(value['code'])}, wanted one of {', '.join(CODES)}")
         return Refused(value["code"], _text("error.message", value["message"]))
     _fields("skipped", value, {"reason"})
     return Skipped(_text("skipped.reason", value["reason"]))
@@ -149,22 +152,22 @@ def check_request(message: Mapping[str, Any]) -> None:
     if op == "start":
         _fields("start", message, {"seq", "op", "protocol"})
         if message["protocol"] != PROTOCOL:
-            raise MalformedError(f"protocol: got {message['protocol']!r}, wanted {PROTOCOL}")
+            raise MalformedError(f"protocol: got {json_kind(message['protocol'])}, wanted {PROTOCOL}")
         return
     if op != "evaluate":
-        raise MalformedError(f"op: got {op!r}, wanted start, evaluate or stop")
+        raise MalformedError(f"op: got {json_kind(op)}, wanted start, evaluate or stop")
     wanted = {"seq", "op", "case", "quantity", "model", "inputs"}
     _fields("evaluate", message, wanted | ({"posterior"} & message.keys()))
     _text("case", message["case"])
-    if message["quantity"] not in QUANTITIES:
-        raise MalformedError(f"quantity: got {message['quantity']!r}, wanted one of {', '.join(QUANTITIES)}")
+    if not isinstance(message["quantity"], str) or message["quantity"] not in QUANTITIES:
+        raise MalformedError(f"quantity: got {json_kind(message['quantity'])}, wanted one of {', '.join(QUANTITIES)}")
     for part in ("model", "posterior"):
         if part in message:
             _fields(part, message[part], {"activation", "parameters"})
             name = message[part]["activation"]
             if not isinstance(name, str):
                 known = ", ".join(map(repr, ACTIVATIONS))
-                raise MalformedError(f"{part}.activation: got {name!r}, wanted a name such as {known}")
+                raise MalformedError(f"{part}.activation: got {json_kind(name)}, wanted a name such as {known}")
             _tensors(f"{part}.parameters", message[part]["parameters"])
     _tensors("inputs", message["inputs"])
 
@@ -174,8 +177,8 @@ def _tensors(what: str, value: Any) -> None:
         raise MalformedError(f"{what}: wanted tensors by name")
     for name, part in value.items():
         if not isinstance(part, dict):
-            raise MalformedError(f"{what}.{name}: wanted the tensor object")
-        decode(f"{what}.{name}", part)
+            raise MalformedError(f"{what}.{shortened(name)}: wanted the tensor object")
+        decode(f"{what}.{shortened(name)}", part)
 
 
 def _check_seq(message: dict[str, Any], seq: int) -> None:
@@ -185,43 +188,27 @@ def _check_seq(message: dict[str, Any], seq: int) -> None:
     if type(got) is not int or got != seq:
         known = type(got) is int and 0 < got < seq
         raise OutOfStepError(
-            f"seq: got {str(got)[:40]}, {'which was answered before, ' if known else ''}wanted {seq}, the question's"
+            f"seq: got {json_kind(got)}, {'which was answered before, ' if known else ''}wanted {seq}, the question's"
         )
 
 
-def _fields(what: str, value: Mapping[str, Any], wanted: set[str]) -> None:
+def _fields(what: str, value: Any, wanted: set[str]) -> None:
     """Refuses all but exactly these fields."""
+    if not isinstance(value, Mapping):
+        raise MalformedError(f"{what}: got {json_kind(value)}, wanted an object of {', '.join(sorted(wanted))}")
     unknown, missing = sorted(value.keys() - wanted), sorted(wanted - value.keys())
     if unknown:
-        raise MalformedError(f"{what}: got the unknown field {unknown[0]!r}, wanted {', '.join(sorted(wanted))}")
+        raise MalformedError(f"{what}: got the unknown field {quoted(unknown[0])}, wanted {', '.join(sorted(wanted))}")
     if missing:
         raise MalformedError(f"{what}: the field {missing[0]!r} is missing")
 
 
-def _text(what: str, value: object) -> str:
+def _text(what: str, value: object, most: int = _LONGEST_REMARK) -> str:
+    """The text, of which so many characters are kept: what a program says ends up in messages."""
     if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
         raise MalformedError(f"{what}: wanted a string of at most {_LONGEST_TEXT} characters")
-    return printable(value)
+    return shortened(value, most)
 
 
-def printable(text: str) -> str:
-    """Returns the text without the characters that a terminal obeys instead of showing."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise MalformedError(f"got the field {next(n for n in names if names.count(n) > 1)!r} twice in one object")
-    return fields
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise MalformedError(f"got {name}, which JSON does not have; send such numbers as a tensor object with f64")
-
-
-def _beginning(line: str | bytes) -> str:
-    text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
-    text = " ".join(text.split())
-    return repr(text if len(text) <= 60 else text[:57] + "...")
+def _beginning(raw: bytes) -> str:
+    return quoted(shortened(raw[:300].decode("utf-8", "replace")))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..checks import quoted
 from ..model.latent_variable import BernoulliLVM
 from ..model.mlp import MLP, Network
 from ..model.recognition import AmortisedPosterior, ChainPosterior, FactorisedPosterior, LayerwisePosterior, Posterior
@@ -127,10 +128,10 @@ def _check_parameters(what: str, arrays: Mapping[str, Floats], networks: list[st
 def _check_present(what: str, arrays: Mapping[str, Floats], wanted: list[str], known: list[str]) -> None:
     for name in wanted:
         if name not in arrays:
-            raise RefusedError("shape", f"{what}: there is no {name!r}")
+            raise RefusedError("shape", f"{what}: there is no {quoted(name)}")
     unknown = sorted(arrays.keys() - set(known))
     if unknown:
-        raise RefusedError("shape", f"{what}: {unknown[0]!r} belongs to nothing")
+        raise RefusedError("shape", f"{what}: {quoted(unknown[0])} belongs to nothing")
 
 
 def _read(quantity: str, model: Stored, posterior: Stored | None, inputs: dict[str, Floats]) -> Problem:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ..checks import one_line
 from . import ourselves
-from .messages import check_request, parse
+from .messages import LONGEST_REQUEST, check_request, parse
 from .problems import RefusedError, read_problem
 from .quantities import QUANTITIES
-from .tensors import decode, encode
+from .tensors import MalformedError, decode, encode
 from .vectors import Network
 
 
@@ -22,6 +23,8 @@ def answer_lines(lines: Iterable[bytes], write: Callable[[dict[str, Any]], None]
     Raises MalformedError for a line that is no request.
     """
     for line in lines:
+        if len(line) > LONGEST_REQUEST:
+            raise MalformedError(f"got a line of more than {LONGEST_REQUEST} bytes, wanted a shorter request")
         message = parse(line)
         check_request(message)
         if message["op"] == "stop":
@@ -41,9 +44,9 @@ def _outcome(message: dict[str, Any]) -> dict[str, Any]:
         problem = read_problem(message["quantity"], _network(message["model"]), posterior, inputs)
         answer = ourselves.answer(problem)
     except RefusedError as error:
-        return {"error": {"code": error.code, "message": str(error)}}
+        return {"error": {"code": error.code, "message": one_line(error)}}
     except ValueError as error:  # what refvlm itself does not take: too large, or VLB = -inf under a gradient
-        return {"error": {"code": "unsupported", "message": str(error)}}
+        return {"error": {"code": "unsupported", "message": one_line(error)}}
     if isinstance(answer, dict):
         return {"result": {name: encode(value) for name, value in answer.items()}}
     return {"result": encode(answer)}

@@ -8,19 +8,23 @@ import json
 import math
 import os
 import time
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..checks import FileFormatError, describe
-from ..model.files import read_arrays
-from ..storage import atomic_write, check_writable
+from ..archives import Member, read_index
+from ..checks import FileFormatError, describe, shortened
+from ..storage import atomic_write, check_writable, open_file
+from ..strict_json import parse
 from .history import Record
 from .training import Training
 
 FORMAT = "refvlm-checkpoint"
 VERSION = 2
 
+_LARGEST_HEADER = 1 << 20
 _FIELDS = {
     "format", "version", "configuration", "steps", "since_best", "best_score", "generator", "sums"
 }  # fmt: skip
@@ -76,12 +80,27 @@ def load_checkpoint(path: str | os.PathLike[str], training: Training) -> None:
     (the message says what differs), and OSError where it cannot be read. A failure leaves `training` unchanged.
     """
     name = os.fspath(path)
-    with open(path, "rb") as file:
-        arrays = read_arrays(name, file, "a checkpoint")
-    try:
-        header = json.loads(arrays.pop("header", np.zeros(0, np.uint8)).tobytes().decode())
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
-        header = None
+    with open_file(path) as file:
+        members = read_index(name, file, "a checkpoint")
+        header = _read_header(name, members.pop("header", None))
+        _check_configuration(name, configuration(training), header["configuration"])
+        try:
+            arrays = _read_arrays(members, training)
+            history = [_record(row) for row in arrays.pop("history").tolist()]
+            training.restore(header, arrays, history)
+        except FileFormatError:
+            raise
+        except ValueError as error:
+            raise FileFormatError(f"{name}: a damaged checkpoint ({error})") from None
+
+
+def _read_header(name: str, member: Member | None) -> dict[str, Any]:
+    """The header, its configuration and counters unchecked."""
+    header = None
+    if member is not None and member.info.file_size <= _LARGEST_HEADER:
+        text = member.read("u1").tobytes()
+        with suppress(ValueError):
+            header = parse(text)
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise FileFormatError(f"{name}: no checkpoint of refvlm; wanted one that `refvlm fit` wrote")
     if header.get("version") != VERSION:
@@ -91,21 +110,31 @@ def load_checkpoint(path: str | os.PathLike[str], training: Training) -> None:
         )
     if set(header) != _FIELDS or not isinstance(header["configuration"], dict):
         raise FileFormatError(f"{name}: a damaged checkpoint (its header has not the fields of this version)")
-    mine, theirs = configuration(training), header["configuration"]
+    return header
+
+
+def _check_configuration(name: str, mine: dict[str, Any], theirs: dict[str, Any]) -> None:
     for key in mine | theirs:
         if mine.get(key) != theirs.get(key):
             raise ValueError(
-                f"{name}: this checkpoint is of another run: its {key} is {describe(theirs.get(key))}, and now it is "
-                f"{describe(mine.get(key))}; wanted the same data and options, or another checkpoint"
+                f"{name}: this checkpoint is of another run: its {shortened(key)} is {describe(theirs.get(key))}, and "
+                f"now it is {describe(mine.get(key))}; wanted the same data and options, or another checkpoint"
             )
-    try:
-        rows = arrays.pop("history")
-        if rows.ndim != 2 or rows.shape[1] != len(Record._fields):
-            raise ValueError("its history is not one of this refvlm")
-        history = [_record(row) for row in rows.tolist()]
-        training.restore(header, arrays, history)
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-        raise FileFormatError(f"{name}: a damaged checkpoint ({error})") from None
+
+
+def _read_arrays(members: dict[str, Member], training: Training) -> dict[str, NDArray[Any]]:
+    """Exactly the arrays of this run, none of which is read before all have the right shapes."""
+    shapes = {key: array.shape for key, array in training.arrays().items()}
+    if members.keys() != {*shapes, "history"}:
+        raise ValueError("its arrays are not those of this run")
+    records = members["history"].layout().shape
+    if len(records) != 2 or records[0] > training.settings.epochs or records[1] != len(Record._fields):
+        raise ValueError("its history is not one of this refvlm")
+    for key, shape in shapes.items():
+        found = members[key].layout().shape
+        if found != shape:
+            raise ValueError(f"its array {key} has the shape {found}, wanted {shape}")
+    return {key: member.read() for key, member in members.items()}
 
 
 def configuration(training: Training) -> dict[str, Any]:
@@ -124,4 +153,6 @@ def configuration(training: Training) -> dict[str, Any]:
 
 def _record(row: list[float]) -> Record:
     epoch, step, rate, *rest = row
+    if not (epoch >= 0 and step >= 0 and epoch.is_integer() and step.is_integer()):
+        raise ValueError(f"its history has a record of the epoch {epoch} and the step {step}")
     return Record(int(epoch), int(step), rate, *(None if math.isnan(value) else value for value in rest))

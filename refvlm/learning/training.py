@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import check_choice, check_count
+from ..checks import check_choice, check_count, describe
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import Posterior
 from ..types import Floats
@@ -168,20 +169,21 @@ class Training:
         return {"vector": self.machine.vector, "best": self._best} | states
 
     def restore(self, counters: dict[str, Any], arrays: dict[str, Floats], history: list[Record]) -> None:
-        """Set the state; for one that is not of this run raise ValueError, TypeError or KeyError and change nothing."""
+        """Set the state. For one that is not of this run raise ValueError and change nothing.
+
+        arrays: of the names and shapes that `arrays` gives.
+        """
         mine = self.arrays()
-        if {name: array.shape for name, array in arrays.items()} != {name: array.shape for name, array in mine.items()}:
-            raise ValueError("its arrays are not those of this run")
-        if not all(array.dtype == np.float64 and not np.isnan(array).any() for array in arrays.values()):
+        if any(np.isnan(array).any() for array in arrays.values()):
             raise ValueError("its arrays are not all numbers")
-        steps = check_count("steps", counters["steps"], 0)
+        steps, since_best = (_natural(name, counters[name]) for name in ("steps", "since_best"))
         if steps > self.total_steps:
             raise ValueError(f"it is at step {steps} of {self.total_steps}")
-        since_best = check_count("since_best", counters["since_best"], 0)
-        best_score = float.fromhex(counters["best_score"])
-        sums = {name: float.fromhex(counters["sums"][name]) for name in self._sums}
-        rng = np.random.default_rng()
-        rng.bit_generator.state = counters["generator"]
+        best_score, sums = _number("best_score", counters["best_score"]), counters["sums"]
+        if not isinstance(sums, dict) or sums.keys() != self._sums.keys():
+            raise ValueError(f"sums: got {describe(sums)}, wanted an object with {', '.join(self._sums) or 'nothing'}")
+        sums = {name: _number(f"sums.{name}", sums[name]) for name in self._sums}
+        rng = _generator(counters["generator"])
         for name, array in mine.items():
             array[...] = arrays[name]
         self.steps, self._since_best, self._best_score, self._sums = steps, since_best, best_score, sums
@@ -225,3 +227,30 @@ class Training:
             f"learning_rate: got {self.settings.learning_rate:g}, and learning diverged at step {self.steps + 1} of "
             f"{self.total_steps} (epoch {self.epoch + 1}) at the learning rate {rate:.3g}: {what}; wanted a smaller one"
         )
+
+
+def _natural(name: str, value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{name}: got {describe(value)}, wanted an integer of at least 0")
+    return value
+
+
+def _number(name: str, value: object) -> float:
+    """A number as float.hex writes it."""
+    number = math.nan
+    if isinstance(value, str):
+        with suppress(ValueError, OverflowError):
+            number = float.fromhex(value)
+    if math.isnan(number):
+        raise ValueError(f"{name}: got {describe(value)}, wanted a number in hexadecimal, such as '0x1.8p+1'")
+    return number
+
+
+def _generator(state: Any) -> np.random.Generator:
+    """A generator in this state; what NumPy takes without setting it is refused as well."""
+    rng = np.random.default_rng()
+    with suppress(ValueError, TypeError, KeyError, OverflowError, AttributeError):
+        rng.bit_generator.state = state
+    if rng.bit_generator.state != state:
+        raise ValueError(f"generator: got {describe(state)}, wanted the state of a {type(rng.bit_generator).__name__}")
+    return rng

@@ -2,8 +2,8 @@
 
 The file holds `model.*` and, if there is one, `posterior.*`. The header, which is the bytes of the array `header`, or
 the text `refvlm` among the metadata of a safetensors file, says how the arrays belong together and carries a format
-version. Files are hostile until validated: nothing is unpickled, sizes are checked before memory is taken, and names
-and shapes must be exactly the expected ones.
+version. Files are hostile until validated: nothing is unpickled, sizes are checked before memory is taken, an array
+that the header does not ask for is never read, and names and shapes must be exactly the expected ones.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ import io
 import json
 import math
 import os
-import zipfile
-from typing import IO, Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..checks import FileFormatError, check_fits, describe
-from ..npy import MAGIC, damage_named, read_header
-from ..storage import atomic_write
+from ..archives import read_index
+from ..checks import FileFormatError, check_fits, describe, quoted, shortened
+from ..storage import atomic_write, open_file
+from ..strict_json import parse
+from ..types import Floats
 from . import safetensors
 from .bernoulli import Bernoulli
 from .latent_variable import BernoulliLVM
 from .mlp import MLP, Network
-from .parameters import Parameters, prefixed, under
+from .parameters import prefixed, under
 from .recognition import AmortisedPosterior, ChainPosterior, LayerwisePosterior, PerDatumPosterior, Posterior
 
 FORMAT_VERSION = 1
@@ -36,6 +37,13 @@ _STAGED: dict[str, type[ChainPosterior | LayerwisePosterior]] = {
 _DEEPEST = 16
 _LARGEST_HEADER = 1 << 16
 _METADATA = "refvlm"
+
+
+class Stored(Protocol):
+    """An array in an open file, not yet read."""
+
+    def read(self) -> Floats:
+        """Its numbers, float64."""
 
 
 def save(path: str | os.PathLike[str], model: BernoulliLVM, posterior: Posterior | None = None) -> None:
@@ -74,25 +82,15 @@ def load(path: str | os.PathLike[str]) -> tuple[BernoulliLVM, Posterior | None]:
     and OSError where it cannot be read.
     """
     name = os.fspath(path)
-    with open(path, "rb") as file:
-        stored = safetensors.recognised(file.peek(9)[:9])
-        arrays, raw = _read_safetensors(name, file) if stored else _read_npz(name, file)
-    try:
-        header = _read_header(raw)
-        model = _build_model(header["model"], under("model.", arrays), 0)
-        described = header["posterior"]
-        posterior = None if described is None else _build_posterior(described, under("posterior.", arrays))
-        expected = {f"model.{key}" for key in model.parameters()}
-        if posterior is not None:
-            expected |= {f"posterior.{key}" for key in posterior.parameters()}
-        if set(arrays) != expected:
-            raise ValueError(f"arrays that do not belong: {', '.join(sorted(set(arrays) ^ expected))}")
-    except FileFormatError as error:
-        raise FileFormatError(f"{name}: {error}") from None
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        reason = f"array {error} is missing" if isinstance(error, KeyError) else error
-        raise FileFormatError(f"{name}: not a consistent model file: {reason}") from None
-    return model, posterior
+    with open_file(path) as file:
+        recognised = safetensors.recognised(file.peek(9)[:9])
+        arrays, raw = _read_safetensors(name, file) if recognised else _read_npz(name, file)
+        try:
+            return _build(arrays, raw)
+        except FileFormatError:
+            raise
+        except (ValueError, TypeError) as error:
+            raise FileFormatError(f"{name}: not a consistent model file: {error}") from None
 
 
 def _describe_network(name: str, network: Network) -> dict[str, Any]:
@@ -117,53 +115,19 @@ def _describe_posterior(posterior: Posterior) -> dict[str, Any]:
     raise TypeError(f"posterior: got {describe(posterior)}, wanted a posterior of refvlm")
 
 
-def read_arrays(
-    name: str, file: io.BufferedReader, wanted: str = "a model file written by refvlm.save"
-) -> dict[str, NDArray[Any]]:
-    """Every array of the archive by name, sizes checked before any is read."""
-    start = file.peek(6)[:6]
-    if not start.startswith(b"PK"):
-        kind = "a single .npy array" if start.startswith(MAGIC) else "no .npz archive"
-        if start[:1] == b"\x80":
-            kind = "a Python pickle, which is never loaded"
-        raise FileFormatError(f"{name}: this is {kind}; wanted {wanted}")
-    arrays = {}
-    with damage_named(name), zipfile.ZipFile(file) as archive:
-        members = archive.infolist()
-        size = sum(member.file_size for member in members)
-        check_fits(f"{name}: its arrays", size, "wanted a smaller file", FileFormatError)
-        for member in members:
-            key = member.filename.removesuffix(".npy")
-            with archive.open(member) as stream:
-                arrays[key] = _read_array(f"{name}: array {key[:60]!r}", stream, member.file_size)
-    return arrays
-
-
-def _read_array(name: str, stream: IO[bytes], size: int) -> NDArray[Any]:
-    """One .npy member of `size` bytes: float64, or uint8 for the header."""
-    shape, fortran, dtype, _ = read_header(name, stream)
-    if dtype not in (np.dtype("<f8"), np.dtype("u1")):
-        raise FileFormatError(f"{name}: holds an array of dtype {dtype}; wanted float64")
-    expected = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    data = stream.read(expected) if expected <= size else b""
-    if len(data) != expected:
-        raise FileFormatError(f"{name}: an array of shape {shape} is cut short; the file is truncated")
-    array: NDArray[Any] = np.frombuffer(data, dtype=dtype).reshape(shape, order="F" if fortran else "C")
-    return array
-
-
-def _read_npz(name: str, file: io.BufferedReader) -> tuple[dict[str, NDArray[Any]], bytes]:
+def _read_npz(name: str, file: io.BufferedReader) -> tuple[Mapping[str, Stored], bytes]:
     """The arrays of an archive, and the bytes of its header."""
-    arrays = read_arrays(name, file)
-    raw = arrays.pop("header", None)
-    if raw is None or raw.dtype != np.uint8 or raw.ndim != 1 or len(raw) > _LARGEST_HEADER:
+    members = read_index(name, file, "a model file written by refvlm.save")
+    member = members.pop("header", None)
+    layout = None if member is None else member.layout()
+    if member is None or layout is None or len(layout.shape) != 1 or layout.size > _LARGEST_HEADER:
         raise FileFormatError(
             f"{name}: a foreign .npz, without refvlm's header; wanted a model file written by refvlm.save"
         )
-    return arrays, raw.tobytes()
+    return members, member.read("u1").tobytes()
 
 
-def _read_safetensors(name: str, file: io.BufferedReader) -> tuple[dict[str, NDArray[Any]], bytes]:
+def _read_safetensors(name: str, file: io.BufferedReader) -> tuple[Mapping[str, Stored], bytes]:
     """The arrays of a safetensors file, and the bytes of our header in its metadata."""
     tensors, metadata = safetensors.read_index(name, file)
     if _METADATA not in metadata or len(metadata[_METADATA]) > _LARGEST_HEADER:
@@ -173,30 +137,54 @@ def _read_safetensors(name: str, file: io.BufferedReader) -> tuple[dict[str, NDA
         )
     for key, tensor in tensors.items():
         if tensor.dtype != "F64":
-            raise FileFormatError(f"{name}: array {key[:60]!r}: holds {tensor.dtype}; wanted F64, that is float64")
+            raise FileFormatError(f"{name}: array {quoted(key)}: holds {tensor.dtype}; wanted F64, that is float64")
     size = sum(8 * math.prod(tensor.shape) for tensor in tensors.values())
     check_fits(f"{name}: its arrays", size, "wanted a smaller file", FileFormatError)
-    return {key: tensor.read() for key, tensor in tensors.items()}, metadata[_METADATA].encode(errors="replace")
+    return tensors, metadata[_METADATA].encode(errors="replace")
+
+
+def _build(arrays: Mapping[str, Stored], raw: bytes) -> tuple[BernoulliLVM, Posterior | None]:
+    """What the header describes, of arrays that must be those it asks for."""
+    header = _read_header(raw)
+    model = _build_model(header["model"], under("model.", arrays), 0)
+    described = header["posterior"]
+    posterior = None if described is None else _build_posterior(described, under("posterior.", arrays))
+    expected = {f"model.{key}" for key in model.parameters()}
+    if posterior is not None:
+        expected |= {f"posterior.{key}" for key in posterior.parameters()}
+    if strays := sorted(arrays.keys() - expected):
+        raise ValueError(
+            f"arrays that do not belong: {', '.join(map(quoted, strays[:5]))}{', ...' * (len(strays) > 5)}"
+        )
+    return model, posterior
 
 
 def _read_header(raw: bytes) -> dict[str, Any]:
     """What the header says."""
     try:
-        header = json.loads(raw.decode())
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise FileFormatError(f"a header that is no JSON ({error})") from None
+        header = parse(raw)
+    except ValueError as error:
+        raise ValueError(f"its header {error}") from None
     if not isinstance(header, dict) or header.get("format") != "refvlm":
-        raise FileFormatError("a foreign header; wanted a model file written by refvlm.save")
+        raise ValueError("a foreign header; wanted a model file written by refvlm.save")
     version = header.get("version")
     if type(version) is not int or version < 1:
-        raise FileFormatError(f"format version {describe(version)}, wanted a positive integer")
+        raise ValueError(f"format version {describe(version)}, wanted a positive integer")
     if version > FORMAT_VERSION:
-        raise FileFormatError(
-            f"format version {version}, and this refvlm reads up to {FORMAT_VERSION}; install a later refvlm"
+        raise ValueError(
+            f"format version {shortened(str(version))}, and this refvlm reads up to {FORMAT_VERSION}; install a "
+            "later refvlm"
         )
     if set(header) != {"format", "version", "model", "posterior"}:
-        raise FileFormatError(f"header fields {sorted(header)}, wanted format, version, model, posterior")
+        raise ValueError(f"header fields {describe(sorted(header))}, wanted format, version, model, posterior")
     return header
+
+
+def _array(arrays: Mapping[str, Stored], name: str) -> Floats:
+    """The numbers of an array that the header asks for."""
+    if name not in arrays:
+        raise ValueError(f"the array {quoted(name)} is missing")
+    return arrays[name].read()
 
 
 def _fields(described: Any, *names: str) -> list[Any]:
@@ -206,15 +194,15 @@ def _fields(described: Any, *names: str) -> list[Any]:
     return [described[name] for name in names]
 
 
-def _build_network(described: Any, arrays: Parameters) -> MLP:
+def _build_network(described: Any, arrays: Mapping[str, Stored]) -> MLP:
     activation, layers = _fields(described, "activation", "layers")
     if type(layers) is not int or not 1 <= layers <= len(arrays):
         raise ValueError(f"header: got {describe(layers)} layers, wanted an integer from 1 to {len(arrays)}")
-    names = range(layers)
-    return MLP([arrays[f"weights.{d}"] for d in names], [arrays[f"biases.{d}"] for d in names], activation)
+    weights, biases = ([_array(arrays, f"{kind}.{d}") for d in range(layers)] for kind in ("weights", "biases"))
+    return MLP(weights, biases, activation)
 
 
-def _build_model(described: Any, arrays: Parameters, depth: int) -> BernoulliLVM:
+def _build_model(described: Any, arrays: Mapping[str, Stored], depth: int) -> BernoulliLVM:
     kind, prior, decoder = _fields(described, "kind", "prior", "decoder")
     if kind != "model" or depth > _DEEPEST:
         raise ValueError(
@@ -223,13 +211,13 @@ def _build_model(described: Any, arrays: Parameters, depth: int) -> BernoulliLVM
     above = under("prior.", arrays)
     if isinstance(prior, dict) and prior.get("kind") == "bernoulli":
         _fields(prior, "kind")
-        built: Bernoulli | BernoulliLVM = Bernoulli(above["logits"])
+        built: Bernoulli | BernoulliLVM = Bernoulli(_array(above, "logits"))
     else:
         built = _build_model(prior, above, depth + 1)
     return BernoulliLVM(built, _build_network(decoder, under("decoder.", arrays)))
 
 
-def _build_posterior(described: Any, arrays: Parameters) -> Posterior:
+def _build_posterior(described: Any, arrays: Mapping[str, Stored]) -> Posterior:
     kind = described.get("kind") if isinstance(described, dict) else None
     staged = _STAGED.get(kind) if isinstance(kind, str) else None
     if staged is None:
@@ -240,7 +228,7 @@ def _build_posterior(described: Any, arrays: Parameters) -> Posterior:
     return staged([_build_stage(stage, under(f"{depth}.", arrays)) for depth, stage in enumerate(stages)])
 
 
-def _build_stage(described: Any, arrays: Parameters) -> AmortisedPosterior | PerDatumPosterior:
+def _build_stage(described: Any, arrays: Mapping[str, Stored]) -> AmortisedPosterior | PerDatumPosterior:
     kind = described.get("kind") if isinstance(described, dict) else None
     if kind == "amortised":
         _, encoder = _fields(described, "kind", "encoder")
@@ -250,4 +238,4 @@ def _build_stage(described: Any, arrays: Parameters) -> AmortisedPosterior | Per
         raise ValueError(
             f"header: got the kind {describe(kind)}, wanted 'amortised', 'per-datum', 'chain' or 'layerwise'"
         )
-    return PerDatumPosterior(arrays["logits"])
+    return PerDatumPosterior(_array(arrays, "logits"))

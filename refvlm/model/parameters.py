@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 
 from ..types import Floats
 
 Parameters = dict[str, Floats]
+_Value = TypeVar("_Value")
 
 
 def prefixed(prefix: str, parameters: Parameters) -> Parameters:
@@ -16,8 +18,8 @@ def prefixed(prefix: str, parameters: Parameters) -> Parameters:
     return {prefix + name: value for name, value in parameters.items()}
 
 
-def under(prefix: str, parameters: Parameters) -> Parameters:
-    """The arrays whose names start with `prefix`, without it."""
+def under(prefix: str, parameters: Mapping[str, _Value]) -> dict[str, _Value]:
+    """The arrays, or what stands for them, whose names start with `prefix`, without it."""
     return {name.removeprefix(prefix): value for name, value in parameters.items() if name.startswith(prefix)}
 
 

@@ -12,12 +12,13 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import Any, BinaryIO, NamedTuple, NoReturn
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import FileFormatError, check_fits, describe, one_line
+from ..checks import FileFormatError, check_fits, describe, one_line, quoted, shortened
+from ..strict_json import parse
 from ..types import Floats
 
 _LONGEST = 1 << 22  # some 30 000 tensors
@@ -92,8 +93,8 @@ def read_index(name: str, file: BinaryIO) -> tuple[dict[str, Tensor], dict[str, 
             raise ValueError(f"__metadata__: got {describe(metadata)}, wanted strings by name")
         tensors = {key: _tensor(name, file, key, entry, 8 + length) for key, entry in header.items()}
         _check_places([(header[key]["data_offsets"], key) for key in tensors], size - 8 - length)
-    except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"{name}: not a valid safetensors file: {one_line(error)[:300]}") from None
+    except ValueError as error:
+        raise FileFormatError(f"{name}: not a valid safetensors file: {one_line(error, 400)}") from None
     return tensors, metadata
 
 
@@ -112,28 +113,19 @@ def pieces(arrays: Mapping[str, Floats], metadata: Mapping[str, str]) -> Iterato
 
 
 def _parsed(text: bytes) -> dict[str, Any]:
-    """The header's object, in which no name may occur twice, since programs differ in which one they take."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name, value in pairs:
-            if name in found:
-                raise ValueError(f"the name {describe(name)} stands twice in an object of its header")
-            found[name] = value
-        return found
-
-    def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"its header holds {constant}")
-
+    """The header's object."""
     if not text.startswith(b"{"):
         raise ValueError(f"its header starts with {text[:8]!r}, wanted a JSON object")
-    header: dict[str, Any] = json.loads(text.decode(), object_pairs_hook=unique, parse_constant=refuse)
+    try:
+        header: dict[str, Any] = parse(text)
+    except ValueError as error:
+        raise ValueError(f"its header {error}") from None
     return header
 
 
 def _tensor(name: str, file: BinaryIO, key: str, entry: Any, start: int) -> Tensor:
     """One entry of the header, held against the format; the numbers of the file begin at the byte `start`."""
-    what = f"tensor {key[:60]!r}"
+    what = f"tensor {quoted(key)}"
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"{what}: got {describe(entry)}, wanted an object with dtype, shape, data_offsets")
     dtype, shape, places = entry["dtype"], entry["shape"], entry["data_offsets"]
@@ -146,8 +138,13 @@ def _tensor(name: str, file: BinaryIO, key: str, entry: Any, start: int) -> Tens
     expected = math.prod(shape) * _BYTES[dtype]
     if places[1] - places[0] != expected:
         raise ValueError(
-            f"{what}: got {places[1] - places[0]} bytes for the shape {describe(shape)} of {dtype}, wanted {expected}"
+            f"{what}: got {places[1] - places[0]} bytes for the shape {describe(shape)} of {dtype}, wanted "
+            f"{shortened(str(expected))}"
         )
+    if (
+        8 * math.prod(max(length, 1) for length in shape) > _LARGEST
+    ):  # with a 0 in it, which makes it no smaller to NumPy
+        raise ValueError(f"{what}: got the shape {describe(shape)}, wanted one of at most {_LARGEST} bytes")
     return Tensor(file, f"{name}: {what}", dtype, tuple(shape), start + places[0])
 
 
@@ -162,6 +159,6 @@ def _check_places(places: list[tuple[list[int], str]], size: int) -> None:
         if begin != end:
             how = "overlap" if begin < end else "leave bytes between them"
             raise ValueError(
-                f"{before[:60]!r}, which ends at byte {end}, and {after[:60]!r}, which begins at byte {begin}, {how}; "
-                "wanted one after the other"
+                f"{quoted(before)}, which ends at byte {end}, and {quoted(after)}, which begins at byte {begin}, {how}"
+                "; wanted one after the other"
             )

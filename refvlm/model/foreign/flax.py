@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ...checks import describe
+from ...checks import describe, quoted
 from ..mlp import MLP
 from .layers import check_activation, mlp, needed
 from .names import LEAVE_OUT, check_prefix, layers_in, part
+
+_DEEPEST = 64
 
 
 def from_flax(
@@ -41,6 +43,8 @@ def from_flax(
 def _flat(params: Mapping[Any, Any], path: str) -> Iterator[tuple[str, Any]]:
     """All arrays by path; keys may be tuples, as flax.traverse_util.flatten_dict makes them, or numbers, as in nnx."""
     for key, value in params.items():
+        if path.count("/") > _DEEPEST:
+            raise ValueError(f"params: got dictionaries nested more than {_DEEPEST} deep, wanted arrays by name")
         here = path + "/".join(map(str, key if isinstance(key, tuple) else (key,)))
         if isinstance(value, Mapping):
             yield from _flat(value, here + "/")
@@ -57,5 +61,5 @@ def _parameters(arrays: Mapping[str, Any], prefix: str) -> dict[str, Any]:
             found[rest] = value
         elif rest.startswith(prefix.removeprefix("params/")):
             kind = "a BatchNorm" if collection == "batch_stats" else "no Dense layer"
-            raise ValueError(f"params: got {path!r} beside 'params', which belongs to {kind}; {LEAVE_OUT}")
+            raise ValueError(f"params: got {quoted(path)} beside 'params', which belongs to {kind}; {LEAVE_OUT}")
     return found

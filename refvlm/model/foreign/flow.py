@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from ...checks import quoted, shortened
 from .layers import Layer, needed
 from .order import check_one_network, ordered
 
@@ -25,7 +26,7 @@ class Step(NamedTuple):
     follows: bool
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name!r}"
+        return f"{self.kind} {quoted(self.name)}"
 
 
 class Flow(NamedTuple):
@@ -123,7 +124,7 @@ def check_constant(step: str, name: str, got: object, wanted: float, *, least: b
         number = math.nan
     if not (number == wanted or (least and number > wanted)):
         bound = f"at least {wanted:g}" if least else f"{wanted:g}, the only one here"
-        raise ValueError(f"activation: got {step} with {name}={got}, wanted {bound}")
+        raise ValueError(f"activation: got {step} with {name}={shortened(str(got))}, wanted {bound}")
 
 
 def unknown(
@@ -131,7 +132,7 @@ def unknown(
 ) -> ValueError:
     """The error about a module that no MLP has; `remedy`: how to pass a part of the network."""
     return ValueError(
-        f"{argument}: got {kind} {name!r}, wanted linear layers with {', '.join(activations)} between them, "
+        f"{argument}: got {kind} {quoted(name)}, wanted linear layers with {', '.join(activations)} between them, "
         f"besides {', '.join(skipped)}, which do nothing here; {remedy}"
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ...activations import LEAK
-from ...checks import describe
+from ...checks import describe, quoted
 from ..mlp import MLP
 from .flow import Step, check_constant, read, say_link, unknown
 from .layers import Layer, check_activation, mlp, needed, shaped
@@ -131,7 +131,7 @@ def _steps(leaf: _Leaf, name: str) -> Iterator[Step]:
     kind = type(layer).__name__
     if several:
         raise ValueError(
-            f"{_ARGUMENT}: got {kind} {name!r} in a model with {several}, wanted a chain of layers; {_REMEDY}"
+            f"{_ARGUMENT}: got {kind} {quoted(name)} in a model with {several}, wanted a chain of layers; {_REMEDY}"
         )
     if kind == "Dense":
         yield Step(name, kind, _dense(layer, name), None, follows)
@@ -152,11 +152,11 @@ def _dense(layer: Any, name: str) -> Layer:
     shapes = [tuple(array.shape) for array in arrays]
     if not arrays:
         raise ValueError(
-            f"{_ARGUMENT}: got the Dense {name!r}, which is not built, wanted weights; call the model once"
+            f"{_ARGUMENT}: got the Dense {quoted(name)}, which is not built, wanted weights; call the model once"
         )
     if [len(shape) for shape in shapes] not in ([2], [2, 1]):
         raise ValueError(
-            f"{_ARGUMENT}: got the Dense {name!r} with weights of shapes {shapes}, wanted (fan_in, fan_out) and "
+            f"{_ARGUMENT}: got the Dense {quoted(name)} with weights of shapes {shapes}, wanted (fan_in, fan_out) and "
             "(fan_out,) alone; take quantisation or LoRA out of it"
         )
     return Layer(name, arrays[0], False, arrays[1] if len(arrays) > 1 else None)
@@ -175,7 +175,7 @@ def _ours(activation: Any, name: str) -> str | None:
         ours, constants = _LAYERS[kind]
         got = {each: getattr(activation, each, getattr(activation, "alpha", None)) for each in constants}
         if getattr(activation, "max_value", None) is not None:
-            raise ValueError(f"activation: got ReLU {name!r} with max_value={activation.max_value}, wanted none")
+            raise ValueError(f"activation: got ReLU {quoted(name)} with max_value={activation.max_value}, wanted none")
     elif kind in _ACTIVATIONS:
         ours = _ACTIVATIONS[kind]
         constants = next((constants for same, constants in _LAYERS.values() if same == ours), {})
@@ -184,7 +184,7 @@ def _ours(activation: Any, name: str) -> str | None:
     else:
         raise unknown(_ARGUMENT, f"activation {kind}", name, _SKIPPED, _ACTIVATIONS, _REMEDY)
     for each, wanted in constants.items():
-        check_constant(f"{kind} {name!r}", each, got[each], wanted)
+        check_constant(f"{kind} {quoted(name)}", each, got[each], wanted)
     return ours
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...activations import ACTIVATIONS
-from ...checks import as_array, check_choice, describe, one_line
+from ...checks import as_array, check_choice, describe, one_line, quoted
 from ..mlp import MLP
 from ..safetensors import Tensor
 
@@ -46,7 +46,7 @@ class Layer(NamedTuple):
         return self.weight.shape[0 if self.transposed else 1]
 
     def __str__(self) -> str:
-        return f"{self.name!r} ({self.fan_in}-{self.fan_out})"
+        return f"{quoted(self.name)} ({self.fan_in}-{self.fan_out})"
 
 
 def array(name: str, value: Any) -> NDArray[Any]:
@@ -57,7 +57,7 @@ def array(name: str, value: Any) -> NDArray[Any]:
         for method in ("detach", "cpu", "unbox"):  # the last of Flax's arrays with names of axes
             value = getattr(value, method, lambda value=value: value)()
     except (RuntimeError, NotImplementedError) as error:  # a tensor on torch's device "meta" has no numbers
-        raise ValueError(f"{name}: got {describe(value)}, wanted an array ({one_line(error)})") from None
+        raise ValueError(f"{name}: got {describe(value)}, wanted an array ({one_line(error, 200)})") from None
     if any(narrow in str(getattr(value, "dtype", "")) for narrow in _NARROW):
         # NumPy has none of these: a torch tensor would be refused, an array of JAX's is of kind "V".
         value = value.float() if hasattr(value, "float") else np.asarray(value).astype(np.float32)
@@ -101,7 +101,7 @@ def mlp(argument: str, layers: Sequence[Layer], activation: str) -> MLP:
             )
     weights, biases = [], []
     for layer in layers:
-        weight = array(f"{argument}: weights of {layer.name!r}", layer.weight)
+        weight = array(f"{argument}: weights of {quoted(layer.name)}", layer.weight)
         weights.append(weight.T if layer.transposed else weight)
         if layer.bias is not None and tuple(layer.bias.shape) != (layer.fan_out,):
             raise ValueError(
@@ -109,7 +109,9 @@ def mlp(argument: str, layers: Sequence[Layer], activation: str) -> MLP:
                 f"({layer.fan_out},)"
             )
         bias = (
-            np.zeros(layer.fan_out) if layer.bias is None else array(f"{argument}: bias of {layer.name!r}", layer.bias)
+            np.zeros(layer.fan_out)
+            if layer.bias is None
+            else array(f"{argument}: bias of {quoted(layer.name)}", layer.bias)
         )
         biases.append(bias)
     return MLP(weights, biases, activation)

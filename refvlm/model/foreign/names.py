@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ...checks import describe
+from ...checks import describe, quoted
 from .layers import Layer, shaped
 from .order import ordered
 
-_WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
+_WRAPPERS = re.compile(r"(module\.|_orig_mod\.)*")  # of DataParallel and of torch.compile
 _TELLING = (
     (r"running_(mean|var)|num_batches_tracked", "a BatchNorm: fold it into the Linear layer beside it"),
     (r"(weight|bias)_(ih|hh)(_l\d+.*)?", "a recurrent layer"),
@@ -49,8 +50,10 @@ def part(argument: str, names: Iterable[str], prefix: object) -> dict[str, str]:
                 return _unwrapped(found)
     if prefix and whole:
         tops = dict.fromkeys(re.sub(r"(?<=[./]).*", "", name) for name in _unwrapped(whole))
-        shown = ", ".join(map(repr, list(tops)[:6]))
-        raise ValueError(f"prefix: got {prefix!r}, with which no name in {argument} begins; wanted one of {shown}")
+        shown = ", ".join(map(quoted, list(tops)[:6]))
+        raise ValueError(
+            f"prefix: got {quoted(prefix)}, with which no name in {argument} begins; wanted one of {shown}"
+        )
     raise ValueError(f"{argument}: got no layers, wanted at least one")
 
 
@@ -62,10 +65,9 @@ def check_prefix(prefix: object) -> str:
 
 
 def _unwrapped(names: Mapping[str, str]) -> dict[str, str]:
-    found = dict(names)
-    while wrapper := next((w for w in _WRAPPERS if found and all(name.startswith(w) for name in found)), None):
-        found = {name.removeprefix(wrapper): old for name, old in found.items()}
-    return found
+    shared = os.path.commonprefix(list(names))  # noqa: RUF071  # letter by letter is what is meant
+    wrappers = _WRAPPERS.match(shared)
+    return {name[wrappers.end() if wrappers else 0 :]: old for name, old in names.items()}
 
 
 def layers_in(
@@ -104,7 +106,7 @@ def check_names(argument: str, chosen: object, layers: Sequence[str]) -> Sequenc
         raise TypeError(f"layers: got {describe(chosen)}, wanted a list of names of layers, in their order")
     for name in chosen:
         if name not in layers:
-            shown = ", ".join(map(repr, layers[:6])) + ", ..." * (len(layers) > 6)
+            shown = ", ".join(map(quoted, layers[:6])) + ", ..." * (len(layers) > 6)
             raise ValueError(f"layers: got {describe(name)}, which is not in {argument}; wanted some of {shown}")
     return chosen
 
@@ -119,17 +121,17 @@ def _tell(argument: str, paths: Iterable[str]) -> None:
     for pattern, kind in _TELLING:
         for path in paths:
             if re.fullmatch(pattern, _leaf(path)):
-                raise ValueError(f"{argument}: got {path!r}, which belongs to {kind}; {LEAVE_OUT}")
+                raise ValueError(f"{argument}: got {quoted(path)}, which belongs to {kind}; {LEAVE_OUT}")
 
 
 def layer(argument: str, name: str, values: Mapping[str, Any], weights: Mapping[str, bool]) -> Layer:
     """The linear layer of this name with these arrays, or a ValueError that says what it is instead."""
     _tell(argument, values)
-    parts = {_leaf(path): shaped(f"{argument}: {path!r}", value) for path, value in values.items()}
+    parts = {_leaf(path): shaped(f"{argument}: {quoted(path)}", value) for path, value in values.items()}
     if len(parts) < len(values):
-        raise ValueError(f"{argument}: got {', '.join(map(repr, values))}, which name the same twice, wanted it once")
+        raise ValueError(f"{argument}: got {', '.join(map(quoted, values))}, which name the same twice, wanted it once")
     named = {
-        leaf: f"{argument}: got {path!r} of shape {tuple(part.shape)}"
+        leaf: f"{argument}: got {quoted(path)} of shape {tuple(part.shape)}"
         for path, (leaf, part) in zip(values, parts.items(), strict=True)
     }
     weight = next((leaf for leaf in parts if leaf in weights), None)
@@ -137,7 +139,7 @@ def layer(argument: str, name: str, values: Mapping[str, Any], weights: Mapping[
         if leaf != weight and leaf != "bias":
             raise ValueError(f"{named[leaf]}, wanted names of linear layers, {_wanted(weights)}; {LEAVE_OUT}")
     if weight is None:
-        raise ValueError(f"{argument}: got {name!r} without {_wanted(weights)}, wanted one; {LEAVE_OUT}")
+        raise ValueError(f"{argument}: got {quoted(name)} without {_wanted(weights)}, wanted one; {LEAVE_OUT}")
     axes = len(parts[weight].shape)
     if axes != 2:
         kind = _BY_AXES.get((weight, axes), "no layer known here")
@@ -159,7 +161,7 @@ def _check_numbers(argument: str, groups: Iterable[str]) -> None:
             following = f"{name[: match.start(1)]}{int(match[1]) + 1}"
             if following in names:
                 raise ValueError(
-                    f"{argument}: got the layers {name!r} and {following!r}, which follow each other without an "
-                    "activation in a Sequential, wanted one between them; multiply the two weights into one layer, or, "
-                    "of a ModuleList, pass layers=[...] with the names of all layers in their order"
+                    f"{argument}: got the layers {quoted(name)} and {quoted(following)}, which follow each "
+                    "other without an activation in a Sequential, wanted one between them; multiply the two weights "
+                    "into one layer, or, of a ModuleList, pass layers=[...] with the names of all layers in their order"
                 )

@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
+from ...checks import quoted
 from .layers import IN_ORDER, Layer, list_of
 
 _STEPS = 10_000
@@ -62,8 +63,8 @@ def check_one_network(argument: str, layers: Sequence[Layer]) -> None:
         several = [encoders[0], decoders[0]]
     if len(several) > 1:
         raise ValueError(
-            f"{argument}: got several networks, {', '.join(map(repr, several))}, wanted one; pass "
-            f"prefix={several[-1]!r}, or layers=[...] with the names of all layers in their order"
+            f"{argument}: got several networks, {', '.join(map(quoted, several[:6]))}, wanted one; pass "
+            f"prefix={quoted(several[-1])}, or layers=[...] with the names of all layers in their order"
         )
 
 

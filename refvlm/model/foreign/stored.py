@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from ...checks import FileFormatError
+from ...storage import open_file
 from .. import safetensors
 from ..mlp import MLP
 from .layers import check_activation, mlp, needed
@@ -33,7 +34,7 @@ def from_safetensors(
     order is not clear, and OSError where the file cannot be read.
     """
     said, name = check_activation(activation), os.fspath(path)
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         tensors, metadata = safetensors.read_index(name, file)
         if "refvlm" in metadata:
             raise FileFormatError(f"{name}: written by refvlm.save, wanted weights of another program; use refvlm.load")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...activations import LEAK
-from ...checks import describe
+from ...checks import describe, quoted
 from ..mlp import MLP
 from .flow import Step, check_constant, read, say_link, unknown
 from .layers import check_activation, mlp, needed
@@ -92,7 +92,7 @@ def _steps(module: Any, state: Mapping[str, Any], prefix: str) -> list[Step]:
     for new, old in part(_ARGUMENT, [*leaves, *strays], prefix).items():
         if old in strays:
             raise ValueError(
-                f"{_ARGUMENT}: got the parameter {old!r}, which belongs to no layer known here; {LEAVE_OUT}"
+                f"{_ARGUMENT}: got the parameter {quoted(old)}, which belongs to no layer known here; {LEAVE_OUT}"
             )
         leaf, follows = leaves[old]
         steps.append(_step(leaf, (new or old).removesuffix("."), parts[old], follows))
@@ -136,6 +136,6 @@ def _step(module: Any, name: str, parts: Mapping[str, Any], follows: bool) -> St
     for constant, wanted in constants.items():
         # From a threshold of 20 on what torch leaves out of softplus is less than 2.1e-9; more is closer to ours.
         check_constant(
-            f"{kind} {name!r}", constant, getattr(module, constant, None), wanted, least=constant == "threshold"
+            f"{kind} {quoted(name)}", constant, getattr(module, constant, None), wanted, least=constant == "threshold"
         )
     return Step(name, kind, None, ours, follows)
