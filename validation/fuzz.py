@@ -57,9 +57,13 @@ class Watch:
     def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
         if self.reading and (
             event in FORBIDDEN
-            or (event == "open" and not str(arguments[0]).startswith(self.ours) and self._writes(*arguments[1:3]))
+            or (event == "open" and not self._is_ours(arguments[0]) and self._writes(*arguments[1:3]))
         ):
             self.seen = f"{event} {str(arguments)[:100]}"
+
+    def _is_ours(self, file: object) -> bool:
+        """By its name, or a number that it got when it was opened."""
+        return isinstance(file, int) or str(file).startswith(self.ours)
 
     @staticmethod
     def _writes(mode: object, flags: object) -> bool:

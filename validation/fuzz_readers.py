@@ -11,6 +11,7 @@ import json
 import re
 import struct
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ from refvlm.conformance.problems import problem_of
 from refvlm.conformance.server import answer_lines
 from refvlm.conformance.tensors import MalformedError, encode
 from refvlm.conformance.vectors import cases
+from refvlm.enumeration import journal
 from refvlm.learning.batches import Data
 from refvlm.learning.checkpoints import load_checkpoint, save_checkpoint
 from refvlm.learning.machine import Machine
@@ -94,6 +96,8 @@ def readers(folder: Path) -> dict[str, Callable[[], Reader]]:
         "answers": lambda: Reader(answer_files(), lines_damage, of_file(answers), (MalformedError,)),
         "conversation": lambda: Reader(replies(), line_damage, conversation, (MalformedError,)),
         "requests": lambda: Reader(requests(), line_damage, answered, (MalformedError,)),
+        "journal": lambda: journals(path, byte_damage),
+        "forged-journal": lambda: journals(path, forged_damage),
         "known": lambda: Reader(known_lists(), text_damage, of_file(_known), (Failure,)),
     }  # fmt: skip
 
@@ -188,6 +192,57 @@ def lines_damage(seeds: Sequence[bytes], rng: Random) -> bytes:
         lines.insert(at, lines[rng.randrange(len(lines))])
     lines[at] = line_damage([lines[at]], rng) + b"\n"
     return b"".join(lines)
+
+
+# Journals of sums.
+
+
+def journals(path: Path, damage: Callable[[Sequence[bytes], Random], bytes]) -> Reader:
+    """Of a sum over 2**16 codes. Damage that no checksum hides leaves its bits what they are."""
+    rng = np.random.default_rng(0)
+    model = refvlm.BernoulliLVM(refvlm.Bernoulli(rng.normal(size=16)), refvlm.MLP(*random_arrays((16, 3), rng)))
+    x, seeds = np.array([[0, 1, 1], [1, 0, 0]]), []
+    expected = refvlm.log_marginal(model, x)
+    path.unlink(missing_ok=True)
+    for stop in (2, 7, 16):
+
+        def progress(done: int, total: int, stop: int = stop) -> None:
+            if done == stop:
+                raise InterruptedError
+
+        with suppress(InterruptedError):
+            refvlm.log_marginal(model, x, checkpoint=path, workers=1, progress=progress)
+        seeds.append(path.read_bytes())
+
+    def read(content: bytes) -> Array:
+        path.write_bytes(content)
+        return refvlm.log_marginal(model, x, checkpoint=path, workers=1)
+
+    otherwise = None if damage is forged_damage else lambda content: expected
+    return Reader(seeds, damage, read, (ValueError,), otherwise)
+
+
+def forged_damage(seeds: Sequence[bytes], rng: Random) -> bytes:
+    """Records that are changed, left out or doubled, with the right checksums."""
+    seed, records = rng.choice(seeds), list[bytes]()
+    at = len(journal._MAGIC)
+    while at < len(seed):
+        length, _ = journal._HEAD.unpack_from(seed, at)
+        at += journal._HEAD.size
+        records.append(seed[at : at + length])
+        at += length
+    for _ in range(rng.choice((1, 1, 2))):
+        place, kind = rng.randrange(len(records)), rng.randrange(6)
+        if kind == 0 and len(records) > 1:
+            del records[place]
+        elif kind == 1:
+            records.insert(place, rng.choice(records))
+        elif kind == 2:
+            records[place] = b"A" + mutations.json_bytes(mutations.changed({"kernels": ""}, rng), rng)
+        else:
+            records[place] = records[place][:1] + mutations.damaged(records[place][1:], rng, tuple(records))
+    heads = (journal._HEAD.pack(len(record), journal._checksum(record)) for record in records)
+    return journal._MAGIC + b"".join(head + record for head, record in zip(heads, records, strict=True))
 
 
 # Model files.

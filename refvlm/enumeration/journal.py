@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import strict_json
 from ..checks import FileFormatError
 from ..digests import digest_of
 from ..types import Floats
@@ -183,7 +184,7 @@ class Journal:
             if first != (kind == _ABOUT):
                 raise ValueError
             if kind == _ABOUT:
-                self._compare(json.loads(content))
+                self._compare(strict_json.parse(content))
             elif kind == _ROWS:
                 self._rows.append(content.decode("ascii"))
             elif kind == _SUM:
@@ -191,9 +192,9 @@ class Journal:
                 self._known.setdefault((key, number), []).append(known)
             else:
                 raise ValueError
-        except (ValueError, struct.error, RecursionError, OverflowError) as error:
-            if isinstance(error, _OtherJournal):
-                raise ValueError(str(error)) from None
+        except _OtherJournal as error:
+            raise ValueError(str(error)) from None
+        except (ValueError, struct.error, OverflowError):
             raise self._damaged("a record that no refvlm writes") from None
 
     def _compare(self, about: object) -> None:
