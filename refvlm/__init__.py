@@ -4,6 +4,9 @@ Exact log p(x), posterior, variational lower bound (VLB), KL gap and gradients b
 Quantities are in nats, per row of x; parameters are logits; bit k of a code c is z_k = (c >> k) & 1.
 """
 
+from . import starting as starting  # first: while the rest is loaded, the command must answer for signals
+
+# isort: split
 from . import bits, plot
 from .checks import FileFormatError
 from .data import bars, digits, shifter

@@ -13,9 +13,10 @@ import pytest
 
 import refvlm
 from refvlm.cli import main
-from refvlm.cli.fit import _interrupts
 from refvlm.cli.fit_output import Watcher
+from refvlm.learning.replay import Replay
 from refvlm.learning.rules import RULES
+from refvlm.learning.training import Training
 
 RUNS = {name: {} for name in RULES} | {
     "maximum-likelihood": {"batch_size": 17, "momentum": 0.5, "optimiser": "sgd", "learning_rate": 0.05},
@@ -87,6 +88,110 @@ def test_patience_and_the_best_model_survive_an_interruption(x, tmp_path):
     assert fitted.history[-2].epoch < 40
 
 
+@pytest.mark.parametrize("failure", [MemoryError, OSError, ValueError])
+def test_whatever_ends_a_run_leaves_its_state(x, tmp_path, failure):
+    """Raised by whoever watches: the last step's state is kept, and the run goes on from it."""
+    path = tmp_path / "run.checkpoint"
+    whole = learn(x, "maximum-likelihood")
+
+    def fail(done, total):
+        if done == 9:
+            raise failure("no more")
+
+    with pytest.raises(failure, match="no more"):
+        learn(x, "maximum-likelihood", checkpoint=path, progress=fail)
+    steps = []
+    fitted = learn(x, "maximum-likelihood", checkpoint=path, resume=True, progress=lambda done, _: steps.append(done))
+    assert steps[0] == 10
+    assert everything(fitted) == everything(whole)
+
+
+@pytest.mark.parametrize("method", RUNS)
+def test_an_interrupt_within_a_step_leaves_the_state_before_it(x, method, tmp_path, monkeypatch):
+    """After the parameters have moved, as late as it can come: of the step that ends an epoch, with its evaluation."""
+    path = tmp_path / "run.checkpoint"
+    whole = learn(x, method)
+    evaluate, calls = Training._evaluate, []
+
+    def interrupted(self):
+        evaluate(self)
+        calls.append(self.steps)
+        if len(calls) == 2:
+            raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "_evaluate", interrupted)
+        with pytest.raises(Stop):
+            learn(x, method, checkpoint=path)
+    steps = []
+    fitted = learn(x, method, checkpoint=path, resume=True, progress=lambda done, _: steps.append(done))
+    assert steps[0] == calls[-1]
+    assert everything(fitted) == everything(whole)
+
+
+def test_learning_that_diverges_leaves_no_checkpoint_to_diverge_from(x, tmp_path):
+    with pytest.raises(ValueError, match="learning diverged"):
+        learn(x, "maximum-likelihood", checkpoint=tmp_path / "run.checkpoint", learning_rate=1e9)
+    assert os.listdir(tmp_path) == []
+
+
+POSTERIORS = {
+    "an encoder": {},
+    "an encoder of missing bits": {"missing": "marginalise"},
+    "without held-out rows": {"validation": False},
+    "one for a deep model": {"latents": (4, 2)},
+    "one phi per row": {"posterior": "per-datum", "validation": False},
+    "one phi per row of missing bits": {"posterior": "per-datum", "validation": False, "missing": "marginalise"},
+}
+
+
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_the_fit_of_a_posterior_goes_on_where_it_was_ended(x, name, tmp_path, monkeypatch):
+    """However often: each time it gets further, without computing anything again, to the same bits."""
+    monkeypatch.setattr("refvlm.learning.per_datum._PART", 7 << 3)  # rows
+    monkeypatch.setattr("refvlm.learning.fit.POSTERIOR_STEPS", 6)
+    options = {"epochs": 2, "latents": 3, "hidden": (5,), "validation": x[:7], "seed": 3} | POSTERIORS[name]
+    rows = x.astype(float)
+    if "missing" in options:
+        rows[4:, 5] = np.nan
+    path, computed = tmp_path / "run.checkpoint", []
+    take = Replay.take
+
+    def counting(stop):
+        def one(self, question, compute):
+            def count():
+                if stop is not None and len(computed) == stop:
+                    raise Stop
+                computed.append(question.tobytes())
+                return compute()
+
+            return take(self, question, count)
+
+        return one
+
+    monkeypatch.setattr(Replay, "take", counting(None))
+    whole = refvlm.fit(rows, checkpoint=tmp_path / "whole", **options)
+    total, computed[:] = len(computed), []
+    assert total > 5
+    for stop in range(0, total, 3):
+        monkeypatch.setattr(Replay, "take", counting(stop))
+        with pytest.raises(Stop):
+            refvlm.fit(rows, checkpoint=path, resume=stop > 0, **options)
+        assert len(computed) == stop
+    monkeypatch.setattr(Replay, "take", counting(None))
+    fitted = refvlm.fit(rows, checkpoint=path, resume=True, **options)
+    assert len(computed) == total
+    assert everything(fitted) == everything(whole) == everything(refvlm.fit(rows, **options))
+
+
+def test_results_about_another_posterior_are_not_taken(x, tmp_path):
+    path = tmp_path / "run.checkpoint"
+    for options in ({}, {"encoder_hidden": (4,)}, {"posterior": "per-datum"}, {}):
+        common = {"epochs": 2, "latents": 3, "hidden": (5,), "validation": False, **options}
+        fitted = refvlm.fit(x, checkpoint=path, resume=path.exists(), **common)
+        assert everything(fitted) == everything(refvlm.fit(x, **common))
+
+
 def test_checkpoints_come_at_their_interval(x, tmp_path, monkeypatch):
     path, sizes = tmp_path / "run.checkpoint", []
     now = iter(range(10_000))
@@ -151,8 +256,10 @@ def rewritten(path, header=None, **arrays):
         {"header": {"generator": {}}},
         {"header": {"generator": None}},
         {"header": {"sums": 3}},
-        {"header": {"version": 1}},
-        {"header": {"version": 3}},
+        {"header": {"version": 2}},
+        {"header": {"version": 4}},
+        {"header": {"questions": 3}},
+        {"header": {"questions": ["one"]}},
         {"header": {"extra": 0}},
         {"header": {"format": "refvlm"}},
         {"vector": np.zeros(3)},
@@ -340,19 +447,24 @@ LONG = ("--latents", "4", "--hidden", "5", "--method", "wake-sleep", "--epochs",
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_killed_run_resumes_to_the_same_bits(tmp_path, number, capsys):
-    model = tmp_path / "m.npz"
-    command = [sys.executable, "-m", "refvlm", "fit", "digits", "-o", str(model), *LONG, "--checkpoint-every", "0"]
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGKILL"])
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path, name, capsys):
+    """What Python is told of saves the state of that moment; what it is not, leaves that of the last checkpoint."""
+    model, number = tmp_path / "m.npz", getattr(signal, name)
+    seconds = "0" if name == "SIGKILL" else "1000"
+    command = [sys.executable, "-m", "refvlm", "fit", "digits", "-o", str(model), *LONG, "--checkpoint-every", seconds]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for _ in range(3):  # epochs
         child.stdout.readline()
     child.send_signal(number)
     _, err = child.communicate(timeout=60)
-    assert child.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)
+    assert child.returncode == {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129, "SIGKILL": -9}[name]
     assert not model.exists()
-    if number == signal.SIGINT:
-        assert "--resume" in err
+    if name != "SIGKILL":
+        words = "interrupted" if name == "SIGINT" else f"ended by {name}"
+        assert err.splitlines()[-1] == (
+            f"refvlm: {words}; the state is in {model}.checkpoint; the same command with --resume goes on from it"
+        )
         assert "Traceback" not in err
     code, resumed, err = run(capsys, "digits", "-o", model, *LONG, "--resume")
     assert code == 0, err
@@ -373,20 +485,6 @@ def test_the_prediction_survives_a_pass_that_counts_anew(monkeypatch, capsys):
     assert "about 16:36 min for the 996 steps that are left" in capsys.readouterr().err
 
 
-def test_a_second_interrupt_ends_at_once(tmp_path, monkeypatch):
-    """The handler of the first sets a flag; the second raises, wherever the program is."""
-    watcher = Watcher(True)
-    with _interrupts(watcher):
-        handler = signal.getsignal(signal.SIGINT)
-        handler(signal.SIGINT, None)
-        assert watcher.stop
-        with pytest.raises(KeyboardInterrupt):
-            handler(signal.SIGINT, None)
-        with pytest.raises(KeyboardInterrupt):
-            watcher.progress(1, 9)
-    assert signal.getsignal(signal.SIGINT) is not handler
-
-
 @pytest.mark.skipif(os.name != "posix", reason="POSIX pipes")
 def test_a_reader_who_leaves_does_not_stop_learning(tmp_path):
     command = f"{sys.executable} -m refvlm fit digits -o {tmp_path}/m.npz {' '.join(LONG)} | head -1"
@@ -397,12 +495,16 @@ def test_a_reader_who_leaves_does_not_stop_learning(tmp_path):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
-def test_a_full_standard_output_is_told_from_a_full_checkpoint(tmp_path):
-    command = f"{sys.executable} -m refvlm fit digits -o {tmp_path}/m.npz {' '.join(LONG)} > /dev/full"
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_full_disk_under_standard_output_costs_no_model(tmp_path, form):
+    options = [option for option in LONG if option != "--json"] + form
+    command = f"{sys.executable} -m refvlm fit digits -o {tmp_path}/m.npz {' '.join(options)} > /dev/full"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert done.returncode == 73
     assert "standard output cannot be written" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+    assert os.listdir(tmp_path) == ["m.npz"]
+    assert refvlm.load(tmp_path / "m.npz")[0].latents == 4
 
 
 def test_hyperparameters_that_are_numpy_numbers_are_kept_like_pythons(x, tmp_path):

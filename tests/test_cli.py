@@ -872,7 +872,7 @@ def test_help_documents_every_exit_code(run):
     code, out, _ = run("--help")
     assert code == 0
     codes = [line.split()[0] for line in out.splitlines() if line[2:3].isdigit()]
-    assert codes == ["0", "1", "2", "3", "4", "65", "66", "69", "73", "130"]
+    assert codes == ["0", "1", "2", "3", "4", "65", "66", "69", "71", "73", "129", "130", "143"]
 
 
 def test_help_documents_every_json_key(folder, run):

@@ -309,7 +309,7 @@ def test_no_child_or_grandchild_is_left_running(ending, tape, tmp_path):
     if ending:
         process.send_signal(getattr(signal, ending))
     code = process.wait(30)
-    assert code == {"": 4, "SIGTERM": 130, "SIGINT": 130, "SIGKILL": -9}[ending]
+    assert code == {"": 4, "SIGTERM": 143, "SIGINT": 130, "SIGKILL": -9}[ending]
     child, grandchild = map(int, pids.read_text().split())
     # what nothing can be done about: a kill -9 of refvlm itself reaches the program, not what that has started
     for pid in (child,) if ending == "SIGKILL" else (child, grandchild):

@@ -10,9 +10,9 @@ import refvlm
 
 ROOT = Path(refvlm.__file__).parent
 FLOORS = {
-    "activations": 0, "archives": 0, "bits": 0, "checks": 0, "data": 0, "digests": 0, "machine": 0, "npy": 0,
-    "ownership": 0, "progress": 0, "rows": 0, "show": 0, "storage": 0, "strict_json": 0, "text_rows": 0, "types": 0,
-    "version": 0,
+    "activations": 0, "archives": 0, "bits": 0, "checks": 0, "data": 0, "digests": 0, "interrupts": 0, "machine": 0,
+    "npy": 0, "ownership": 0, "progress": 0, "rows": 0, "show": 0, "starting": 0, "storage": 0, "strict_json": 0,
+    "text_rows": 0, "types": 0, "version": 0,
     "model": 1, "enumeration": 1,
     "inference": 2,
     "learning": 3, "bench": 3,

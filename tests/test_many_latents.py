@@ -230,7 +230,9 @@ def test_an_interrupt_ends_evaluation_with_what_was_reached(tmp_path, capsys, mo
     monkeypatch.setattr(between, "decompose_bracket", interrupted)
     assert main(["evaluate", path, str(tmp_path / "x.npy"), "--json", "--width", "0.1"]) == 130
     assert len(calls) == 1
-    assert lines_of(capsys)[-1]["summary"]["rows"] == 19
+    out, err = capsys.readouterr()
+    assert json.loads(out.splitlines()[-1])["summary"]["rows"] == 19
+    assert err.splitlines()[-1] == "refvlm: interrupted"
 
 
 def test_what_has_no_bracket_is_one_line_before_anything_is_printed(tmp_path, capsys):
@@ -251,3 +253,14 @@ def test_a_sum_of_hours_is_said_to_be_one_from_so_many_latents_on(seconds, bits,
     message = capsys.readouterr().err
     assert "2**40" in message
     assert (f"hours from {bits} latent bits on" in message) == (bits is not None)
+
+
+@pytest.mark.parametrize(("hidden", "way"), [((), "--seconds 1 brackets log p(x)"), ((5,), "log_marginal_estimate")])
+def test_a_sum_of_more_than_a_year_is_refused_with_the_ways_out(hidden, way, tmp_path, capsys):
+    refvlm.save(tmp_path / "m.npz", shallow(60, hidden, 16, np.random.default_rng(11)))
+    assert main(["evaluate", str(tmp_path / "m.npz"), "bars", "--json"]) == 65
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "years for 30 rows of 2**60 latents each, wanted less than a year, as with" in err
+    assert way in err

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from refvlm import storage
 from refvlm.storage import atomic_write, check_writable
 
 
@@ -41,7 +42,8 @@ def test_a_disk_that_fails_at_the_last_moment_changes_nothing(tmp_path, monkeypa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"), atomic_write(tmp_path / "a.bin") as file:
+    message = rf"{tmp_path}/a\.bin: cannot be written: No space left on device; make room there, or write elsewhere"
+    with pytest.raises(OSError, match=message), atomic_write(tmp_path / "a.bin") as file:
         file.write(b"something")
     assert os.listdir(tmp_path) == []
 
@@ -171,3 +173,98 @@ def test_an_interrupt_from_outside_leaves_nothing(tmp_path):
     ended = subprocess.run([sys.executable, "-c", script, tmp_path / "a.bin"], capture_output=True, check=False)
     assert b"KeyboardInterrupt" in ended.stderr
     assert os.listdir(tmp_path) == []
+
+
+needs_locks = pytest.mark.skipif(os.name != "posix", reason="locks of files are POSIX")
+
+
+def killed_while_writing(path):
+    """A process that is killed in the middle of a write, and what it leaves."""
+    script = (
+        "import os, signal, sys\nfrom refvlm.storage import atomic_write\n"
+        "with atomic_write(sys.argv[1]) as file:\n"
+        "    file.write(b'half'); file.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, path], check=False)
+    (left,) = path.parent.glob("*.tmp")
+    return left
+
+
+@needs_locks
+@pytest.mark.parametrize("write", [check_writable, lambda path: overwrite(path, b"whole")])
+def test_what_a_killed_process_left_is_removed_by_the_next_one_there(tmp_path, write):
+    left = killed_while_writing(tmp_path / "a.bin")
+    others = [tmp_path / name for name in ("b.bin.0123456789ab.tmp", "a.bin.tmp", f"a.bin.{'z' * 12}.tmp")]
+    others.append(tmp_path / left.name.replace(storage._HOST, "ffff" if storage._HOST != "ffff" else "0000"))
+    for other in others:  # of another file, not of refvlm, not of this machine
+        other.write_bytes(b"precious")
+    write(tmp_path / "a.bin")
+    assert not left.exists()
+    assert all(other.read_bytes() == b"precious" for other in others)
+
+
+def overwrite(path, content):
+    with atomic_write(path) as file:
+        file.write(content)
+
+
+@needs_locks
+def test_a_symbolic_link_leads_to_what_was_left(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder" / "a.bin")
+    left = killed_while_writing(tmp_path / "folder" / "a.bin")
+    overwrite(tmp_path / "link", b"whole")
+    assert not left.exists()
+    assert (tmp_path / "folder" / "a.bin").read_bytes() == b"whole"
+
+
+def test_what_another_one_is_writing_is_left_alone(tmp_path):
+    path = tmp_path / "a.bin"
+    with atomic_write(path) as slow:
+        slow.write(b"slow")
+        check_writable(path)
+        overwrite(path, b"quick")
+        assert path.read_bytes() == b"quick"
+    assert path.read_bytes() == b"slow"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+@needs_locks
+def test_a_temporary_file_that_is_removed_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    import fcntl
+
+    lock, removed = fcntl.flock, []
+
+    def slow(descriptor, how):
+        if not removed:
+            (found,) = tmp_path.glob("*.tmp")
+            found.unlink()
+            removed.append(found)
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", slow)
+    overwrite(tmp_path / "a.bin", b"whole")
+    assert removed
+    assert (tmp_path / "a.bin").read_bytes() == b"whole"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+@needs_locks
+def test_writers_of_one_file_never_take_each_others_temporary_ones(tmp_path):
+    """Five processes, a hundred writes each: none fails, and what is there in the end is one of them, whole."""
+    script = (
+        "import sys\nfrom refvlm.storage import atomic_write\n"
+        "for n in range(100):\n"
+        "    with atomic_write(sys.argv[1]) as file:\n        file.write(sys.argv[2].encode() * 5000)\n"
+    )
+    path = tmp_path / "a.bin"
+    writers = [subprocess.Popen([sys.executable, "-c", script, path, str(n)]) for n in range(5)]
+    assert [writer.wait() for writer in writers] == [0] * 5
+    content = path.read_bytes()
+    assert content == content[:1] * 5000
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_an_error_of_the_block_about_another_file_stays_what_it_is(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"other\.txt"), atomic_write(tmp_path / "a.bin"):
+        (tmp_path / "other.txt").read_bytes()

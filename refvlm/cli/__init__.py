@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ..checks import one_line
+from ..interrupts import Caught
 from ..version import __version__
 from . import answer, bench, check, conform, demo, evaluate, fit, lesson, moments, sample, smoke, vectors
-from .failure import BAD_INPUT, INTERRUPTED, NO_OUTPUT, OK, Failure, silence_stdout
+from .failure import BAD_INPUT, NO_OUTPUT, OK, Failure, silence_stdout
 from .messages import say
 
 __all__ = ["main"]
@@ -25,8 +26,11 @@ exit codes:
   65   the contents of MODEL or DATA are wrong, do not fit together, or are too large to compute
   66   MODEL or DATA cannot be found or read
   69   the workers of --executor cannot be reached, are gone, or would give other bits
+  71   the system allows too little memory (ulimit -v)
   73   the output cannot be written
+  129  ended by SIGHUP
   130  interrupted
+  143  ended by SIGTERM
 
 Results go to standard output, messages and progress to standard error.
 """
@@ -34,31 +38,54 @@ Results go to standard output, messages and progress to standard error.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in `argv` (default: sys.argv) and return the exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    caught = Caught()
+    try:
+        with caught:
+            return _run(list(sys.argv[1:] if argv is None else argv))
+    except BaseException as error:
+        if caught.number or isinstance(error, KeyboardInterrupt):  # whatever the interrupt has become on its way
+            return _interrupted(caught, error)
+        return _failed(error)
+
+
+def _run(words: list[str]) -> int:
     arguments, unknown = _parser().parse_known_args(words)
     if unknown:
         unmarked = "command" in arguments and "--" not in words
         hint = "; put -- before COMMAND, so that its options are its own" if unmarked else ""
         arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    if sys.stdout is None:
+        raise Failure("standard output is closed", NO_OUTPUT)
+    code: int = arguments.run(arguments)
+    sys.stdout.flush()
+    return code
+
+
+def _interrupted(caught: Caught, error: BaseException) -> int:
+    """Say so, with what a command has to add: where the state is, or why it is nowhere."""
+    _, words = caught.ending
+    more = f"; {one_line(error)}" if isinstance(error, (Failure, KeyboardInterrupt)) and error.args else ""
+    caught.say(lambda: say(words + more))
     try:
-        if sys.stdout is None:
-            raise Failure("standard output is closed", NO_OUTPUT)
-        code: int = arguments.run(arguments)
         sys.stdout.flush()
-        return code
-    except KeyboardInterrupt:
-        say("interrupted")
-        return INTERRUPTED
-    except BrokenPipeError:
+    except (OSError, ValueError, AttributeError):
+        silence_stdout()
+    return caught.leave()
+
+
+def _failed(error: BaseException) -> int:
+    """The exit code of an error, which is said; what is nobody's fault but ours is raised."""
+    if isinstance(error, BrokenPipeError):
         silence_stdout()
         return OK
-    except Failure as error:
+    if isinstance(error, Failure):
         return _fail(error, error.code)
-    except OSError as error:  # whatever concerns a file has become a Failure by now
+    if isinstance(error, OSError):  # whatever concerns a file has become a Failure by now
         silence_stdout()
         return _fail(OSError(f"standard output cannot be written: {error.strerror or error}"), NO_OUTPUT)
-    except (ValueError, TypeError, MemoryError) as error:
+    if isinstance(error, (ValueError, TypeError, MemoryError)):
         return _fail(error, BAD_INPUT)
+    raise error
 
 
 class _Parser(argparse.ArgumentParser):

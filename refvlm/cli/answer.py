@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from functools import partial
 from typing import Any
 
 from ..conformance.messages import LONGEST_REQUEST
 from ..conformance.tensors import MalformedError
-from .failure import OK, USAGE, Failure
+from .failure import OK, USAGE, Failure, standard_input
 
 _DESCRIPTION = """\
 Answer requests of the conformance protocol, read from standard input, on standard output: a reference to compare a
@@ -34,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(message, separators=(",", ":"), allow_nan=False), flush=True)
 
     try:
-        answer_lines(iter(partial(sys.stdin.buffer.readline, LONGEST_REQUEST + 1), b""), write)
+        answer_lines(iter(partial(standard_input().readline, LONGEST_REQUEST + 1), b""), write)
     except MalformedError as error:
         raise Failure(f"standard input: {error}", USAGE) from None
     return OK

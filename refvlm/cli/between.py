@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import NamedTuple
 
 import numpy as np
 
-from .. import show
+from .. import interrupts, show
 from ..bits import CODE_BITS
 from ..inference.brackets import Bracket, bracket, decompose_bracket
 from ..model.latent_variable import BernoulliLVM
@@ -36,6 +32,8 @@ a decoder without hidden layers, certified at --confidence for all rows together
                "mean_kl_lower": ..., "mean_kl_upper": ..., "widest": ...}}}}   of all rows; vlb and kl null without q;
   the mean between bounds that hold at --confidence by themselves: errors of rows average out
 """
+_SUMMING_UP = 3.0
+"""Seconds after an interrupt in which what was reached by then may be said."""
 
 
 class Between(NamedTuple):
@@ -84,8 +82,8 @@ def evaluate(
     shown: Rows,
     where: Where,
     gallery: Gallery | None = None,
-) -> bool:
-    """Report every row that is to be shown, and the summary; whether an interrupt ended it before all rows."""
+) -> None:
+    """Report every row that is to be shown, and the summary; an interrupt ends the draws, and then the command."""
     bracket(model, np.zeros((0, model.observed)))  # refuses what has none, before anything is printed
     chunks = [x for _, x in chunks_of(reader)]  # all of them, because they share the error rate
     data = np.concatenate(chunks) if chunks else np.zeros((0, model.observed), np.uint8)
@@ -94,15 +92,17 @@ def evaluate(
         say(f"at most about {most} for {len(data)} rows; Ctrl-C ends it earlier")
     if not arguments.json:
         _print_heads(arguments, model, posterior is not None)
-    with _interrupts() as interrupted, ProgressBar("rows") as bar:
-        rows, whole = _bracket(arguments, model, posterior, data, where, bar, gallery)
-    for row in rows:
-        if shown is None or row.row in shown:
-            print_json(row._asdict()) if arguments.json else print(_line(row))
-    _summarise(arguments, rows, whole, len(rows) if shown is None else sum(row.row in shown for row in rows))
-    if gallery is not None:
-        gallery.write()
-    return bool(interrupted)
+    with interrupts.finishing(_SUMMING_UP):
+        with ProgressBar("rows") as bar:
+            rows, whole = _bracket(arguments, model, posterior, data, where, bar, gallery)
+        for row in rows:
+            if shown is None or row.row in shown:
+                print_json(row._asdict()) if arguments.json else print(_line(row))
+        _summarise(arguments, rows, whole, len(rows) if shown is None else sum(row.row in shown for row in rows))
+        if gallery is not None:
+            gallery.write()
+    if interrupts.came():
+        raise KeyboardInterrupt
 
 
 def _seconds(arguments: argparse.Namespace) -> float:
@@ -199,23 +199,3 @@ def _summarise(arguments: argparse.Namespace, rows: list[Between], between: Brac
         print(f"\nmeans over {len(rows)} row{'' if len(rows) == 1 else 's'}; the widest bracket has {widest:.6f} nats")
         if between.kind == "sampled" and widest is not None and widest > (arguments.width or 0.01):
             print(f"some are wider than {arguments.width or 0.01:g}: --seconds gives each row more time")
-
-
-@contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """Take note of Ctrl-C, which ends the draws of a group, and has to end the groups too."""
-    noted: list[int] = []
-
-    def note(signum: int, frame: FrameType | None) -> None:
-        noted.append(signum)
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGINT, note)
-    except ValueError:  # not the main thread, which alone may set signals
-        yield noted
-        return
-    try:
-        yield noted
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from functools import partial
 from typing import IO
 
@@ -12,7 +11,7 @@ from ..conformance.messages import LONGEST_LINE, Answer
 from ..conformance.tensors import MalformedError
 from ..conformance.vectors import Check
 from .examined import EXIT_CODES, add_reports, check_reports, chosen, finish
-from .failure import USAGE, Failure
+from .failure import USAGE, Failure, standard_input
 
 _DESCRIPTION = """\
 Judge ANSWERS, JSON lines as protocol.md describes them; `refvlm vectors DIR` writes it, with the cases.
@@ -38,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_reports(arguments)
     try:
         if arguments.answers == "-":
-            return _judge(arguments, sys.stdin.buffer)
+            return _judge(arguments, standard_input())
         with open(arguments.answers, "rb") as file:
             return _judge(arguments, file)
     except MalformedError as error:

@@ -7,7 +7,7 @@ import argparse
 from ..conformance.conversation import BrokenError
 from ..conformance.examination import converse
 from ..progress import ProgressBar
-from .examined import EXIT_CODES, add_command, add_reports, check_reports, chosen, ended_by_signals, finish, time_limit
+from .examined import EXIT_CODES, add_command, add_reports, check_reports, chosen, finish, time_limit
 from .failure import BROKEN, DIFFERS, USAGE, Failure
 
 _DESCRIPTION = """\
@@ -33,7 +33,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     """Asks every question."""
     check_reports(arguments)
-    with ended_by_signals(), ProgressBar("asking") as bar:
+    with ProgressBar("asking") as bar:
         try:
             report = converse(arguments.command, time_limit(arguments), chosen(arguments), bar)
         except BrokenError as error:  # before it had introduced itself: there is no report to write

@@ -17,7 +17,7 @@ from ..types import Floats
 from . import between, kept
 from .arguments import Rows, add_json, positive, row_range
 from .engines import Where, add_engine, engine
-from .failure import BAD_INPUT, IDENTITY_BROKEN, INTERRUPTED, OK, USAGE, Failure
+from .failure import BAD_INPUT, IDENTITY_BROKEN, OK, USAGE, Failure
 from .handout import LaTeX, Page
 from .inputs import DATA_HELP, check_rows, open_data, open_model, rows_of_posterior, selected
 from .messages import say, say_cache_problem, say_if_cold, say_prediction
@@ -139,8 +139,8 @@ def run(arguments: argparse.Namespace) -> int:
         gallery = None if arguments.plot is None else Gallery(arguments.plot, model, posterior, shown, where)
         if between.wanted(arguments, model):
             check_rows(posterior, reader.rows, False)
-            stopped = between.evaluate(arguments, model, posterior, reader, shown, where, gallery)
-            return INTERRUPTED if stopped else OK
+            between.evaluate(arguments, model, posterior, reader, shown, where, gallery)
+            return OK
         summary = evaluate(
             arguments.model,
             model,

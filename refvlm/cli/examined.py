@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from ..checks import quoted
 from ..conformance.examination import Chosen, Report
@@ -125,19 +123,3 @@ def finish(arguments: argparse.Namespace, report: Report) -> int:
                 file.write(made if isinstance(made, bytes) else made.encode("utf-8"))
     print(json.dumps(as_json(report), allow_nan=False) if arguments.json else as_text(report))
     return _EXIT[report.verdict]
-
-
-@contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Makes SIGTERM and SIGHUP end refvlm as an interrupt does, so that the child ends with it."""
-
-    def stop(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {name: signal.signal(getattr(signal, name), stop) for name in names}
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(getattr(signal, name), handler)

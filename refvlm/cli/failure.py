@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import BinaryIO
 
 from ..checks import one_line
 
@@ -20,7 +21,6 @@ BAD_INPUT = 65
 NO_INPUT = 66
 UNAVAILABLE = 69
 NO_OUTPUT = 73
-INTERRUPTED = 130
 
 
 class Failure(Exception):
@@ -49,6 +49,13 @@ def writing(name: str) -> Iterator[None]:
         raise Failure(_about(name, "cannot be written", error), NO_OUTPUT) from None
 
 
+def standard_input() -> BinaryIO:
+    """The bytes of standard input."""
+    if sys.stdin is None:
+        raise Failure("standard input is closed", NO_INPUT)
+    return sys.stdin.buffer
+
+
 @contextmanager
 def keeping(name: str) -> Iterator[None]:
     """Make an OSError in the block a failure to keep something in `name`, which says of itself what is wrong."""
@@ -73,7 +80,7 @@ def listening() -> Iterator[None]:
 
 def silence_stdout() -> None:
     """Keep the interpreter from complaining, at exit, about what can no longer be written."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, AttributeError):  # the last where it is closed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

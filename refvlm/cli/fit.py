@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..activations import ACTIVATIONS
@@ -22,10 +19,10 @@ from ..plot import learning_curve
 from ..plot import save as save_picture
 from ..storage import check_writable
 from .arguments import add_json, add_workers, count, latents, number, positive, widths
-from .failure import BAD_INPUT, NO_INPUT, OK, Failure, listening, writing
+from .failure import BAD_INPUT, NO_INPUT, OK, Failure, writing
 from .fit_output import Watcher, summarise
 from .inputs import DATA_HELP, read_data
-from .messages import say, say_cache_problem, say_if_cold
+from .messages import say_cache_problem, say_if_cold
 from .pictures import add_plot, check_plot, drawing
 
 if TYPE_CHECKING:
@@ -40,9 +37,9 @@ and gap KL(q || p(z|x)) at hand wherever 2^K allows. The model that is best on h
 
 _EPILOG = """\
 Means over the rows, in nats: log p(x), VLB and KL of the rows that are learnt from, and of the held-out ones beside
-them. While it runs the state is kept in a checkpoint, written whole once a minute and when
-interrupted; --resume goes on from it, with the same options, to the same bits as an uninterrupted run. It is removed
-when MODEL is written.
+them. While it runs the state is kept in a checkpoint, written whole once a minute and when something ends the run
+(Ctrl-C, SIGTERM, SIGHUP, a full disk); --resume goes on from it, with the same options, to the same bits as an
+uninterrupted run. It is removed when MODEL is written.
 
 with --json, one object a line: for every evaluated epoch
   {"epoch": 1, "step": ..., "learning_rate": ..., "log_px": ..., "vlb": ..., "kl": ..., "validation_log_px": ...,
@@ -180,7 +177,7 @@ def run(arguments: argparse.Namespace) -> int:
     say_if_cold()
     begun = time.monotonic()
     watcher = Watcher(arguments.json)
-    with watcher, _interrupts(watcher), writing(checkpoint):
+    with watcher, writing(checkpoint):
         try:
             options = {name: value for name, value in vars(arguments).items() if name not in _NOT_OF_FIT}
             fitted = fit(
@@ -188,10 +185,11 @@ def run(arguments: argparse.Namespace) -> int:
                 watch=None if automatic else watcher.watch, checkpoint=checkpoint,
             )  # fmt: skip
         except KeyboardInterrupt:
+            if checkpoint is None or not os.path.exists(checkpoint):
+                raise
             watcher.wipe()
-            if checkpoint is not None and os.path.exists(checkpoint):
-                say(f"the state is in {checkpoint}; the same command with --resume goes on from it")
-            raise
+            how = f"the state is in {checkpoint}; the same command with --resume goes on from it"
+            raise KeyboardInterrupt(how) from None
     with writing(output):
         save(output, fitted.model, fitted.posterior)
     if checkpoint is not None:
@@ -201,10 +199,12 @@ def run(arguments: argparse.Namespace) -> int:
     if automatic:
         for record in fitted.history:
             watcher.watch(record)
-    with listening():
+    with watcher.printing():
         if fitted.history:
             watcher.end(fitted.history[-1])
         summarise(arguments, fitted, len(x) - len(fitted.held_out), time.monotonic() - begun)
+    if watcher.unprintable is not None:
+        raise watcher.unprintable
     if arguments.plot is not None and fitted.history:
         with drawing(arguments.plot):
             save_picture(learning_curve(fitted.history), arguments.plot)
@@ -216,23 +216,3 @@ def _held_out(source: str | None, columns: int) -> Bits | bool | None:
     if source == "none" and not os.path.exists(source):
         return False
     return None if source is None else read_data(source, columns)[0]
-
-
-@contextmanager
-def _interrupts(watcher: Watcher) -> Iterator[None]:
-    """Let Ctrl-C end learning after the step under way, so that nothing is lost, and a second Ctrl-C at once."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        if watcher.stop:
-            raise KeyboardInterrupt
-        watcher.stop = True
-
-    try:
-        before = signal.signal(signal.SIGINT, stop)
-    except ValueError:  # not the main thread, which alone may set signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

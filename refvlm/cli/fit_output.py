@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from .. import interrupts
 from ..learning.advice import advice
 from ..model.recognition import PerDatumPosterior
 from ..progress import PATIENCE, ProgressBar, duration
-from .failure import listening
+from .failure import Failure, listening
 from .messages import say
 from .report import print_json
 
@@ -27,7 +30,7 @@ class Watcher:
         self._began: tuple[float, int] | None = None  # when, and the steps done by then
         self._shown: Record | None = None
         self._predicted = self._headed = False
-        self.stop = False
+        self.unprintable: Failure | None = None
 
     def __enter__(self) -> None:
         self._bar.__enter__()
@@ -40,11 +43,20 @@ class Watcher:
         self._bar.wipe()
 
     def progress(self, done: int, total: int) -> None:
-        """Show how many steps are done; after Ctrl-C stop here, between two steps."""
+        """Show how many steps are done; end here after a signal whose exception has been lost on the way."""
         self._bar(done, total)
         self._predict(done, total)
-        if self.stop:
+        if interrupts.came():
             raise KeyboardInterrupt
+
+    @contextmanager
+    def printing(self) -> Iterator[None]:
+        """Print in the block. What cannot be printed is kept in `unprintable`: the model has to be written first."""
+        try:
+            with listening():
+                yield
+        except Failure as error:
+            self.unprintable = error
 
     def watch(self, record: Record) -> None:
         """Print an evaluation: as JSON every one, as text those of epochs 1, 2, 5, 10, 20, 50, ... and the last."""
@@ -55,11 +67,11 @@ class Watcher:
         shown += [f"held-out {held_out}"] if held_out else []
         self._bar.label = " ".join(shown)
         if self._json:
-            with listening():
+            with self.printing():
                 print_json(record._asdict())
         elif str(record.epoch).rstrip("0") in ("1", "2", "5"):
             self.wipe()
-            with listening():
+            with self.printing():
                 self._line(record)
 
     def end(self, record: Record) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..conformance.smoke import smoke
-from .examined import EXIT_CODES, add_command, ended_by_signals, time_limit
+from .examined import EXIT_CODES, add_command, time_limit
 from .failure import BROKEN, DIFFERS, OK, USAGE
 
 _DESCRIPTION = """\
@@ -29,8 +29,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace) -> int:
     """Asks three questions and prints the conversation."""
-    with ended_by_signals():
-        said = smoke(arguments.command, time_limit(arguments))
+    said = smoke(arguments.command, time_limit(arguments))
     for line in said.lines:
         print(line)
     return {None: OK, "missing": USAGE, "hang": BROKEN, "crash": BROKEN}.get(said.wrong, DIFFERS)

@@ -25,6 +25,7 @@ import numpy as np
 from .. import strict_json
 from ..checks import FileFormatError
 from ..digests import digest_of
+from ..interrupts import finishing
 from ..types import Floats
 from . import kernels
 from .blocks import Node, Tree
@@ -135,9 +136,10 @@ class Journal:
         whole = lead + b"".join(_HEAD.pack(len(record), _checksum(record)) + record for record in records)
         rest = memoryview(whole)
         try:
-            while rest:
-                rest = rest[self._file.write(rest) :]
-            os.fsync(self._file.fileno())
+            with finishing():
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+                os.fsync(self._file.fileno())
         except OSError as error:
             with suppress(OSError):
                 self._file.seek(end)

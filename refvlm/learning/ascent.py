@@ -22,9 +22,11 @@ from ..model.recognition import Posterior
 from ..types import Bits, Floats
 from .batches import Batch
 from .masked import grad_vlb, vlb
+from .replay import replayed
 
 if TYPE_CHECKING:
     from ..enumeration.engine import Progress
+    from .replay import Replay
 
 _EVERY, _PATIENCE = 5, 4
 """Steps between two judgements, and how many in a row without a better one end an ascent."""
@@ -63,11 +65,12 @@ def climb_posterior(
     held_out: Batch | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
+    replay: Replay | None = None,
 ) -> Posterior:
     """q after at most `steps` L-BFGS steps on the mean VLB, eq. (9), of x (N, L), the model held fixed.
 
     weights: (N,) of that mean, None for equal ones. observed: (N, L), which bits are; x is 0 elsewhere; None for all.
-    held_out: rows whose mean VLB decides which q on the way is kept.
+    held_out: rows whose mean VLB decides which q on the way is kept. replay: what an earlier run of this has computed.
     """
     rows, fractions = rows_and_weights(model, x, weights)
 
@@ -81,7 +84,7 @@ def climb_posterior(
         values = vlb(model, q.with_parameters(parameters), held_out.x, held_out.observed, workers)
         return float(held_out.weights @ values)
 
-    reached = ascend(q.parameters(), objective, steps, progress, None if held_out is None else judge)
+    reached = ascend(q.parameters(), objective, steps, progress, None if held_out is None else judge, replay)
     return q.with_parameters(reached)
 
 
@@ -98,6 +101,7 @@ def ascend(
     steps: int,
     progress: Progress | None = None,
     judge: Callable[[Parameters], float] | None = None,
+    replay: Replay | None = None,
 ) -> Parameters:
     """Parameters after at most `steps` L-BFGS steps uphill from `start`; never worse than `start`.
 
@@ -105,6 +109,7 @@ def ascend(
     progress: called as progress(steps done, steps).
     judge: from parameters to what counts in the end, such as the objective of held-out rows: it is asked every few
     steps, the best parameters are returned, and what has not been better for long ends the ascent.
+    replay: what an earlier run of this ascent has computed, with which it goes on to the same bits.
     """
     from scipy.optimize import OptimizeResult, minimize
 
@@ -121,20 +126,29 @@ def ascend(
     def pack(parameters: Parameters) -> Floats:
         return np.concatenate([parameters[name][mask] for name, mask in free.items()])
 
-    def downhill(vector: Floats) -> tuple[float, Floats]:
+    def evaluate(vector: Floats) -> Floats:
         value, gradient = objective(unpack(vector))
-        return -value, -pack(gradient)
+        return np.append(pack(gradient), value)
+
+    def downhill(vector: Floats) -> tuple[float, Floats]:
+        both = replayed(replay, vector, lambda: evaluate(vector))
+        return -float(both[-1]), -both[:-1]
 
     if steps == 0 or sum(sizes) == 0:
         return start
     done = since_best = 0
-    best, best_score = start, -math.inf if judge is None else judge(start)
+
+    def score_of(vector: Floats) -> float:
+        assert judge is not None
+        ask = judge
+        return float(replayed(replay, vector, lambda: np.array([ask(unpack(vector))]))[0])
+
+    best, best_score = start, -math.inf if judge is None else score_of(pack(start))
 
     def judged(vector: Floats) -> None:
         nonlocal since_best, best, best_score
-        assert judge is not None
         reached, since_best = unpack(vector), since_best + 1
-        score = judge(reached)
+        score = score_of(vector)
         if score > best_score:
             best, best_score, since_best = reached, score, 0
 

@@ -1,4 +1,7 @@
-"""Checkpoints: the state of a `Training` in one file, written whole or not at all, from which it resumes exactly."""
+"""Checkpoints: the state of a run in one file, written whole or not at all, from which it resumes exactly.
+
+That of a `Training`, and of what comes after it, the fit of a posterior, the results that its `Replay` has.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ import json
 import math
 import os
 import time
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -19,21 +23,22 @@ from ..checks import FileFormatError, describe, shortened
 from ..storage import atomic_write, check_writable, open_file
 from ..strict_json import parse
 from .history import Record
-from .training import Training
+from .replay import Replay, Result
+from .training import DivergedError, Training
 
 FORMAT = "refvlm-checkpoint"
-VERSION = 2
+VERSION = 3
 
 _LARGEST_HEADER = 1 << 20
 _FIELDS = {
-    "format", "version", "configuration", "steps", "since_best", "best_score", "generator", "sums"
+    "format", "version", "configuration", "steps", "since_best", "best_score", "generator", "sums", "questions"
 }  # fmt: skip
 
 
 class Keeper:
-    """Keeps the state of `training` in the file `path`, without a path nowhere.
+    """Keeps the state of `training`, and of `replay` after it, in the file `path`, without a path nowhere.
 
-    resume: set `training` to the state that is in the file. Otherwise the file must be writable. Raises what
+    resume: set both to the state that is in the file. Otherwise the file must be writable. Raises what
     `load_checkpoint` does.
     """
 
@@ -43,17 +48,31 @@ class Keeper:
         self._training, self._path, self._seconds = training, path, seconds
         if resume and path is None:
             raise ValueError("resume: got True without a checkpoint to resume from; wanted checkpoint=path")
+        results: list[Result] = []
         if path is not None and resume:
-            load_checkpoint(path, training)
+            results = load_checkpoint(path, training)
         elif path is not None:
             check_writable(path)
+        self.replay = None if path is None else Replay(results, self.save_if_due)
         self._saved = time.monotonic()
 
     def save(self) -> None:
         """Write the file."""
         if self._path is not None:
-            save_checkpoint(self._path, self._training)
+            save_checkpoint(self._path, self._training, () if self.replay is None else self.replay.results)
             self._saved = time.monotonic()
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Write the file when the block is over, and when anything ends it but what would end it again."""
+        try:
+            yield
+        except DivergedError:
+            raise
+        except BaseException:
+            self.save()
+            raise
+        self.save()
 
     def save_if_due(self) -> None:
         """Write the file if it is older than `seconds`."""
@@ -61,20 +80,22 @@ class Keeper:
             self.save()
 
 
-def save_checkpoint(path: str | os.PathLike[str], training: Training) -> None:
-    """Write the state of `training` to `path`, atomically. Raises OSError where that cannot be."""
+def save_checkpoint(path: str | os.PathLike[str], training: Training, results: Sequence[Result] = ()) -> None:
+    """Write the state of `training` and these results to `path`, atomically. Raises OSError where that cannot be."""
     header = {"format": FORMAT, "version": VERSION, "configuration": configuration(training)} | training.counters()
+    header["questions"] = [result.question for result in results]
     buffer = io.BytesIO()
     text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
     history = np.array([[math.nan if value is None else value for value in record] for record in training.history])
     arrays = training.arrays() | {"history": history.reshape(len(training.history), len(Record._fields))}
-    np.savez(buffer, header=text, **arrays)
+    arrays |= {_answer(n): result.answer for n, result in enumerate(results)}
     with atomic_write(path) as file:
+        np.savez(buffer, header=text, **arrays)
         file.write(buffer.getvalue())
 
 
-def load_checkpoint(path: str | os.PathLike[str], training: Training) -> None:
-    """Set `training` to the state in `path`.
+def load_checkpoint(path: str | os.PathLike[str], training: Training) -> list[Result]:
+    """Set `training` to the state in `path`; the results that came after it.
 
     Raises FileFormatError for a file that is damaged or not a checkpoint, ValueError for one of another configuration
     (the message says what differs), and OSError where it cannot be read. A failure leaves `training` unchanged.
@@ -85,13 +106,23 @@ def load_checkpoint(path: str | os.PathLike[str], training: Training) -> None:
         header = _read_header(name, members.pop("header", None))
         _check_configuration(name, configuration(training), header["configuration"])
         try:
-            arrays = _read_arrays(members, training)
+            questions = _questions(header["questions"])
+            names = [_answer(n) for n in range(len(questions))]
+            arrays = _read_arrays(members, training, names)
             history = [_record(row) for row in arrays.pop("history").tolist()]
+            results = [Result(question, arrays.pop(name)) for question, name in zip(questions, names, strict=True)]
             training.restore(header, arrays, history)
         except FileFormatError:
             raise
         except ValueError as error:
             raise FileFormatError(f"{name}: a damaged checkpoint ({error})") from None
+    return results
+
+
+def _questions(listed: object) -> list[str]:
+    if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
+        raise ValueError(f"its questions are {describe(listed)}, wanted a list of digests")
+    return listed
 
 
 def _read_header(name: str, member: Member | None) -> dict[str, Any]:
@@ -122,10 +153,10 @@ def _check_configuration(name: str, mine: dict[str, Any], theirs: dict[str, Any]
             )
 
 
-def _read_arrays(members: dict[str, Member], training: Training) -> dict[str, NDArray[Any]]:
-    """Exactly the arrays of this run, none of which is read before all have the right shapes."""
+def _read_arrays(members: dict[str, Member], training: Training, answers: list[str]) -> dict[str, NDArray[Any]]:
+    """Exactly the arrays of this run, and `answers`, none of which is read before all have the right shapes."""
     shapes = {key: array.shape for key, array in training.arrays().items()}
-    if members.keys() != {*shapes, "history"}:
+    if members.keys() != {*shapes, *answers, "history"}:
         raise ValueError("its arrays are not those of this run")
     records = members["history"].layout().shape
     if len(records) != 2 or records[0] > training.settings.epochs or records[1] != len(Record._fields):
@@ -149,6 +180,11 @@ def configuration(training: Training) -> dict[str, Any]:
     }  # fmt: skip
     compared: dict[str, Any] = json.loads(json.dumps(whole, default=lambda number: number.item()))  # of NumPy
     return compared
+
+
+def _answer(n: int) -> str:
+    """The name of an array."""
+    return f"answers.{n}"
 
 
 def _record(row: list[float]) -> Record:

@@ -32,8 +32,9 @@ rows, at most 0.1.
 patience: evaluations without a better one on the held-out rows that end the run, by default a tenth of all, and at
 least fifteen. evaluate_every: epochs between evaluations; by default 1, more where that would cost too much.
 progress: called as progress(steps done, steps); watch: with every Record.
-checkpoint: a file that keeps the state of the run, written whole every `checkpoint_every` seconds and at the end of
-the epochs; resume=True goes on from it, to the same bits as without the interruption.
+checkpoint: a file that keeps the state of the run, the fit of a posterior after the model's included, written whole
+every `checkpoint_every` seconds and where an exception ends the run; resume=True goes on from it, to the same bits as
+without the interruption.
 seed: the same seed gives the same bits on one machine and library set, for any number of workers.
 """
 
@@ -63,6 +64,7 @@ from .history import History, Record, enumerable
 from .inclusive import cover
 from .machine import Machine
 from .per_datum import mean_field
+from .replay import Replay
 from .rules import Rule, rule_of
 from .setup import (
     batch_rows,
@@ -128,7 +130,7 @@ def fit(
     check_start_kind(q, posterior)
     shape = shape_of(hidden, encoder_hidden, activation)
 
-    def learn(latents: int | Sequence[int]) -> tuple[BernoulliLVM, tuple[Training, np.random.Generator]]:
+    def learn(latents: int | Sequence[int]) -> tuple[BernoulliLVM, tuple[Training, Keeper, np.random.Generator]]:
         rng = np.random.default_rng([seed, 1 << 33])
         begun = model or random_model(data, widths("latents", latents, 1), shape, rng)
         learnt = start_posterior(q, posterior, data, begun, shape, rng) if rule.learns_posterior else None
@@ -145,28 +147,38 @@ def fit(
             defaults.patience(passes // every, held_out) if patience is None else patience, every, int(seed),
         )  # fmt: skip
         training = Training(Machine(begun, learnt), data, held_out, settings, workers)
-        _learn(training, Keeper(training, checkpoint, checkpoint_every, resume), progress, watch)
-        return training.machine.snapshot(training.best)[0], (training, rng)
+        keeper = Keeper(training, checkpoint, checkpoint_every, resume)
+        with keeper.saving():
+            _learn(training, keeper, progress, watch)
+        return training.machine.snapshot(training.best)[0], (training, keeper, rng)
 
     if isinstance(latents, str) and latents == "auto":
         check_auto(model, held_out, checkpoint)
         assert held_out is not None
-        (training, rng), tried = choose(learn, held_out, workers)
+        (training, keeper, rng), tried = choose(learn, held_out, workers)
     else:
-        (training, rng), tried = learn(latents)[1], ()
+        (training, keeper, rng), tried = learn(latents)[1], ()
     model, learnt = training.machine.snapshot(training.best)
     if rule.learns_posterior or posterior == "none":
         return Fit(model, _for_rows(learnt, data), History(training.history), others, tried)
     if posterior == "per-datum":
-        rows = data.merged()
-        q = mean_field(model, rows.x, observed=rows.observed, workers=workers, progress=progress)
+        q = None
     else:
         usable = q is not None and not isinstance(q, PerDatumPosterior)
         q = check_posterior(model, q) if usable else encoders(data.x.shape[1], model, shape, rng)
-        q = _improved(q, model, data, held_out, workers, progress)
-    last = training.judged(model, q, last=True)
-    if watch is not None:
-        watch(last)
+    with keeper.saving():
+        if keeper.replay is not None:
+            keeper.replay.begin(posterior, model, q)
+        if q is None:
+            rows = data.merged()
+            q = mean_field(
+                model, rows.x, observed=rows.observed, workers=workers, progress=progress, replay=keeper.replay
+            )
+        else:
+            q = _improved(q, model, data, held_out, workers, progress, keeper.replay)
+        last = training.judged(model, q, last=True)
+        if watch is not None:
+            watch(last)
     return Fit(model, _for_rows(q, data), History([*training.history, last]), others, tried)
 
 
@@ -175,21 +187,17 @@ def _learn(
 ) -> None:
     """Take all steps, tell the caller's functions about them, and keep the state."""
     for record in training.run():
-        try:
-            if record is not None and watch is not None:
-                watch(record)
-            if progress is not None:
-                progress(training.steps, training.total_steps)
-        except KeyboardInterrupt:
-            keeper.save()
-            raise
+        if record is not None and watch is not None:
+            watch(record)
+        if progress is not None:
+            progress(training.steps, training.total_steps)
         keeper.save_if_due()
-    keeper.save()
 
 
 def _improved(
-    q: Posterior, model: BernoulliLVM, data: Data, held_out: Data | None, workers: int | None, progress: Progress | None
-) -> Posterior:
+    q: Posterior, model: BernoulliLVM, data: Data, held_out: Data | None, workers: int | None,
+    progress: Progress | None, replay: Replay | None,
+) -> Posterior:  # fmt: skip
     """q fitted to a model that stays as it is: first to cover the exact posterior, then by the VLB.
 
     Both go by the held-out rows, if there are any: an encoder learns rows by heart, too.
@@ -199,7 +207,7 @@ def _improved(
     for improve in (cover, climb_posterior):
         q = improve(
             model, q, rows, POSTERIOR_STEPS, fractions, observed=observed, held_out=others, workers=workers,
-            progress=progress,
+            progress=progress, replay=replay,
         )  # fmt: skip
     return q
 

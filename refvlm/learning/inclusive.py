@@ -26,10 +26,12 @@ from .batches import Batch
 from .history import enumerable
 from .logistic import sigmoid
 from .masked import posterior_draws, posterior_mean
+from .replay import replayed
 from .rules.expectation_maximisation import expect
 
 if TYPE_CHECKING:
     from ..enumeration.engine import Progress
+    from .replay import Replay
 
 _DRAWS = 100
 """Of a row's posterior, where there is too much to enumerate."""
@@ -46,6 +48,7 @@ def cover(
     held_out: Batch | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
+    replay: Replay | None = None,
 ) -> Posterior:
     """q after at most `steps` L-BFGS steps on the mean of -KL(p(z | x) || q) over x (N, L), the model held fixed.
 
@@ -53,6 +56,7 @@ def cover(
     None for all. held_out: rows whose mean decides which q on the way is kept. Where there is too much to enumerate,
     and no hidden layer, the posterior means are those of exact draws. The stages of a chain are fitted one by one, each
     to the codes of the layer below with the mass that the posterior gives them; only the lowest has held-out rows.
+    replay: what an earlier run of this has computed.
     """
     if isinstance(q, LayerwisePosterior):
         raise ValueError(
@@ -60,7 +64,11 @@ def cover(
         )
     rows, fractions = rows_and_weights(model, x, weights)
     lowest = q.stages[0]
-    mean = _means(model, rows, observed, workers, progress)
+
+    def means(x: Bits, there: Mask | None) -> Floats:
+        return replayed(replay, x, lambda: _means(model, x, there, workers, progress))
+
+    mean = means(rows, observed)
 
     def objective(parameters: Parameters) -> tuple[float, Parameters]:
         moved = lowest.with_parameters(parameters)
@@ -70,18 +78,18 @@ def cover(
 
     judge = None
     if held_out is not None:
-        others = _means(model, held_out.x, held_out.observed, workers, progress)
+        others = means(held_out.x, held_out.observed)
 
         def judge(parameters: Parameters) -> float:
             logits = recognition_logits(lowest.with_parameters(parameters), held_out.x)
             return _covered(logits, others, held_out.weights)
 
-    lowest = lowest.with_parameters(ascend(lowest.parameters(), objective, steps, progress, judge))
+    lowest = lowest.with_parameters(ascend(lowest.parameters(), objective, steps, progress, judge, replay))
     if not isinstance(q, ChainPosterior):
         return lowest
     assert isinstance(model.prior, BernoulliLVM)
     codes, mass = bits.table(model.latents), expect(model, rows, fractions, workers, observed=observed).mass
-    above = cover(model.prior, q.above, codes, steps, mass, workers=workers, progress=progress)
+    above = cover(model.prior, q.above, codes, steps, mass, workers=workers, progress=progress, replay=replay)
     return ChainPosterior([lowest, *above.stages])
 
 

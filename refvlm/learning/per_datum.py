@@ -12,6 +12,7 @@ not grow with the data.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,16 +21,18 @@ from numpy.typing import ArrayLike
 from ..checks import as_binary, check_count
 from ..inference.bounds import needs_sum
 from ..inference.mean_field import LARGEST, ascend_together
-from ..inference.missing import Mask, join, parts
+from ..inference.missing import Mask, Part, join, parts
 from ..model.bernoulli import Bernoulli
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import PerDatumPosterior
 from ..types import Bits, Floats
 from .logistic import sigmoid
 from .masked import log_joint_table, posterior_mean
+from .replay import replayed
 
 if TYPE_CHECKING:
     from ..enumeration.engine import Progress
+    from .replay import Replay
 
 
 _PART = 1 << 22
@@ -45,29 +48,37 @@ def mean_field(
     tolerance: float = 1e-9,
     workers: int | None = None,
     progress: Progress | None = None,
+    replay: Replay | None = None,
 ) -> PerDatumPosterior:
     """The posterior with logits (N, K) that ascent reaches from the posterior means, row i for x[i].
 
     x: (N, L). observed: (N, L), which bits are; x is 0 elsewhere; None for all. It ends after `sweeps` over all bits,
     or when no phi of a row moves by more than `tolerance`. A local optimum of each row's VLB: a stationary point of
     eq. (7). A bit whose prior is degenerate stays so. Where no table of codes is needed (see `vlb`) it starts from the
-    prior. Raises ValueError where the table of a row will not fit.
+    prior. replay: the parts that an earlier run has done. Raises ValueError where the table of a row will not
+    fit.
     """
     rows = as_binary("x", x, model.observed)
     check_count("sweeps", sweeps, 0)
     if not needs_sum(model):
         logits = np.tile(model.top.logits, (len(rows), 1))
+
+        def together(own: Part) -> Floats:
+            reached = ascend_together(
+                own.model, own.x, logits[own.rows], sweeps, tolerance, workers=workers, progress=progress
+            )
+            return reached.logits
+
         for own in parts(model, None, join(rows, observed)):
-            begun = logits[own.rows]
-            reached = ascend_together(own.model, own.x, begun, sweeps, tolerance, workers=workers, progress=progress)
-            logits[own.rows] = reached.logits
+            logits[own.rows] = replayed(replay, own.columns, partial(together, own))
         return PerDatumPosterior(logits)
     logits = np.empty((len(rows), model.latents))
     part = max(1, _PART >> model.latents)
     for start in range(0, len(rows), part):
         some = slice(start, start + part)
         there = None if observed is None else observed[some]
-        logits[some] = _ascend(model, rows[some], there, sweeps, tolerance, workers)
+        ascent = partial(_ascend, model, rows[some], there, sweeps, tolerance, workers)
+        logits[some] = replayed(replay, rows[some], ascent)
         if progress is not None:
             progress(min(start + part, len(rows)), len(rows))
     return PerDatumPosterior(logits)

@@ -29,6 +29,10 @@ HOPELESS = 20.0
 """Learning has diverged where a row costs more than so many times the nats of independent coin tosses."""
 
 
+class DivergedError(ValueError):
+    """Learning has diverged, and would again."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """How to learn, as `fit` explains it. batch_size: None for all rows at once.
@@ -131,8 +135,18 @@ class Training:
     def step(self) -> None:
         """One minibatch through all phases; at the end of an epoch that is due, an evaluation.
 
-        Raises ValueError, which names the step and the learning rate, where learning diverges.
+        What raises in it, an interrupt for instance, leaves the state as it was before. Raises DivergedError, which
+        names the step and the learning rate, where learning diverges.
         """
+        counters, history = self.counters(), list(self.history)
+        arrays = {name: array.copy() for name, array in self.arrays().items()}
+        try:
+            self._step()
+        except BaseException:
+            self.restore(counters, arrays, history)
+            raise
+
+    def _step(self) -> None:
         settings, vector = self.settings, self.machine.vector
         rate = rate_at(settings.schedule, settings.learning_rate, self.steps, self.total_steps)
         with np.errstate(all="ignore"):
@@ -222,8 +236,8 @@ class Training:
                 self._best_score, self._since_best = score, 0
                 self._best[:] = self.machine.vector
 
-    def _diverged(self, what: str, rate: float) -> ValueError:
-        return ValueError(
+    def _diverged(self, what: str, rate: float) -> DivergedError:
+        return DivergedError(
             f"learning_rate: got {self.settings.learning_rate:g}, and learning diverged at step {self.steps + 1} of "
             f"{self.total_steps} (epoch {self.epoch + 1}) at the learning rate {rate:.3g}: {what}; wanted a smaller one"
         )
