@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 from ..checks import check_count, describe
 from ..machine import available_cores
 from .blocks import Gaps, Node, Tree
-from .journal import Journal
+from .journal import Journal, Ledger
 from .remote import Source, hand_out
-from .tasks import Columns, Piece, Portion, Subject, Summation, Work
+from .tasks import Columns, Piece, Portion, Received, Subject, SubjectOf, Summation, Work
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -67,21 +67,16 @@ class Engine:
         self,
         sums: Sequence[Summation],
         codes: range,
-        subject_of: Callable[[int, int], Subject],
+        subject_of: SubjectOf,
         *,
         foreign: bool,
-        received: Callable[[int, Columns], Columns] | None = None,
+        received: Received | None = None,
     ) -> list[Columns]:
         """What the results of each sum merge to, over all pieces of a cut of the cube.
 
-        subject_of: of a piece's first code and their number; called in the caller's thread alone where it is foreign.
-        received: there, too; what a piece's result becomes, given its first code, before it is merged.
+        foreign: `subject_of` is somebody's own code, which must run in the caller's thread alone.
         """
-        trees: list[Tree[Columns]] = [Tree(len(codes), each.merge) for each in sums]
-        ledger = None
-        if self.journal is not None:
-            subject = None if foreign else subject_of(codes.start, codes.step)
-            ledger = self.journal.ledger(trees, sums, codes, subject)
+        trees, ledger = self.taken_up(sums, codes, subject_of, foreign, received)
         gaps = [Gaps(len(codes), [node for node, _ in tree.waiting]) for tree in trees]
         total = len(sums) * len(codes)
         done = total - sum(each.left for each in gaps)
@@ -100,6 +95,26 @@ class Engine:
             if ledger is not None:
                 ledger.keep()
         return [tree.result for tree in trees]
+
+    def taken_up(
+        self, sums: Sequence[Summation], codes: range, subject_of: SubjectOf, foreign: bool, received: Received | None
+    ) -> tuple[list[Tree[Columns]], Ledger | None]:
+        """The trees of these sums, with what the journal knows of them, and where they are kept; see `fold`.
+
+        A piece of each that is known is computed, to see whether what is known can be of this sum.
+        """
+        trees: list[Tree[Columns]] = [Tree(len(codes), each.merge) for each in sums]
+        if self.journal is None:
+            return trees, None
+        ledger = self.journal.ledger(trees, sums, codes, None if foreign else subject_of(codes.start, codes.step))
+
+        def first_piece(number: int) -> Columns:
+            work = Work(sums[number].task, subject_of(codes.start, codes.step), sums[number].merge)
+            columns: Columns = work.run(codes.start, 1, codes.step)
+            return columns if received is None else received(codes.start, columns)
+
+        ledger.restore(first_piece)
+        return trees, ledger
 
     def _take(self, source: Source[T], count: int, foreign: bool) -> Iterator[tuple[T, Any]]:
         workers = min(self.workers or available_cores(), count)
@@ -142,7 +157,7 @@ class _Runs:
 
 
 def _subtrees(
-    sums: Sequence[Summation], codes: range, subject_of: Callable[[int, int], Subject], gaps: list[Gaps], foreign: bool
+    sums: Sequence[Summation], codes: range, subject_of: SubjectOf, gaps: list[Gaps], foreign: bool
 ) -> Source[tuple[int, Node]]:
     """What is left of each sum, as subtrees of its tree.
 

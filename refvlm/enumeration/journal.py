@@ -15,7 +15,7 @@ import os
 import stat
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from io import FileIO
 from typing import Any, NamedTuple
@@ -29,7 +29,7 @@ from ..interrupts import finishing
 from ..types import Floats
 from . import kernels
 from .blocks import Node, Tree
-from .tasks import Columns, Subject, Summation
+from .tasks import Columns, Merge, Subject, Summation
 
 fcntl: Any
 try:
@@ -101,26 +101,27 @@ class Journal:
     def ledger(
         self, trees: Sequence[Tree[Columns]], sums: Sequence[Summation], codes: range, subject: Subject | None
     ) -> Ledger:
-        """The part of this file for these sums; what it knows is handed to their trees.
+        """The part of this file for these sums, whose trees `restore` gives what it knows.
 
         subject: what they are all of, None where the model that this file is about says so.
         """
         tasks = [(each.task.kernel, each.task.arguments, digest_of_merge(each)) for each in sums]
         key = bytes.fromhex(digest_of(subject, (codes.start, codes.stop, codes.step), tasks))
-        ledger = Ledger(self, key, trees)
-        for number, tree in enumerate(trees):
-            for node, columns in self._finished(key, number, len(codes)):
-                tree.add(node.number, columns, node.level)
-                ledger.written.add((number, node))
-        return ledger
+        return Ledger(self, key, trees, sums, len(codes))
 
-    def _finished(self, key: bytes, number: int, count: int) -> Iterator[_Known]:
-        """Subtrees that do not overlap: what was merged later holds what was merged before."""
+    def knows(self, key: bytes, number: int) -> bool:
+        """Whether parts of a sum are in the file."""
+        return (key, number) in self._known
+
+    def finished(self, key: bytes, number: int, count: int, like: Columns, merge: Merge) -> Iterator[_Known]:
+        """Subtrees that do not overlap: what was merged later holds what was merged before.
+
+        like: the result of a piece. What has other columns is refused: checksums are no proof against forgery.
+        """
         accepted: set[Node] = set()
-        shapes: set[tuple[tuple[int, ...], ...]] = set()
         for node, columns in sorted(self._known.get((key, number), []), key=lambda known: -known.node.level):
-            shapes.add(tuple(column.shape for column in columns))
-            if node.first + node.leaves > count or len(shapes) > 1:
+            shapes = [column.shape for column in columns]
+            if node.first + node.leaves > count or shapes != _shapes(like, merge, node.leaves):
                 raise self._damaged("a part of a sum that it cannot have")
             parents = (Node(level, node.first >> level) for level in range(node.level, count.bit_length()))
             if accepted.isdisjoint(parents):
@@ -219,10 +220,21 @@ class _OtherJournal(ValueError):
 class Ledger:
     """The part of a journal for some sums, whose trees it keeps."""
 
-    def __init__(self, journal: Journal, key: bytes, trees: Sequence[Tree[Columns]]) -> None:
-        self.journal, self.key, self.trees = journal, key, trees
+    def __init__(
+        self, journal: Journal, key: bytes, trees: Sequence[Tree[Columns]], sums: Sequence[Summation], count: int
+    ) -> None:
+        self.journal, self.key, self.trees, self._sums, self._count = journal, key, trees, sums, count
         self.written: set[tuple[int, Node]] = set()
         self._due = time.monotonic() + _SECONDS
+
+    def restore(self, piece: Callable[[int], Columns]) -> None:
+        """Hand the trees what is known of their sums. piece: the result of a piece of a sum, by the sum's number."""
+        for number, (tree, each) in enumerate(zip(self.trees, self._sums, strict=True)):
+            if self.journal.knows(self.key, number):
+                like = piece(number)
+                for node, columns in self.journal.finished(self.key, number, self._count, like, each.merge):
+                    tree.add(node.number, columns, node.level)
+                    self.written.add((number, node))
 
     def keep_if_due(self) -> None:
         """Write what has been finished, if the last time is long enough ago."""
@@ -239,6 +251,12 @@ class Ledger:
             self.written.update((number, node) for number, node, _ in new)
         end = time.monotonic()
         self._due = end + max(_SECONDS, 100 * (end - start))
+
+
+def _shapes(like: Columns, merge: Merge, leaves: int) -> list[tuple[int, ...]]:
+    """Of so many pieces like this one: merging adds columns up, or puts those of codes one after the other."""
+    both = merge(like, like)
+    return [a.shape if a.shape == b.shape else (leaves * len(a), *a.shape[1:]) for a, b in zip(like, both, strict=True)]
 
 
 def digest_of_merge(each: Summation) -> str:

@@ -39,8 +39,10 @@ T = TypeVar("T")
 
 _AHEAD = 2
 """Portions for each worker that are handed out: one that it computes, one that it finds when it is done."""
-_IN_PROCESS, _ELSEWHERE = 0.02, 0.2
-"""Seconds that a portion is to take; handing one out costs less than a fiftieth, 0.1 and 4 milliseconds."""
+_IN_PROCESS, _ELSEWHERE = 0.02, 0.5
+"""Seconds that a portion is to take; handing one out costs less than a fiftieth, 0.1 and up to 10 milliseconds."""
+_SHORTEST = 0.02
+"""Seconds of a portion elsewhere, at the end of a sum."""
 _SERIAL = 0.0005
 """Seconds of the process that hands out portions, for each of them: no portion is shorter than it takes for all."""
 _ROUNDS = 4
@@ -166,7 +168,7 @@ def longest_portion(workers: int) -> float:
 
 def portion(left: float, goal: float, workers: int) -> float:
     """Seconds of the next portion, of `left` seconds of a worker's time."""
-    return min(goal, max(left / (_TAIL * workers), _SERIAL * workers))
+    return min(goal, max(left / (_TAIL * workers), _SHORTEST, _SERIAL * workers))
 
 
 class Source(NamedTuple, Generic[T]):

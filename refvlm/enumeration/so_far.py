@@ -1,14 +1,13 @@
-"""What a journal holds of a sum, as an engine that computes nothing."""
+"""What a journal holds of a sum, as an engine that sums nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 
-from .blocks import Tree
 from .engine import Engine
-from .tasks import Columns, Subject, Summation
+from .tasks import Columns, Received, SubjectOf, Summation
 
 
 class NothingYet(Exception):
@@ -29,15 +28,13 @@ class SoFar(Engine):
         self,
         sums: Sequence[Summation],
         codes: range,
-        subject_of: Callable[[int, int], Subject],
+        subject_of: SubjectOf,
         *,
         foreign: bool,
-        received: Callable[[int, Columns], Columns] | None = None,
+        received: Received | None = None,
     ) -> list[Columns]:
         """What the finished parts of each sum merge to; see `Engine.fold`. Raises NothingYet."""
-        assert self.journal is not None
-        trees: list[Tree[Columns]] = [Tree(len(codes), each.merge) for each in sums]
-        self.journal.ledger(trees, sums, codes, None if foreign else subject_of(codes.start, codes.step))
+        trees, _ = self.taken_up(sums, codes, subject_of, foreign, received)
         for tree in trees:
             done = sum(node.leaves for node, _ in tree.waiting)
             if done == 0 or (self.whole and done < len(codes)):

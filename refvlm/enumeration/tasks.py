@@ -79,6 +79,12 @@ class Summation:
     merge: Merge = add
 
 
+SubjectOf = Callable[[int, int], Subject]
+"""Of a piece's first code and their number."""
+Received = Callable[[int, Columns], Columns]
+"""What a piece's result becomes in the caller's thread, given its first code, before it is merged."""
+
+
 @dataclass(frozen=True, eq=False)
 class Work:
     """What portions have in common, and a worker receives once. Without merge their results are kept apart."""

@@ -40,7 +40,7 @@ def log_marginal_so_far(
 ) -> SumSoFar:
     """What the finished parts of an interrupted `log_marginal`, or of one that still runs, prove of log p(x).
 
-    Computes nothing anew, and only reads `checkpoint`, the file that was given to that call; of `decompose` with its
+    Sums nothing, and only reads `checkpoint`, the file that was given to that call; of `decompose` with its
     posterior. Raises ValueError for a file of another model, of other rows, or of another kind, and OSError where it
     cannot be read.
     """
