@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -40,6 +41,52 @@ def test_what_is_printed_does_not_depend_on_where_it_is_computed(files, capsys, 
     expected, found = output(capsys, *words), output(capsys, *words, *where)
     assert expected[0] == found[0] == 0
     assert found[1] == expected[1]
+
+
+def test_what_fit_learns_does_not_depend_on_where_it_enumerates(files, capsys, tmp_path):
+    words = ["fit", files / "x.npy", "--latents", "5", "--hidden", "4", "--epochs", "3", "--json", "--seed", "2"]
+    written = []
+    for name, where in (("a", []), ("b", ["--executor", "processes:2"]), ("c", ["--executor", "threads:3"])):
+        code, out, _ = output(capsys, *words, "-o", tmp_path / name, *where)
+        assert code == 0
+        model, q = refvlm.load(tmp_path / name)
+        parameters = [*model.parameters().values(), *q.parameters().values()]
+        written.append((out.splitlines()[:-1], [value.tobytes() for value in parameters]))
+    assert written[0] == written[1] == written[2]
+
+
+@pytest.mark.parametrize("method", ["maximum-likelihood", "em", "vlb", "wake-sleep"])
+@pytest.mark.parametrize("missing", [False, True])
+def test_fit_takes_an_executor(method, missing):
+    rng = np.random.default_rng(0)
+    x = binary(60, 7, rng).astype(float)
+    if missing:
+        x[rng.random(x.shape) < 0.1] = np.nan
+    options = {"latents": 4, "hidden": (), "epochs": 2, "method": method, "validation": False}
+    options |= {"missing": "marginalise"} if missing else {}
+    expected = refvlm.fit(x, **options)
+    with Counted(2) as executor:
+        found = refvlm.fit(x, **options, executor=executor)
+    assert executor.calls > 0
+    for one, other in ((expected.model, found.model), (expected.posterior, found.posterior)):
+        assert [v.tobytes() for v in one.parameters().values()] == [v.tobytes() for v in other.parameters().values()]
+
+
+class Counted(ThreadPoolExecutor):
+    calls = 0
+
+    def submit(self, *arguments, **named):
+        self.calls += 1
+        return super().submit(*arguments, **named)
+
+
+def test_a_reader_who_leaves_is_no_fault_of_the_executor(files):
+    words = [sys.executable, "-m", "refvlm", "evaluate", files / "q.npz", files / "x.npy", "--executor", "processes:1"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([*words, "--json"], stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_bracket_takes_an_executor(files, capsys):

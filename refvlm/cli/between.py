@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import interrupts, show
 from ..bits import CODE_BITS
+from ..enumeration.engine import Workers, on
 from ..inference.brackets import Bracket, bracket, decompose_bracket
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import Posterior
@@ -17,7 +18,6 @@ from ..progress import PATIENCE, ProgressBar, duration
 from ..rows import RowReader
 from ..types import Bits
 from .arguments import Rows, count, number
-from .engines import Where
 from .inputs import chunks_of, rows_of_posterior
 from .messages import say
 from .pictures import Gallery
@@ -80,7 +80,7 @@ def evaluate(
     posterior: Posterior | None,
     reader: RowReader,
     shown: Rows,
-    where: Where,
+    where: Workers,
     gallery: Gallery | None = None,
 ) -> None:
     """Report every row that is to be shown, and the summary; an interrupt ends the draws, and then the command."""
@@ -115,7 +115,7 @@ def _bracket(
     model: BernoulliLVM,
     posterior: Posterior | None,
     x: Bits,
-    where: Where,
+    where: Workers,
     bar: ProgressBar,
     gallery: Gallery | None,
 ) -> tuple[list[Between], Bracket]:
@@ -125,12 +125,12 @@ def _bracket(
     if posterior is None:
         between = bracket(
             model, x, width=width, seconds=seconds, confidence=arguments.confidence, rng=rng,
-            **where._asdict(), progress=bar,
+            **on(where), progress=bar,
         )  # fmt: skip
         return [Between(*row) for row in zip(*_columns(between), strict=True)], between
     q = rows_of_posterior(posterior, 0, len(x))
     result = decompose_bracket(
-        model, q, x, width=width, seconds=seconds, confidence=arguments.confidence, rng=rng, **where._asdict(),
+        model, q, x, width=width, seconds=seconds, confidence=arguments.confidence, rng=rng, **on(where),
         progress=bar,
     )  # fmt: skip
     if gallery is not None and len(x):

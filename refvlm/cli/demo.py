@@ -21,7 +21,6 @@ from ..model.recognition import AmortisedPosterior, Posterior
 from ..progress import ProgressBar
 from ..storage import check_writable
 from .arguments import add_json, add_workers, count
-from .engines import Where
 from .evaluate import evaluate
 from .failure import IDENTITY_BROKEN, OK, writing
 from .inputs import open_data
@@ -98,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
             reader,
             JSONLines() if arguments.json else Human(),
             shown=None if arguments.json else range(5),
-            where=Where(arguments.workers),
+            where=arguments.workers,
         )
     say_cache_problem()
     if not arguments.json:

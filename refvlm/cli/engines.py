@@ -5,21 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager
-from typing import NamedTuple
+from contextlib import ExitStack, contextmanager
 
 from ..checks import one_line
 from ..enumeration import executors
+from ..enumeration.engine import Workers
 from ..enumeration.remote import ExecutorError, width
 from .arguments import add_workers
 from .failure import UNAVAILABLE, USAGE, Failure
-
-
-class Where(NamedTuple):
-    """Threads, or an executor: two arguments of every function that enumerates."""
-
-    workers: int | None = None
-    executor: Executor | None = None
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
@@ -42,21 +35,25 @@ def _executor(text: str) -> executors.Wanted:
 
 
 @contextmanager
-def engine(arguments: argparse.Namespace) -> Iterator[Where]:
+def engine(arguments: argparse.Namespace) -> Iterator[Workers]:
     """What --workers and --executor name, for as long as the block."""
     wanted: executors.Wanted | None = arguments.executor
     if wanted is None:
-        yield Where(arguments.workers)
+        yield arguments.workers
         return
     if arguments.workers is not None:
         raise Failure("--workers and --executor: got both, wanted at most one", USAGE)
-    try:
-        with executors.opened(wanted) as executor:
-            yield Where(wanted.workers if executor is None else None, executor)
-    except (ConnectionError, ExecutorError) as error:
-        raise Failure(one_line(error), UNAVAILABLE) from None
+    with ExitStack() as stack:
+        try:
+            executor = stack.enter_context(executors.opened(wanted))
+        except (ConnectionError, ExecutorError) as error:
+            raise Failure(one_line(error), UNAVAILABLE) from None
+        try:
+            yield wanted.workers if executor is None else executor
+        except ExecutorError as error:
+            raise Failure(one_line(error), UNAVAILABLE) from None
 
 
-def sharing(where: Where) -> tuple[int | None, int]:
+def sharing(where: Workers) -> tuple[int | None, int]:
     """(threads here, how many times as fast that is): what a prediction measures, and what it is divided by."""
-    return (where.workers, 1) if where.executor is None else (1, width(where.executor))
+    return (1, width(where)) if isinstance(where, Executor) else (where, 1)

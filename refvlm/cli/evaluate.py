@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from ..enumeration.engine import Workers, on
 from ..enumeration.journal import Journal
 from ..inference.bounds import Decomposition, decompose
 from ..inference.exact import log_marginal
@@ -16,7 +17,7 @@ from ..rows import RowReader
 from ..types import Floats
 from . import between, kept
 from .arguments import Rows, add_json, positive, row_range
-from .engines import Where, add_engine, engine
+from .engines import add_engine, engine
 from .failure import BAD_INPUT, IDENTITY_BROKEN, OK, USAGE, Failure
 from .handout import LaTeX, Page
 from .inputs import DATA_HELP, check_rows, open_data, open_model, rows_of_posterior, selected
@@ -178,7 +179,7 @@ def evaluate(
     *,
     shown: Rows,
     tables: bool = False,
-    where: Where,
+    where: Workers,
     journal: Journal | None = None,
     gallery: Gallery | None = None,
 ) -> Summary:
@@ -195,9 +196,9 @@ def evaluate(
             q = None if posterior is None else rows_of_posterior(posterior, number, len(x))
             with kept.told(journal, model, posterior, x, number, bar):
                 whole: Decomposition | tuple[Floats, Floats] = (
-                    log_marginal(model, x, with_error=True, **where._asdict(), progress=bar, checkpoint=journal)
+                    log_marginal(model, x, with_error=True, **on(where), progress=bar, checkpoint=journal)
                     if q is None
-                    else decompose(model, q, x, **where._asdict(), progress=bar, checkpoint=journal)
+                    else decompose(model, q, x, **on(where), progress=bar, checkpoint=journal)
                 )
             if gallery is not None and q is not None and isinstance(whole, Decomposition):
                 gallery.add(number, x, q, whole, bar)
@@ -208,7 +209,7 @@ def evaluate(
                     if tables:
                         n = row.row - number
                         part = None if q is None else rows_of_posterior(q, n, 1)
-                        reporter.worked(row.row, work_out(model, part, x[n : n + 1], where.workers))
+                        reporter.worked(row.row, work_out(model, part, x[n : n + 1], on(where)["workers"]))
                     reporter.row(row)
                     printed += 1
     check_rows(posterior, summary.rows, tables)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..activations import ACTIVATIONS
+from ..enumeration.engine import on
 from ..learning import defaults
 from ..learning.optimisers import OPTIMISERS, SCHEDULES
 from ..learning.rules import RULES, hyperparameters
@@ -18,7 +19,8 @@ from ..model.files import save
 from ..plot import learning_curve
 from ..plot import save as save_picture
 from ..storage import check_writable
-from .arguments import add_json, add_workers, count, latents, number, positive, widths
+from .arguments import add_json, count, latents, number, positive, widths
+from .engines import add_engine, engine
 from .failure import BAD_INPUT, NO_INPUT, OK, Failure, writing
 from .fit_output import Watcher, summarise
 from .inputs import DATA_HELP, read_data
@@ -55,7 +57,9 @@ Exit codes as in `refvlm --help`; 65 also where learning diverges.
 """
 
 
-_NOT_OF_FIT = {"data", "output", "validation", "checkpoint", "plot", "json", "run", "parser"}
+_NOT_OF_FIT = {
+    "data", "output", "validation", "checkpoint", "plot", "json", "run", "parser", "workers", "executor",
+}  # fmt: skip
 """Arguments that the command reads; all others go to `refvlm.fit` under their names."""
 
 
@@ -147,7 +151,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--checkpoint-every", type=number, default=60.0, metavar="SECONDS", help="(default: %(default)s)")
     add("--resume", action="store_true", help="go on from the checkpoint of a run that did not end")
     add_plot(parser, "log p(x) = VLB + KL over the epochs")
-    add_workers(parser)
+    add_engine(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -177,11 +181,11 @@ def run(arguments: argparse.Namespace) -> int:
     say_if_cold()
     begun = time.monotonic()
     watcher = Watcher(arguments.json)
-    with watcher, writing(checkpoint):
+    with engine(arguments) as where, watcher, writing(checkpoint):
         try:
             options = {name: value for name, value in vars(arguments).items() if name not in _NOT_OF_FIT}
             fitted = fit(
-                x, **options, validation=validation, weights=weights, progress=watcher.progress,
+                x, **options, **on(where), validation=validation, weights=weights, progress=watcher.progress,
                 watch=None if automatic else watcher.watch, checkpoint=checkpoint,
             )  # fmt: skip
         except KeyboardInterrupt:

@@ -8,13 +8,14 @@ from contextlib import suppress
 
 from ..checks import printable
 from ..enumeration import kernels
+from ..enumeration.engine import Workers
 from ..inference.cost import multiplications, predict_seconds
 from ..inference.partition import has_boxes
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import Posterior
 from ..progress import PATIENCE, duration
 from ..types import Bits
-from .engines import Where, sharing
+from .engines import sharing
 from .failure import BAD_INPUT, Failure
 
 _NEVER_LONG = 1 << 27
@@ -45,7 +46,7 @@ def say_cache_problem() -> None:
         say(f"note: {problem}; until then every run, and every process of a pool, compiles again")
 
 
-def say_prediction(model: BernoulliLVM, posterior: Posterior | None, x: Bits, rows: int | None, where: Where) -> None:
+def say_prediction(model: BernoulliLVM, posterior: Posterior | None, x: Bits, rows: int | None, where: Workers) -> None:
     """Say how long an evaluation of `rows` rows will take, if long; x: the first of them, rows None: their number.
 
     What would take more than a year fails, with the ways out.

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import plot
 from ..checks import one_line
+from ..enumeration.engine import Workers, on
 from ..inference import gradient_estimators as estimators
 from ..inference.exact import log_marginal
 from ..inference.gradient_estimators import Comparison, Estimator, Moments
@@ -20,7 +21,7 @@ from ..progress import PATIENCE, ProgressBar, duration
 from ..show import Table
 from ..types import Bits, Floats
 from .arguments import add_json, positive, row_range
-from .engines import Where, add_engine, engine
+from .engines import add_engine, engine
 from .failure import BAD_INPUT, OK, USAGE, Failure
 from .inputs import DATA_HELP, check_rows, open_data, open_model, rows_of_posterior, selected
 from .messages import say, say_cache_problem, say_if_cold
@@ -125,13 +126,13 @@ def run(arguments: argparse.Namespace) -> int:
         _say_prediction(arguments, model, q, x, compared, where)
         with ProgressBar("moments of estimators") as bar:
             found = estimators.compare(
-                model, q, x, compared, parameters=arguments.parameters, **where._asdict(), progress=bar
+                model, q, x, compared, parameters=arguments.parameters, **on(where), progress=bar
             )
         bounds = []
         for count in counts:
             with ProgressBar(f"IWAE-{count}") as bar:
-                bounds.append(iwae(model, q, x, count, **where._asdict(), progress=bar))
-        log_px = log_marginal(model, x, **where._asdict())
+                bounds.append(iwae(model, q, x, count, **on(where), progress=bar))
+        log_px = log_marginal(model, x, **on(where))
     if arguments.json:
         _write_json(first, found, counts, np.stack(bounds), log_px)
     else:
@@ -194,13 +195,13 @@ def _say_prediction(
     q: Posterior,
     x: Bits,
     compared: Sequence[Estimator],
-    where: Where,
+    where: Workers,
 ) -> None:
     """Say how long it will take, if long, from one row."""
     one, seconds = rows_of_posterior(q, 0, 1), 0.0
     for _ in range(2):  # the first time compiles
         start = time.perf_counter()
-        estimators.compare(model, one, x[:1], compared, parameters=arguments.parameters, **where._asdict())
+        estimators.compare(model, one, x[:1], compared, parameters=arguments.parameters, **on(where))
         seconds = time.perf_counter() - start
         if seconds * len(x) < PATIENCE:
             return

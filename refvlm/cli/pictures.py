@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import plot
 from ..checks import one_line
-from ..enumeration.engine import Progress
+from ..enumeration.engine import Progress, Workers, on
 from ..inference.bounds import Decomposition, vlb_terms
 from ..inference.brackets import DecompositionBracket
 from ..inference.terms import VLBTerms
@@ -20,7 +20,6 @@ from ..plot import canvas, latents
 from ..storage import check_writable
 from ..types import Bits
 from .arguments import Rows
-from .engines import Where
 from .failure import BAD_INPUT, NO_OUTPUT, Failure, writing
 from .inputs import rows_of_posterior
 from .messages import say
@@ -73,7 +72,7 @@ class Gallery:
     all rows.
     """
 
-    def __init__(self, path: str, model: BernoulliLVM, q: Posterior | None, shown: Rows, where: Where) -> None:
+    def __init__(self, path: str, model: BernoulliLVM, q: Posterior | None, shown: Rows, where: Workers) -> None:
         if q is None:
             raise Failure(
                 "--plot: got a model file without a posterior, so without VLB and KL to draw; wanted one with q",
@@ -91,7 +90,7 @@ class Gallery:
         """Rows x from row `number` on, their q, and what is known of them."""
         if self._first is None:
             self._first = number
-        self._terms.append(vlb_terms(self._model, q, x, **self._where._asdict(), progress=progress))
+        self._terms.append(vlb_terms(self._model, q, x, **on(self._where), progress=progress))
         self._whole.append(whole)
         here = [n for n in range(len(x)) if self._shown is None or number + n in self._shown]
         if here and self._row is None:
@@ -124,7 +123,7 @@ class Gallery:
             if len(rows) == 1 and self._row is not None and isinstance(whole, Decomposition):
                 x, q = self._row
                 draw = plot.posterior if self._model.latents <= latents.MOST_LATENTS else plot.posterior_mean
-                draw(self._model, q, x, ax=axes[-1], workers=self._where.workers)
+                draw(self._model, q, x, ax=axes[-1], workers=on(self._where)["workers"])
             elif below:
                 part = whole if len(rows) == 1 else _part(whole, rows)
                 plot.decomposition(part, first=self._first + rows.start, ax=axes[-1])

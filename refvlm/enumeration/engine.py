@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Event, Lock
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from ..checks import check_count, describe
 from ..machine import available_cores
@@ -26,6 +26,24 @@ T = TypeVar("T")
 
 Progress = Callable[[int, int], object]
 """Called in the caller's thread as progress(pieces done, pieces in all)."""
+
+
+Workers = int | Executor | None
+"""Threads, None for all available cores, or somebody's executor: one argument where it is only passed on."""
+
+
+class Place(TypedDict):
+    """The two arguments of a public function that say the same."""
+
+    workers: int | None
+    executor: Executor | None
+
+
+def on(workers: Workers) -> Place:
+    """For a public function: `log_marginal(model, x, **on(workers))`."""
+    if isinstance(workers, Executor):
+        return Place(workers=None, executor=workers)
+    return Place(workers=workers, executor=None)
 
 
 @dataclass(frozen=True)

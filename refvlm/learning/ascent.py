@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..checks import as_binary, as_weights, check_count
+from ..enumeration.engine import on
 from ..inference.exact import log_marginal_and_grad
 from ..inference.missing import Mask
 from ..model.latent_variable import BernoulliLVM
@@ -25,7 +26,7 @@ from .masked import grad_vlb, vlb
 from .replay import replayed
 
 if TYPE_CHECKING:
-    from ..enumeration.engine import Progress
+    from ..enumeration.engine import Progress, Workers
     from .replay import Replay
 
 _EVERY, _PATIENCE = 5, 4
@@ -38,7 +39,7 @@ def climb(
     steps: int,
     weights: ArrayLike | None = None,
     *,
-    workers: int | None = None,
+    workers: Workers = None,
     progress: Progress | None = None,
 ) -> BernoulliLVM:
     """The model after at most `steps` L-BFGS steps on the mean of log p(x_n), eq. (5), x (N, L).
@@ -48,7 +49,7 @@ def climb(
     rows, fractions = rows_and_weights(model, x, weights)
 
     def objective(parameters: Parameters) -> tuple[float, Parameters]:
-        values, slopes = log_marginal_and_grad(model.with_parameters(parameters), rows, fractions, workers=workers)
+        values, slopes = log_marginal_and_grad(model.with_parameters(parameters), rows, fractions, **on(workers))
         return float(fractions @ values), slopes
 
     return model.with_parameters(ascend(model.parameters(), objective, steps, progress))
@@ -63,7 +64,7 @@ def climb_posterior(
     *,
     observed: Mask | None = None,
     held_out: Batch | None = None,
-    workers: int | None = None,
+    workers: Workers = None,
     progress: Progress | None = None,
     replay: Replay | None = None,
 ) -> Posterior:

@@ -31,6 +31,7 @@ weight_decay: every step shrinks weights, not biases, by learning rate times thi
 rows, at most 0.1.
 patience: evaluations without a better one on the held-out rows that end the run, by default a tenth of all, and at
 least fifteen. evaluate_every: epochs between evaluations; by default 1, more where that would cost too much.
+workers: threads, by default all available cores; or executor: any concurrent.futures.Executor, for what is enumerated.
 progress: called as progress(steps done, steps); watch: with every Record.
 checkpoint: a file that keeps the state of the run, the fit of a posterior after the model's included, written whole
 every `checkpoint_every` seconds and where an exception ends the run; resume=True goes on from it, to the same bits as
@@ -42,13 +43,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..checks import check_count
-from ..enumeration.engine import Progress
+from ..enumeration.engine import Engine, Progress, Workers
 from ..inference.arrays import check_posterior
 from ..inference.cost import multiplications
 from ..inference.missing import Missing
@@ -101,7 +103,7 @@ def fit(
     learning_rate: float | None = None, momentum: float = 0.0, beta2: float | None = None,
     schedule: str = defaults.SCHEDULE, weight_decay: float | None = None, patience: int | None = None,
     evaluate_every: int | None = None, seed: int = 0, workers: int | None = None,
-    progress: Progress | None = None, watch: Callable[[Record], None] | None = None,
+    executor: Executor | None = None, progress: Progress | None = None, watch: Callable[[Record], None] | None = None,
     checkpoint: str | os.PathLike[str] | None = None, checkpoint_every: float = 60.0, resume: bool = False,
     **hyperparameters: Any,
 ) -> Fit:  # fmt: skip
@@ -117,6 +119,7 @@ def fit(
     >>> len(fitted.history), fitted.history[-1].log_px > fitted.history[0].log_px
     (6, True)
     """
+    where: Workers = Engine(workers, executor).executor or workers
     rule = rule_of(method, hyperparameters)
     model, q = (None, None) if start is None else start_of(start)
     data = Data("x", x, weights, None if model is None else model.observed, missing)
@@ -146,7 +149,7 @@ def fit(
             momentum, beta2_of(beta2, optimiser), schedule, decay,
             defaults.patience(passes // every, held_out) if patience is None else patience, every, int(seed),
         )  # fmt: skip
-        training = Training(Machine(begun, learnt), data, held_out, settings, workers)
+        training = Training(Machine(begun, learnt), data, held_out, settings, where)
         keeper = Keeper(training, checkpoint, checkpoint_every, resume)
         with keeper.saving():
             _learn(training, keeper, progress, watch)
@@ -155,7 +158,7 @@ def fit(
     if isinstance(latents, str) and latents == "auto":
         check_auto(model, held_out, checkpoint)
         assert held_out is not None
-        (training, keeper, rng), tried = choose(learn, held_out, workers)
+        (training, keeper, rng), tried = choose(learn, held_out, where)
     else:
         (training, keeper, rng), tried = learn(latents)[1], ()
     model, learnt = training.machine.snapshot(training.best)
@@ -172,10 +175,10 @@ def fit(
         if q is None:
             rows = data.merged()
             q = mean_field(
-                model, rows.x, observed=rows.observed, workers=workers, progress=progress, replay=keeper.replay
+                model, rows.x, observed=rows.observed, workers=where, progress=progress, replay=keeper.replay
             )
         else:
-            q = _improved(q, model, data, held_out, workers, progress, keeper.replay)
+            q = _improved(q, model, data, held_out, where, progress, keeper.replay)
         last = training.judged(model, q, last=True)
         if watch is not None:
             watch(last)
@@ -195,7 +198,7 @@ def _learn(
 
 
 def _improved(
-    q: Posterior, model: BernoulliLVM, data: Data, held_out: Data | None, workers: int | None,
+    q: Posterior, model: BernoulliLVM, data: Data, held_out: Data | None, workers: Workers,
     progress: Progress | None, replay: Replay | None,
 ) -> Posterior:  # fmt: skip
     """q fitted to a model that stays as it is: first to cover the exact posterior, then by the VLB.

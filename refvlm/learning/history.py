@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import show
+from ..enumeration.engine import Workers, on
 from ..inference.bounds import needs_sum
 from ..inference.brackets import bracket
 from ..inference.missing import join
@@ -158,7 +159,7 @@ def enumerable(model: BernoulliLVM) -> bool:
 
 
 def judge(
-    model: BernoulliLVM, posterior: Posterior | None, data: Data, name: str, seed: int, workers: int | None, last: bool
+    model: BernoulliLVM, posterior: Posterior | None, data: Data, name: str, seed: int, workers: Workers, last: bool
 ) -> dict[str, float | None]:
     """Mean log p(x), VLB and KL of the data, under `name` + "log_px", ...; estimates where they cannot be exact.
 
@@ -178,7 +179,7 @@ def judge(
         means[f"{name}log_px_standard_error"] = float(error)
     if last and not data.weighted and data.observed is None and _bracketable(model, len(data)):
         rng = np.random.default_rng(seed)
-        between = bracket(model, data.x, samples=BRACKET_SAMPLES, boxes=BRACKET_BOXES, rng=rng, workers=workers)
+        between = bracket(model, data.x, samples=BRACKET_SAMPLES, boxes=BRACKET_BOXES, rng=rng, **on(workers))
         means[f"{name}log_px_lower"], means[f"{name}log_px_upper"] = between.mean_lower, between.mean_upper
     if posterior is not None and fits and (enumerable(model) or not needs_sum(model, posterior)):
         means[f"{name}vlb"] = float(weights @ vlb(model, posterior, x, observed, workers))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import bits
+from ..enumeration.engine import on
 from ..inference.arrays import recognition_gradient, recognition_logits
 from ..inference.missing import Mask
 from ..inference.partition import has_boxes
@@ -30,7 +31,7 @@ from .replay import replayed
 from .rules.expectation_maximisation import expect
 
 if TYPE_CHECKING:
-    from ..enumeration.engine import Progress
+    from ..enumeration.engine import Progress, Workers
     from .replay import Replay
 
 _DRAWS = 100
@@ -46,7 +47,7 @@ def cover(
     *,
     observed: Mask | None = None,
     held_out: Batch | None = None,
-    workers: int | None = None,
+    workers: Workers = None,
     progress: Progress | None = None,
     replay: Replay | None = None,
 ) -> Posterior:
@@ -99,14 +100,14 @@ def _covered(logits: Floats, mean: Floats, fractions: Floats) -> float:
 
 
 def _means(
-    model: BernoulliLVM, rows: Bits, observed: Mask | None, workers: int | None, progress: Progress | None
+    model: BernoulliLVM, rows: Bits, observed: Mask | None, workers: Workers, progress: Progress | None
 ) -> Floats:
     """The posterior means, (N, K): exact, or those of draws."""
     if enumerable(model) or not has_boxes(model):
         return posterior_mean(model, rows, observed, workers, progress)
     rng = np.random.default_rng(0)
     if observed is None:
-        means: Floats = sample_posterior(model, rows, _DRAWS, rng, workers=workers, progress=progress).mean(axis=1)
+        means: Floats = sample_posterior(model, rows, _DRAWS, rng, **on(workers), progress=progress).mean(axis=1)
     else:  # the former would take the sum, where a pattern has few rows
         means = posterior_draws(model, rows, observed, _DRAWS, rng, workers)[0].mean(axis=1)
     return means

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import bits
-from ..enumeration.engine import Engine, Progress
+from ..enumeration.engine import Engine, Progress, Workers, on
 from ..inference import bounds, exact
 from ..inference.arrays import recognition_gradient, recognition_logits
 from ..inference.joint import log_prior
@@ -89,11 +89,11 @@ def _some_rows(x: Bits) -> Iterator[slice]:
 class _Joint:
     """log p(x_n, z) of the observed bits, some codes at a time; kept where all fit at once."""
 
-    def __init__(self, model: BernoulliLVM, x: Bits, observed: Mask, workers: int | None) -> None:
+    def __init__(self, model: BernoulliLVM, x: Bits, observed: Mask, workers: Workers) -> None:
         self.model, self._x, self._observed = model, x, observed
         self._above: Floats | None = None
         if isinstance(model.prior, BernoulliLVM):
-            self._above = exact.log_marginal(model.prior, bits.table(model.latents), workers=workers)
+            self._above = exact.log_marginal(model.prior, bits.table(model.latents), **on(workers))
         self._kept: list[tuple[Codes, Floats]] = []
         self.log_px: Floats = np.full(len(x), -np.inf)
         for _, joint in self.pieces():
@@ -122,19 +122,19 @@ class _Joint:
             yield codes, np.exp(log_p, out=log_p)
 
 
-def log_marginal(model: BernoulliLVM, x: Bits, observed: Mask | None, workers: int | None = None) -> Floats:
+def log_marginal(model: BernoulliLVM, x: Bits, observed: Mask | None, workers: Workers = None) -> Floats:
     """log p(x_n), eq. (3), of the observed bits, (N,)."""
     if observed is None:
-        return exact.log_marginal(model, x, workers=workers)
+        return exact.log_marginal(model, x, **on(workers))
     return _Joint(model, x, observed, workers).log_px
 
 
 def log_marginal_and_grad(
-    model: BernoulliLVM, x: Bits, observed: Mask | None, weights: Floats, workers: int | None = None
+    model: BernoulliLVM, x: Bits, observed: Mask | None, weights: Floats, workers: Workers = None
 ) -> tuple[Floats, Parameters]:
     """The same, and the gradient of its sum with these weights (N,), eq. (5), by the model's names."""
     if observed is None:
-        return exact.log_marginal_and_grad(model, x, weights, workers=workers)
+        return exact.log_marginal_and_grad(model, x, weights, **on(workers))
     joint = _Joint(model, x, observed, workers)
     mass = np.zeros(1 << model.latents if isinstance(model.prior, BernoulliLVM) else model.latents)
     decoder = {name: np.zeros_like(value) for name, value in model.decoder.parameters().items()}
@@ -151,25 +151,25 @@ def log_marginal_and_grad(
     if isinstance(model.prior, Bernoulli):
         above = exact.prior_gradient(model.prior, mass, weights.sum())
     else:
-        above = exact.grad_log_marginal(model.prior, bits.table(model.latents), mass, workers=workers)
+        above = exact.grad_log_marginal(model.prior, bits.table(model.latents), mass, **on(workers))
     return joint.log_px, prefixed("prior.", above) | prefixed("decoder.", decoder)
 
 
 def posterior(
-    model: BernoulliLVM, x: Bits, observed: Mask | None, workers: int | None = None, progress: Progress | None = None
+    model: BernoulliLVM, x: Bits, observed: Mask | None, workers: Workers = None, progress: Progress | None = None
 ) -> Floats:
     """p(z | x_n), eq. (6), given the observed bits, (N, 2**K)."""
     if observed is None:
-        return exact.posterior(model, x, workers=workers, progress=progress)
+        return exact.posterior(model, x, **on(workers), progress=progress)
     return np.concatenate([part for _, part in _Joint(model, x, observed, workers).posterior()], axis=1)
 
 
 def posterior_mean(
-    model: BernoulliLVM, x: Bits, observed: Mask | None, workers: int | None = None, progress: Progress | None = None
+    model: BernoulliLVM, x: Bits, observed: Mask | None, workers: Workers = None, progress: Progress | None = None
 ) -> Floats:
     """E[z | x_n] given the observed bits, (N, K)."""
     if observed is None:
-        return exact.posterior_mean(model, x, workers=workers, progress=progress)
+        return exact.posterior_mean(model, x, **on(workers), progress=progress)
     mean = np.zeros((len(x), model.latents))
     for codes, part in _Joint(model, x, observed, workers).posterior():
         mean += part @ codes.z
@@ -177,7 +177,7 @@ def posterior_mean(
 
 
 def posterior_draws(
-    model: BernoulliLVM, x: Bits, observed: Mask | None, n: int, rng: np.random.Generator, workers: int | None = None
+    model: BernoulliLVM, x: Bits, observed: Mask | None, n: int, rng: np.random.Generator, workers: Workers = None
 ) -> tuple[Floats, Floats]:
     """n draws of p(z | x_n) given the observed bits, (N, n, K), by rejection, and estimates of log p(x_n), (N,).
 
@@ -186,24 +186,24 @@ def posterior_draws(
     z, log_px = np.empty((len(x), n, model.latents)), np.empty(len(x))
     for part in parts(model, None, join(x, observed)):
         seed = int(rng.integers(1 << 63))  # of its own: rows of two patterns would share their draws
-        z[part.rows], log_px[part.rows], _ = reject(part.model, part.x, n, seed, Engine(workers))
+        z[part.rows], log_px[part.rows], _ = reject(part.model, part.x, n, seed, Engine(**on(workers)))
     return z, log_px
 
 
-def log_joint_table(model: BernoulliLVM, x: Bits, observed: Mask | None, workers: int | None = None) -> Floats:
+def log_joint_table(model: BernoulliLVM, x: Bits, observed: Mask | None, workers: Workers = None) -> Floats:
     """log p(x_n, z) of the observed bits, (N, 2**K)."""
     if observed is None:
-        return exact.log_joint_table(model, x, Engine(workers))
+        return exact.log_joint_table(model, x, Engine(**on(workers)))
     return np.concatenate([joint for _, joint in _Joint(model, x, observed, workers).pieces()], axis=1)
 
 
-def vlb(model: BernoulliLVM, q: Posterior, x: Bits, observed: Mask | None, workers: int | None = None) -> Floats:
+def vlb(model: BernoulliLVM, q: Posterior, x: Bits, observed: Mask | None, workers: Workers = None) -> Floats:
     """The VLB, eq. (10), of the observed bits, (N,). Where it needs no sum over codes, by pattern."""
     if observed is None:
-        return bounds.vlb(model, q, x, workers=workers)
+        return bounds.vlb(model, q, x, **on(workers))
     if not bounds.needs_sum(model, q):
-        return bounds.vlb(model, q, join(x, observed), missing="marginalise", workers=workers)
-    terms = bounds.vlb_terms(model, q, x, workers=workers)
+        return bounds.vlb(model, q, join(x, observed), missing="marginalise", **on(workers))
+    terms = bounds.vlb_terms(model, q, x, **on(workers))
     value = terms.prior + terms.entropy
     logits = recognition_logits(q.stages[0], x)
     for codes in _codes(model, len(x)):
@@ -211,23 +211,23 @@ def vlb(model: BernoulliLVM, q: Posterior, x: Bits, observed: Mask | None, worke
     return value
 
 
-def kl(model: BernoulliLVM, q: Posterior, x: Bits, observed: Mask | None, workers: int | None = None) -> Floats:
+def kl(model: BernoulliLVM, q: Posterior, x: Bits, observed: Mask | None, workers: Workers = None) -> Floats:
     """KL(q || p(z | x_n)), eq. (7), given the observed bits, (N,): here what eq. (8) leaves, not a route of its own."""
     if observed is None:
-        return bounds.kl(model, q, x, workers=workers)
+        return bounds.kl(model, q, x, **on(workers))
     gap = log_marginal(model, x, observed, workers) - vlb(model, q, x, observed, workers)
     return np.maximum(gap, 0.0)
 
 
 def grad_vlb(
-    model: BernoulliLVM, q: Posterior, x: Bits, observed: Mask | None, weights: Floats, workers: int | None = None
+    model: BernoulliLVM, q: Posterior, x: Bits, observed: Mask | None, weights: Floats, workers: Workers = None
 ) -> Parameters:
     """The gradient of sum_n weights_n VLB(x_n), eq. (9), by the names of `inference.bounds.grad_vlb`."""
     if observed is None:
-        return bounds.grad_vlb(model, q, x, weights, workers=workers)
+        return bounds.grad_vlb(model, q, x, weights, **on(workers))
     if not bounds.needs_sum(model, q):
-        return bounds.grad_vlb(model, q, join(x, observed), weights, missing="marginalise", workers=workers)
-    gradient = bounds.grad_vlb(model, q, x, weights, workers=workers)
+        return bounds.grad_vlb(model, q, join(x, observed), weights, missing="marginalise", **on(workers))
+    gradient = bounds.grad_vlb(model, q, x, weights, **on(workers))
     lowest = q.stages[0]
     logits = recognition_logits(lowest, x)
     slopes = np.zeros_like(logits)

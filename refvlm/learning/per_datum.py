@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..checks import as_binary, check_count
+from ..enumeration.engine import on
 from ..inference.bounds import needs_sum
 from ..inference.mean_field import LARGEST, ascend_together
 from ..inference.missing import Mask, Part, join, parts
@@ -31,7 +32,7 @@ from .masked import log_joint_table, posterior_mean
 from .replay import replayed
 
 if TYPE_CHECKING:
-    from ..enumeration.engine import Progress
+    from ..enumeration.engine import Progress, Workers
     from .replay import Replay
 
 
@@ -46,7 +47,7 @@ def mean_field(
     observed: Mask | None = None,
     sweeps: int = 100,
     tolerance: float = 1e-9,
-    workers: int | None = None,
+    workers: Workers = None,
     progress: Progress | None = None,
     replay: Replay | None = None,
 ) -> PerDatumPosterior:
@@ -65,7 +66,7 @@ def mean_field(
 
         def together(own: Part) -> Floats:
             reached = ascend_together(
-                own.model, own.x, logits[own.rows], sweeps, tolerance, workers=workers, progress=progress
+                own.model, own.x, logits[own.rows], sweeps, tolerance, **on(workers), progress=progress
             )
             return reached.logits
 
@@ -85,7 +86,7 @@ def mean_field(
 
 
 def _ascend(
-    model: BernoulliLVM, x: Bits, observed: Mask | None, sweeps: int, tolerance: float, workers: int | None
+    model: BernoulliLVM, x: Bits, observed: Mask | None, sweeps: int, tolerance: float, workers: Workers
 ) -> Floats:
     """The logits for some rows."""
     table = log_joint_table(model, x, observed, workers)

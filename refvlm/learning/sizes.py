@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from ..checks import describe
+from ..enumeration.engine import Workers
 from ..model.latent_variable import BernoulliLVM
 from .batches import Data
 from .masked import log_marginal
@@ -30,7 +31,7 @@ class Tried(NamedTuple):
 
 
 def choose(
-    learn: Callable[[int], tuple[BernoulliLVM, T]], held_out: Data, workers: int | None
+    learn: Callable[[int], tuple[BernoulliLVM, T]], held_out: Data, workers: Workers
 ) -> tuple[T, tuple[Tried, ...]]:
     """What `learn` gives beside the model for the number of latents that is chosen, and all that were tried.
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checks import check_choice, check_count, describe
+from ..enumeration.engine import Workers
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import Posterior
 from ..types import Floats
@@ -77,7 +78,7 @@ class Training:
     """
 
     def __init__(
-        self, machine: Machine, data: Data, validation: Data | None, settings: Settings, workers: int | None = None
+        self, machine: Machine, data: Data, validation: Data | None, settings: Settings, workers: Workers = None
     ) -> None:
         self.machine, self.data, self.validation, self.settings = machine, data, validation, settings
         self._workers = workers

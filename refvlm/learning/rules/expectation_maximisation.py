@@ -36,7 +36,7 @@ from ..masked import posterior
 from .rule import Directions, Rule
 
 if TYPE_CHECKING:
-    from ...enumeration.engine import Progress
+    from ...enumeration.engine import Progress, Workers
 
 
 SUFFICIENT = 1e-4
@@ -60,7 +60,7 @@ class ExpectationMaximisation(Rule):
     own_steps = True
     enumerates = True
 
-    def directions(self, machine: Machine, batch: Batch, rng: np.random.Generator, workers: int | None) -> Directions:
+    def directions(self, machine: Machine, batch: Batch, rng: np.random.Generator, workers: Workers) -> Directions:
         """One, which leads straight to the parameters after the M-step."""
         better, _ = step(machine.snapshot()[0], batch.x, batch.weights, observed=batch.observed, workers=workers)
         new = np.nan_to_num(flatten(better.parameters()), posinf=_SURE, neginf=-_SURE)
@@ -83,7 +83,7 @@ def step(
     observed: Mask | None = None,
     rate: float = 1.0,
     ascents: int = 10,
-    workers: int | None = None,
+    workers: Workers = None,
     progress: Progress | None = None,
 ) -> tuple[BernoulliLVM, float]:
     """The model after one E-step and one M-step, and the decoder's last step length, to begin with next time.
@@ -108,7 +108,7 @@ def step(
 
 
 def expect(
-    model: BernoulliLVM, x: Bits, weights: Floats, workers: int | None, progress: Progress | None = None, *,
+    model: BernoulliLVM, x: Bits, weights: Floats, workers: Workers, progress: Progress | None = None, *,
     observed: Mask | None = None,
 ) -> Expected:  # fmt: skip
     """The E-step."""
@@ -133,7 +133,7 @@ def expect(
 
 
 def maximise_prior(
-    prior: Bernoulli | BernoulliLVM, mass: Floats, rate: float, ascents: int, workers: int | None
+    prior: Bernoulli | BernoulliLVM, mass: Floats, rate: float, ascents: int, workers: Workers
 ) -> Bernoulli | BernoulliLVM:
     """The prior after the M-step: a factorised one maximises sum_z m(z) log p(z), beta_k = E[z_k]; a model steps up."""
     codes = bits.table(prior.latents if isinstance(prior, Bernoulli) else prior.observed)

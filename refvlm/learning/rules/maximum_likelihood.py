@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...enumeration.engine import Workers
 from ...inference.partition import has_boxes
 from ...model.latent_variable import BernoulliLVM
 from ...model.parameters import flatten
@@ -36,7 +37,7 @@ class MaximumLikelihood(Rule):
     enumerates = True
     records = ("objective",)
 
-    def directions(self, machine: Machine, batch: Batch, rng: np.random.Generator, workers: int | None) -> Directions:
+    def directions(self, machine: Machine, batch: Batch, rng: np.random.Generator, workers: Workers) -> Directions:
         """One, and the mean of log p(x_n), or an estimate of it."""
         if enumerable(machine.model):
             direction, log_px = gradient(machine, batch, workers)
@@ -49,14 +50,14 @@ class MaximumLikelihood(Rule):
         return isinstance(model.prior, BernoulliLVM) or not has_boxes(model)
 
 
-def gradient(machine: Machine, batch: Batch, workers: int | None = None) -> tuple[Floats, float]:
+def gradient(machine: Machine, batch: Batch, workers: Workers = None) -> tuple[Floats, float]:
     """The gradient of the weighted mean of log p(x_n), as the generative part of the vector, and that mean in nats."""
     values, slopes = log_marginal_and_grad(machine.model, batch.x, batch.observed, batch.weights, workers)
     return flatten(slopes), float(batch.weights @ values)
 
 
 def drawn_gradient(
-    machine: Machine, batch: Batch, rng: np.random.Generator, workers: int | None = None
+    machine: Machine, batch: Batch, rng: np.random.Generator, workers: Workers = None
 ) -> tuple[Floats, float]:
     """The same from `POSTERIOR_DRAWS` draws of p(z | x_n) for each row: no bias. The mean is an estimate."""
     z, log_px = posterior_draws(machine.model, batch.x, batch.observed, POSTERIOR_DRAWS, rng, workers)

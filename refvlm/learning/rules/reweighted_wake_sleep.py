@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...checks import check_count
+from ...enumeration.engine import Workers
 from ...inference.gradient_estimators.reweighted import normalised
 from ...types import Floats
 from ..batches import Batch
@@ -40,7 +41,7 @@ class ReweightedWakeSleep(Rule):
         if not 0.0 <= check_rate("wake_phi", self.wake_phi) <= 1.0:
             raise ValueError(f"wake_phi: got {self.wake_phi}, wanted a weight from 0 to 1")
 
-    def directions(self, machine: Machine, batch: Batch, rng: np.random.Generator, workers: int | None) -> Directions:
+    def directions(self, machine: Machine, batch: Batch, rng: np.random.Generator, workers: Workers) -> Directions:
         """One."""
         theta, phi = reweighted_wake(machine, batch.floats(), rng, self.samples)
         if self.wake_phi < 1.0:

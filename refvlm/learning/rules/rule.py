@@ -9,6 +9,7 @@ from typing import ClassVar, TypeVar
 
 import numpy as np
 
+from ...enumeration.engine import Workers
 from ...model.latent_variable import BernoulliLVM
 from ...types import Floats
 from ..batches import Batch
@@ -58,7 +59,7 @@ class Rule(ABC):
         return (slice(0, len(machine.vector)),)
 
     @abstractmethod
-    def directions(self, machine: Machine, batch: Batch, rng: np.random.Generator, workers: int | None) -> Directions:
+    def directions(self, machine: Machine, batch: Batch, rng: np.random.Generator, workers: Workers) -> Directions:
         """For each phase its uphill direction, and numbers by the names in `records`.
 
         batch: rows, their weights, and which of their bits are observed; see `Batch`.

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...checks import check_choice, check_count
+from ...enumeration.engine import Workers
 from ...inference.bounds import needs_sum
 from ...inference.gradient_estimators import LeaveOneOut
 from ...model.latent_variable import BernoulliLVM
@@ -58,7 +59,7 @@ class Variational(Rule):
         """With draws: the estimate of the VLB, and the gradient's variance."""
         return () if self.enumerates else ("objective", "gradient_variance", "gradient_variance_without_baseline")
 
-    def directions(self, machine: Machine, batch: Batch, rng: np.random.Generator, workers: int | None) -> Directions:
+    def directions(self, machine: Machine, batch: Batch, rng: np.random.Generator, workers: Workers) -> Directions:
         """One."""
         if self.enumerates:
             yield gradient(machine, batch, workers), {}
@@ -66,7 +67,7 @@ class Variational(Rule):
             yield score_function(machine, batch.floats(), rng, self.samples)
 
 
-def gradient(machine: Machine, batch: Batch, workers: int | None = None) -> Floats:
+def gradient(machine: Machine, batch: Batch, workers: Workers = None) -> Floats:
     """The exact gradient of the weighted mean VLB in all parameters, (P,)."""
     assert machine.posterior is not None
     return flatten(grad_vlb(machine.model, machine.posterior, batch.x, batch.observed, batch.weights, workers))

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...checks import check_count
+from ...enumeration.engine import Workers
 from ...inference import gradient_estimators as estimators
 from ...inference.gradient_estimators.reweighted import normalised
 from ...inference.gradient_estimators.vimco import log_mean_exp
@@ -41,7 +42,7 @@ class Vimco(Rule):
     def __post_init__(self) -> None:
         check_count("samples", self.samples, 2)
 
-    def directions(self, machine: Machine, batch: Batch, rng: np.random.Generator, workers: int | None) -> Directions:
+    def directions(self, machine: Machine, batch: Batch, rng: np.random.Generator, workers: Workers) -> Directions:
         """One, and the mean of L."""
         direction, bound = vimco(machine, batch.floats(), rng, self.samples)
         yield direction, {"objective": bound}

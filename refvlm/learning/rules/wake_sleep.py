@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...enumeration.engine import Workers
 from ...types import Floats
 from ..batches import Batch
 from ..machine import Machine
@@ -31,7 +32,7 @@ class WakeSleep(Rule):
         """The model, then q."""
         return machine.generative, machine.recognition
 
-    def directions(self, machine: Machine, batch: Batch, rng: np.random.Generator, workers: int | None) -> Directions:
+    def directions(self, machine: Machine, batch: Batch, rng: np.random.Generator, workers: Workers) -> Directions:
         """Wake, then sleep."""
         yield wake(machine, batch.floats(), rng), {}
         yield sleep(machine, len(batch.x), rng), {}
