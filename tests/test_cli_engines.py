@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -154,20 +156,47 @@ def test_an_executor_that_is_none_is_refused_by_the_parser(files, capsys):
     )
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a signal that interrupts is POSIX")
-@pytest.mark.parametrize("where", [["--workers", "2"], ["--executor", "processes:2"]])
-def test_an_interrupt_keeps_the_sum_and_says_what_it_proves(files, tmp_path, where):
-    """2**34 codes; the interrupt comes when the first write has been made."""
+def children(parent):
+    """Numbers of the processes that a process has started and that run."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, above = stat.read_text().rpartition(")")[2].split()[:2]
+            if int(above) == parent and state != "Z":
+                found.append(int(stat.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")
+@pytest.mark.parametrize(
+    ("where", "signals", "code", "word"),
+    [
+        (["--workers", "2"], [signal.SIGINT], 130, "interrupted"),
+        (["--executor", "processes:2"], [signal.SIGINT], 130, "interrupted"),
+        (["--executor", "processes:2"], [signal.SIGTERM], 143, "ended by SIGTERM"),
+        (["--executor", "processes:2"], [signal.SIGINT, signal.SIGINT], 130, "interrupted"),
+    ],
+)
+def test_a_signal_keeps_the_sum_and_says_what_it_proves(files, tmp_path, where, signals, code, word):
+    """2**34 codes; the first signal comes when the first write has been made, a second one half a second later."""
     kept = tmp_path / "sum"
     words = [sys.executable, "-m", "refvlm", "evaluate", files / "long.npz", files / "one.npy", "--checkpoint", kept]
     with subprocess.Popen([*words, *where], stderr=subprocess.PIPE, text=True) as process:
         end = time.monotonic() + 60
         while (not kept.exists() or kept.stat().st_size < 250) and time.monotonic() < end:
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        below = children(process.pid)
+        for number in signals:
+            process.send_signal(number)
+            time.sleep(0.5)
         said = process.stderr.read()
-    assert process.returncode == 130, said
+    assert process.returncode == code, said
     *_, part, proved, last = said.strip().splitlines()
     assert part.endswith(f"% of the sum for log p(x) is kept in {kept}; the same command goes on from there")
     assert proved.startswith("refvlm: so far, proved: row 0: log p(x) >= -")
-    assert last == "refvlm: interrupted"
+    assert last == f"refvlm: {word}"
+    assert len(below) >= 2 * ("processes:2" in where)
+    end = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in below) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in below)
