@@ -36,6 +36,15 @@ def test_a_wrong_digit_makes_the_comparison_fail():
     assert "DISAGREES" in done.stdout.upper()
 
 
+def test_a_sum_and_a_fit_that_are_killed_go_on_to_the_same_bits():
+    script = FOLDER / "soak.py"
+    command = [sys.executable, str(script), "--kills", "1", "--quick"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "'sum SIGKILL': 1" in done.stdout
+    assert "'fit SIGKILL': 1" in done.stdout
+
+
 def test_quick_error_bounds_hold_against_ball_arithmetic():
     pytest.importorskip("flint")
     script = FOLDER / "precision.py"

@@ -2,6 +2,7 @@
 
     python validation/soak.py --kills 200     so many kills of each, at random moments, with kill -9
     python validation/soak.py --minutes 60    with kill -9, SIGTERM and Ctrl-C, in a loop for so long
+    python validation/soak.py --kills 3 --quick    smaller ones, on threads and processes alone
 
 A sum is `refvlm evaluate --checkpoint`, a fit `refvlm fit --checkpoint`. Each is begun on an engine drawn at random, is
 killed at a moment drawn at random, is taken up on another engine, and so on until it ends. Expected: what it writes is
@@ -21,8 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -70,25 +70,25 @@ class Work:
                 path.unlink(missing_ok=True)
 
 
-def works(folder: Path) -> list[Work]:
+def works(folder: Path, quick: bool) -> list[Work]:
     """A sum of some seconds by two threads, and a fit."""
-    rng = np.random.default_rng(0)
-    model = refvlm.BernoulliLVM(refvlm.Bernoulli(rng.normal(size=33)), refvlm.MLP.random([33, 16], rng))
+    rng, latents, epochs = np.random.default_rng(0), 31 if quick else 33, 500 if quick else 3000
+    model = refvlm.BernoulliLVM(refvlm.Bernoulli(rng.normal(size=latents)), refvlm.MLP.random([latents, 16], rng))
     refvlm.save(folder / "model.npz", model)
     np.save(folder / "rows.npy", common.binary(2, 16, rng))
     journal, checkpoint, fitted = folder / "sum.journal", folder / "fit.checkpoint", folder / "fitted.npz"
     summing = ["evaluate", str(folder / "model.npz"), str(folder / "rows.npy"), "--json", "--checkpoint", str(journal)]
     fitting = [
-        "fit", "bars", "--latents", "6", "--hidden", "12", "--epochs", "3000", "--json", "--checkpoint-every", "0.2",
+        "fit", "bars", "--latents", "6", "--hidden", "12", "--epochs", str(epochs), "--json", "--checkpoint-every", "0.2",
         "--checkpoint", str(checkpoint), "-o", str(fitted),
     ]  # fmt: skip
     return [Work("sum", folder, summing, journal, None), Work("fit", folder, fitting, checkpoint, fitted)]
 
 
-def engines(stack: ExitStack, of_fit: bool) -> list[list[str]]:
-    """Those that are there."""
+def engines(stack: ExitStack, few: bool) -> list[list[str]]:
+    """Those that are there; few: no clusters, which take longer to hand out a step of a fit than it takes."""
     found = [["--workers", "1"], ["--workers", "2"], ["--executor", "processes:2"]]
-    if of_fit:  # whose steps take less than a cluster does to hand them out
+    if few:
         return found
     if find_spec("distributed") is not None:
         found.append(["--executor", stack.enter_context(scaling.dask(2))])
@@ -213,10 +213,9 @@ def grown(values: list[tuple[float, int]]) -> float:
     return last / first
 
 
-@contextmanager
-def undisturbed(folder: Path) -> Iterator[list[Work]]:
+def undisturbed(folder: Path, quick: bool) -> list[Work]:
     """The works, with what they write where nothing happens."""
-    found = works(folder)
+    found = works(folder, quick)
     for work in found:
         work.clean()
         start = time.monotonic()
@@ -224,7 +223,7 @@ def undisturbed(folder: Path) -> Iterator[list[Work]]:
             work.words(["--workers", "2"]), capture_output=True, env=ENVIRONMENT, cwd=folder, check=True
         ).stdout  # fmt: skip
         work.written, work.seconds = work.result(said), time.monotonic() - start
-    yield found
+    return found
 
 
 def main() -> int:
@@ -232,6 +231,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--kills", type=int, help="of sums, and as many of fits, by kill -9")
     parser.add_argument("--minutes", type=float, help="so long, by all signals")
+    parser.add_argument("--quick", action="store_true", help="a sum and a fit of a second")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     if (arguments.kills is None) == (arguments.minutes is None):
@@ -240,9 +240,10 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="refvlm-soak-"))
     start, served = time.monotonic(), list[tuple[float, int]]()
     try:
-        with ExitStack() as stack, undisturbed(folder) as found:
+        with ExitStack() as stack:
+            found = undisturbed(folder, arguments.quick)
             before = set(children(os.getpid()))
-            choices = {work.name: engines(stack, work.name == "fit") for work in found}
+            choices = {work.name: engines(stack, arguments.quick or work.name == "fit") for work in found}
             workers = [pid for pid in children(os.getpid()) if pid not in before]
             while True:
                 for work in found:
