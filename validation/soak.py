@@ -79,8 +79,8 @@ def works(folder: Path, quick: bool) -> list[Work]:
     journal, checkpoint, fitted = folder / "sum.journal", folder / "fit.checkpoint", folder / "fitted.npz"
     summing = ["evaluate", str(folder / "model.npz"), str(folder / "rows.npy"), "--json", "--checkpoint", str(journal)]
     fitting = [
-        "fit", "bars", "--latents", "6", "--hidden", "12", "--epochs", str(epochs), "--json", "--checkpoint-every", "0.2",
-        "--checkpoint", str(checkpoint), "-o", str(fitted),
+        "fit", "bars", "--latents", "6", "--hidden", "12", "--epochs", str(epochs), "--json", "-o", str(fitted),
+        "--checkpoint", str(checkpoint), "--checkpoint-every", "0.2",
     ]  # fmt: skip
     return [Work("sum", folder, summing, journal, None), Work("fit", folder, fitting, checkpoint, fitted)]
 
