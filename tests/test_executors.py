@@ -161,13 +161,13 @@ class Forgetful(Executor):
     """One worker that forgets everything after each portion."""
 
     def __init__(self):
-        self.calls = 0
+        self.unknown = 0
 
     def submit(self, function, /, *arguments, **named):
-        self.calls += 1
         remote._works.clear()
-        future = Future()
-        future.set_result(function(*arguments, **named))
+        future, answer = Future(), function(*arguments, **named)
+        self.unknown += not answer.known
+        future.set_result(answer)
         return future
 
 
@@ -176,7 +176,7 @@ def test_a_worker_that_forgot_the_model_gets_it_again():
     model, x = shallow(16, (6,), 5, rng), binary(3, 5, rng)
     executor = Forgetful()
     assert refvlm.log_marginal(model, x, executor=executor).tobytes() == refvlm.log_marginal(model, x).tobytes()
-    assert executor.calls > 16
+    assert executor.unknown > 2
 
 
 class Pickling(Executor):
@@ -227,7 +227,7 @@ def test_a_worker_with_other_kernels_is_refused_by_name_before_anything_is_summe
     with dask_cluster(tmp_path, workers=1, PYTHONPATH=path) as address:
         wait_for_workers(address, 1)
         said = run(sys.executable, CHILD, f"dask://{address}")
-        assert said.startswith("RuntimeError: executor: got the worker ")
+        assert said.startswith("ExecutorError: executor: got the worker ")
         assert "wanted refvlm" in said
         from distributed import Client
 
@@ -280,7 +280,7 @@ def test_somebodys_pool_that_lost_a_process_is_a_clear_error():
 
 
 @needs_dask
-@pytest.mark.parametrize(("victim", "says"), [(1, None), (0, "RuntimeError: executor: its workers are gone")])
+@pytest.mark.parametrize(("victim", "says"), [(1, None), (0, "ExecutorError: executor: its workers are gone")])
 def test_a_dask_worker_may_be_killed_and_a_scheduler_is_missed(tmp_path, victim, says):
     with dask_cluster(tmp_path, workers=2) as address:
         wait_for_workers(address, 2)

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from threading import Event, Lock
 from typing import Any, TypedDict, TypeVar
 
@@ -97,8 +98,8 @@ class Engine:
         trees, ledger = self.taken_up(sums, codes, subject_of, foreign, received)
         gaps = [Gaps(len(codes), [node for node, _ in tree.waiting]) for tree in trees]
         total = len(sums) * len(codes)
-        done = total - sum(each.left for each in gaps)
-        source = _subtrees(sums, codes, subject_of, gaps, foreign)
+        done = total - _left(gaps)
+        source = (_foreign_pieces if foreign else _subtrees)(sums, codes, subject_of, gaps)
         try:
             for (number, node), columns in self._take(source, total - done, foreign):
                 if received is not None:
@@ -174,36 +175,49 @@ class _Runs:
         return task is self._work.task and subject is self._work.subject and place == [first, count]
 
 
-def _subtrees(
-    sums: Sequence[Summation], codes: range, subject_of: SubjectOf, gaps: list[Gaps], foreign: bool
-) -> Source[tuple[int, Node]]:
-    """What is left of each sum, as subtrees of its tree.
+def _left(gaps: list[Gaps]) -> int:
+    return sum(each.left for each in gaps)
 
-    Where pieces bring logits of their own, they go one by one, and all sums over the same codes follow each other, so
-    that these are computed once. Else one sum goes after the other, because a worker remembers few at a time.
-    """
-    works: dict[int, Work] = {}
+
+def _subtrees(
+    sums: Sequence[Summation], codes: range, subject_of: SubjectOf, gaps: list[Gaps]
+) -> Source[tuple[int, Node]]:
+    """What is left of each sum, as subtrees of its tree; one sum after the other, as a worker remembers few."""
+    subject = subject_of(codes.start, codes.step)
+    works = [Work(each.task, subject, each.merge) for each in sums]
+    number = 0
+
+    def take(most: int) -> tuple[tuple[int, Node], Portion] | None:
+        nonlocal number
+        while number < len(works):
+            node = gaps[number].take(most)
+            if node is not None:
+                return (number, node), Portion(works[number], codes[node.first], node.leaves, codes.step)
+            number += 1
+        return None
+
+    return Source(take, partial(_left, gaps))
+
+
+def _foreign_pieces(
+    sums: Sequence[Summation], codes: range, subject_of: SubjectOf, gaps: list[Gaps]
+) -> Source[tuple[int, Node]]:
+    """The same where pieces bring logits of their own: one by one, all sums over the same codes after each other."""
     last: tuple[int, Subject] | None = None
 
     def take(most: int) -> tuple[tuple[int, Node], Portion] | None:
         nonlocal last
-        if foreign:
-            number = max(range(len(sums)), key=lambda n: gaps[n].left)
-        else:
-            number = next((n for n, each in enumerate(gaps) if each.left > 0), 0)
-        node = gaps[number].take(1 if foreign else most)
+        number = max(range(len(sums)), key=lambda n: gaps[n].left)
+        node = gaps[number].take(1)
         if node is None:
             return None
-        code, work = codes[node.first], works.get(number)
-        if foreign:
-            if last is None or last[0] != code:
-                last = code, subject_of(code, codes.step)
-            work = Work(sums[number].task, last[1], sums[number].merge)
-        elif work is None:
-            work = works[number] = Work(sums[number].task, subject_of(code, codes.step), sums[number].merge)
-        return (number, node), Portion(work, code, node.leaves, codes.step)
+        code = codes[node.first]
+        if last is None or last[0] != code:
+            last = code, subject_of(code, codes.step)
+        work = Work(sums[number].task, last[1], sums[number].merge)
+        return (number, node), Portion(work, code, 1, codes.step)
 
-    return Source(take, lambda: sum(each.left for each in gaps))
+    return Source(take, partial(_left, gaps))
 
 
 def _take_turns(workers: int, source: Source[T]) -> Iterator[tuple[T, Any]]:

@@ -13,7 +13,6 @@ import numpy as np
 
 from ..types import Floats
 from . import kernels
-from .blocks import Tree
 from .problem import AnyMixture, Decoder, Precise, Stack
 
 P = ParamSpec("P")
@@ -95,13 +94,13 @@ class Work:
 
     def run(self, first: int, pieces: int, step: int) -> Any:
         """Of `pieces` pieces of `step` codes each, the first from code `first`: what they merge to, or a list."""
-        results = (self.task.run(self.subject, first + n * step, step) for n in range(pieces))
+        results = [self.task.run(self.subject, first + n * step, step) for n in range(pieces)]
         if self.merge is None:
-            return list(results)
-        tree: Tree[Columns] = Tree(pieces, self.merge)
-        for n, result in enumerate(results):
-            tree.add(n, result if isinstance(result, tuple) else (result,))
-        return tree.result
+            return results
+        columns: list[Columns] = [each if isinstance(each, tuple) else (each,) for each in results]
+        while len(columns) > 1:  # portions of a sum are subtrees of its tree
+            columns = [self.merge(*pair) for pair in zip(columns[::2], columns[1::2], strict=True)]
+        return columns[0]
 
 
 class Portion(NamedTuple):
