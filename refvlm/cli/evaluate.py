@@ -194,7 +194,7 @@ def evaluate(
                 say_prediction(model, posterior, x, len(x) if tables else reader.rows, where)
             bar.label = f"row {number}" if len(x) == 1 else f"rows {number} to {number + len(x) - 1}"
             q = None if posterior is None else rows_of_posterior(posterior, number, len(x))
-            with kept.told(journal, model, posterior, x, number, bar):
+            with kept.told(journal, model, posterior, x, number):
                 whole: Decomposition | tuple[Floats, Floats] = (
                     log_marginal(model, x, with_error=True, **on(where), progress=bar, checkpoint=journal)
                     if q is None

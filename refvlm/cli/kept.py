@@ -8,21 +8,20 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from .. import interrupts
 from ..enumeration.journal import Journal
 from ..inference.kept import journal_of
 from ..inference.so_far import SumSoFar, log_marginal_so_far
 from ..model.latent_variable import BernoulliLVM
 from ..model.recognition import Posterior
-from ..progress import ProgressBar
 from ..types import Bits
 from .arguments import Rows
 from .failure import OK, USAGE, Failure, keeping, reading
 from .inputs import open_data, selected
-from .messages import say
 from .report import print_json
 
-_TOLD = 3
-"""Rows whose lower bounds are said when a sum is stopped."""
+_SUMMING_UP = 3.0
+"""Seconds in which to say what has been proved, when a signal has come."""
 
 
 def check(arguments: argparse.Namespace, bracketed: bool) -> None:
@@ -47,9 +46,9 @@ def journal(path: str | None, model: BernoulliLVM, posterior: Posterior | None) 
 
 @contextmanager
 def told(
-    journal: Journal | None, model: BernoulliLVM, posterior: Posterior | None, x: Bits, first: int, bar: ProgressBar
+    journal: Journal | None, model: BernoulliLVM, posterior: Posterior | None, x: Bits, first: int
 ) -> Iterator[None]:
-    """In case of an interrupt, say what has been proved of these rows, from row `first` on, and how to go on."""
+    """Have an interrupt say what has been proved of these rows, from row `first` on, and how to go on."""
     if journal is None:
         yield
         return
@@ -57,13 +56,12 @@ def told(
         with keeping(journal.path):
             yield
     except KeyboardInterrupt:
-        bar.wipe()
-        found = log_marginal_so_far(model, x, journal.path, posterior=posterior)
-        say(f"{_part(found)} of the sum for log p(x) is kept in {journal.path}; the same command goes on from there")
-        for number, lower in list(enumerate(found.lower.tolist(), start=first))[:_TOLD]:
-            if np.isfinite(lower):
-                say(f"so far, proved: row {number}: log p(x) >= {lower:.6f}")
-        raise
+        with interrupts.finishing(_SUMMING_UP):
+            found = log_marginal_so_far(model, x, journal.path, posterior=posterior)
+            how = f"{_part(found)} of the sum is in {journal.path}; the same command goes on from there"
+            if np.isfinite(found.lower[0]):
+                how += f"; proved so far: log p(x) >= {found.lower[0]:.6f} for row {first} (others by --so-far)"
+            raise KeyboardInterrupt(how) from None
 
 
 def show(arguments: argparse.Namespace, model: BernoulliLVM, posterior: Posterior | None, shown: Rows) -> int:
