@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -240,25 +240,22 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="refvlm-soak-"))
     start, served = time.monotonic(), list[tuple[float, int]]()
     try:
-        with ExitStack() as stack:
+        with ExitStack() as stack, suppress(KeyboardInterrupt):  # what has happened until then is reported
             found = undisturbed(folder, arguments.quick)
             before = set(children(os.getpid()))
             choices = {work.name: engines(stack, arguments.quick or work.name == "fit") for work in found}
             workers = [pid for pid in children(os.getpid()) if pid not in before]
-            while True:
-                for work in found:
-                    done = sum(count for name, count in soak.kills.items() if name.startswith(work.name))
+            while arguments.minutes is None or time.monotonic() - start < 60 * arguments.minutes:
+                killed = [sum(n for name, n in soak.kills.items() if name.startswith(work.name)) for work in found]
+                if arguments.kills is not None and min(killed) >= arguments.kills:
+                    break
+                for work, done in zip(found, killed, strict=True):
                     most = None if arguments.kills is None else arguments.kills - done
                     if most != 0:
                         soak.once(work, choices[work.name], most)
                     served.append((time.monotonic(), sum(map(resident, workers))))
                 if sys.stderr.isatty():
                     print(f"\r{dict(soak.kills)} {dict(soak.ends)}", end="", file=sys.stderr, flush=True)
-                enough = [sum(n for name, n in soak.kills.items() if name.startswith(w.name)) for w in found]
-                if arguments.kills is not None and min(enough) >= arguments.kills:
-                    break
-                if arguments.minutes is not None and time.monotonic() - start > 60 * arguments.minutes:
-                    break
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return _report(soak, served, time.monotonic() - start)
