@@ -47,18 +47,31 @@ class Source(Protocol):
 def _each(
     source: Source, slices: list[slice], task_of: Callable[[slice], Task[R]], engine: Engine
 ) -> Iterator[tuple[int, int, R]]:
-    """(code piece, row piece, result) of every slice of rows over the whole cut."""
+    """(code piece, row piece, result) of every slice of rows over the whole cut.
+
+    One slice after the other, for a worker gets what its pieces share once; but all slices over the same codes follow
+    each other where a piece brings logits of its own.
+    """
     codes = code_pieces(source.latents)
     tasks = [task_of(rows) for rows in slices]
 
     def pieces() -> Iterator[Piece[R]]:
-        for code in codes:
-            decoder = source.piece(code, codes.step)
-            for each in tasks:
+        if source.foreign:
+            for code in codes:
+                decoder = source.piece(code, codes.step)
+                for each in tasks:
+                    yield each, decoder, code, codes.step
+            return
+        decoder = source.piece(codes.start, codes.step)
+        for each in tasks:
+            for code in codes:
                 yield each, decoder, code, codes.step
 
     for index, result in engine.run(pieces(), len(codes) * len(slices), foreign=source.foreign):
-        yield index // len(slices), index % len(slices), result
+        row_piece, code_piece = divmod(index, len(codes))
+        if source.foreign:
+            code_piece, row_piece = divmod(index, len(slices))
+        yield code_piece, row_piece, result
 
 
 def per_row(
@@ -250,7 +263,10 @@ def joint_table(source: Source, prior: Prior, x: Bits, engine: Engine) -> Floats
 
 def _in_order(a: Columns, b: Columns) -> Columns:
     """Of gradients: flat ones and masses of bits are added, masses and slopes of codes follow each other."""
-    return (*add(a[:2], b[:2]), *(np.concatenate(both) for both in zip(a[2:], b[2:], strict=True)))
+    behind = (
+        left if len(right) == 0 else np.concatenate((left, right)) for left, right in zip(a[2:], b[2:], strict=True)
+    )
+    return (*add(a[:2], b[:2]), *behind)
 
 
 def gradient(

@@ -124,14 +124,14 @@ class _Kept(CompileResultCacheImpl):  # type: ignore[misc]  # numba has no types
         self._filename_base = self.get_filename_base(name, getattr(sys, "abiflags", ""))
 
 
-class _Files(IndexDataCacheFile):  # type: ignore[misc]
+class _Files(IndexDataCacheFile):  # type: ignore[misc]  # numba has no types
     """Numba's files, which nobody else can write to, whatever the umask."""
 
     def _open_for_write(self, filepath: str) -> AbstractContextManager[BinaryIO]:
         return atomic_write(filepath, 0o644)
 
 
-class _ForgivingCache(FunctionCache):  # type: ignore[misc]
+class _ForgivingCache(FunctionCache):  # type: ignore[misc]  # numba has no types
     """Numba's cache, except that a damaged or unwritable entry means compiling again, not an error."""
 
     _impl_class = _Kept
