@@ -92,16 +92,16 @@ def per_row(
 
 
 def _over_outputs(decoder: Decoder, tasks: list[Task[R]], engine: Engine) -> Iterator[tuple[int, int, R]]:
-    """(piece of the outputs, number of the task, result) of every task over all outputs of a linear decoder."""
+    """(piece of the outputs, number of the task, result) of one task after the other, over all of a linear decoder."""
     octets = output_pieces(int(decoder.sizes[-1]))
 
     def pieces() -> Iterator[Piece[R]]:
-        for first in octets:
-            for each in tasks:
+        for each in tasks:
+            for first in octets:
                 yield each, decoder, first, min(octets.step, octets.stop - first)
 
     for index, result in engine.run(pieces(), len(octets) * len(tasks)):
-        yield index // len(tasks), index % len(tasks), result
+        yield index % len(octets), index // len(octets), result
 
 
 def by_characteristic(decoder: Decoder, q: Recognition, x: Bits, engine: Engine) -> Floats:

@@ -49,7 +49,8 @@ class BernoulliLVMEstimator:
     binarize: None, X has to be exactly 0 or 1; or a threshold, a bit is then X > binarize. random_state: the seed of
     `fit`; None for a new one every time, or a NumPy RandomState or Generator, which is drawn from. validation: None, or
     False to learn from all rows. All other parameters are those of `refvlm.fit`. Hyperparameters that the method does
-    not have are not used, so that a grid search can vary the method.
+    not have are not used, so that a grid search can vary the method. An executor is no parameter, since scikit-learn
+    copies parameters: to enumerate elsewhere, use `refvlm.fit(executor=)` and `refvlm.log_marginal(executor=)`.
 
     After fit: model_; posterior_, the q that learnt with the model, None with methods that learn the model alone;
     history_; n_features_in_, and feature_names_in_ where X has names of columns.
