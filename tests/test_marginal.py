@@ -7,7 +7,7 @@ from problems import binary, deep, network, problems, shallow
 
 import refvlm
 from refvlm import bits
-from refvlm.enumeration import kernels
+from refvlm.enumeration import kernels, tasks
 from refvlm.enumeration.blocks import Route, code_pieces
 from refvlm.inference import arrays, definition
 from refvlm.inference.exact import _invert
@@ -207,7 +207,7 @@ def test_many_rows_equal_the_definition_with_tables_of_any_width(observed, lanes
     rng = np.random.default_rng(observed)
     model = refvlm.BernoulliLVM(refvlm.Bernoulli(rng.normal(size=9)), refvlm.MLP.random([9, 7, observed], rng))
     x = (rng.random((43, observed)) < 0.5).astype(np.uint8)
-    assert 8 * len(kernels.groups.pack(x).octets) == lanes
+    assert 8 * len(kernels.groups.pack(x, len(x)).octets) == lanes
     posterior = definition.posterior(model, x)
     assert np.allclose(refvlm.log_marginal(model, x), definition.log_marginal(model, x), rtol=1e-13, atol=0)
     assert np.allclose(refvlm.posterior_mean(model, x), posterior @ bits.table(9), rtol=0, atol=1e-13)
@@ -339,3 +339,42 @@ def test_a_table_that_will_not_fit_is_refused_before_any_work():
     towering = refvlm.BernoulliLVM(shallow(3, (), 44, rng), network([44, 5], rng))
     with pytest.raises(ValueError, match="prior with a model of its own"):
         refvlm.log_marginal(towering, [[0, 1, 0, 1, 1]])
+
+
+@pytest.mark.parametrize("observed", [1, 6, 16, 22, 27, 33, 64, 90])
+@pytest.mark.parametrize("rows", [1, 8, 37])
+def test_rows_are_packed_in_the_order_of_their_first_group(observed, rows):
+    """Against Python's integers: every entry of every row, and the order, stable, within both parts of the rows."""
+    rng = np.random.default_rng(observed)
+    x, leading = binary(rows, observed, rng), rows // 3
+    groups = kernels.groups.pack(x, leading)
+    count = len(groups.bit) - 1
+    assert count == -(-3 * observed // 16)
+
+    def entries(n):
+        parts = zip(groups.bit, groups.bit[1:], groups.entry, strict=False)
+        return [int(base) + int("".join(map(str, x[n, i:j][::-1])), 2) for i, j, base in parts]
+
+    assert groups.order.tolist() == sorted(range(rows), key=lambda n: (n >= leading, entries(n)[0]))
+    words = groups.entries.reshape(8 * groups.tiles, -1)
+    found = [[int(word) >> shift & 0x1FFFFF for word in row for shift in (0, 21, 42)][:count] for row in words]
+    assert found[:rows] == [entries(n) for n in groups.order]
+    assert found[rows:] == [groups.entry[:-1].tolist()] * (8 * groups.tiles - rows)
+
+
+@pytest.mark.parametrize("observed", [4, 16, 22, 64])
+@pytest.mark.parametrize("moments", [False, True])
+def test_pieces_that_a_kernel_merges_have_the_bits_of_those_merged_one_by_one(observed, moments):
+    rng = np.random.default_rng(observed)
+    model = refvlm.BernoulliLVM(refvlm.Bernoulli(rng.normal(size=12)), refvlm.MLP.random([12, 7, observed], rng))
+    x, source = binary(37, observed, rng), arrays.source(model.decoder)
+    prior, groups = arrays.log_probabilities(model.prior), kernels.groups.pack(x, 37)
+    work = tasks.Work(
+        tasks.task_of_several(kernels.tables.tabled_marginal, prior, groups, moments), source.piece(0, 0), tasks.add
+    )
+    together = work.run(1024, 4, 256)
+    assert work.task.several
+    alone = tasks.Work(work.task, work.subject)
+    a, b, c, d = (alone.run(first, 1, 256)[0] for first in (1024, 1280, 1536, 1792))
+    expected = tasks.add(tasks.add(a, b), tasks.add(c, d))
+    assert [column.tobytes() for column in together] == [column.tobytes() for column in expected]

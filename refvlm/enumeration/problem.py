@@ -73,14 +73,16 @@ class Groups(NamedTuple):
     """The cut of x into groups of bits, and where each row's patterns lie in their tables: see `kernels/groups.py`.
 
     bit: (G + 1,), the first bit of each group, at last L. entry: (G + 1,), the first entry of each group's table, at
-    last their number. offsets: (tiles * 8 * G,), the states that a table is of times the entry, for each row and group.
-    tiles: eights of rows, the last filled up with rows of zeros. octets: 0 for every eight of these states, of which
-    there are 4, 2 or 1: a type of its own each, so that kernels are compiled for what is needed.
+    last their number. order: (N,), the rows in the order of their first group's patterns. entries: (tiles * 8 * W,),
+    for each row in this order its entries of all groups, three in each of W words. tiles: eights of rows, the last
+    filled up with rows of zeros. octets: 0 for every eight of the states that a table is of, 4, 2 or 1 of them: a type
+    of its own each, so that kernels are compiled for what is needed.
     """
 
     bit: NDArray[np.int64]
     entry: NDArray[np.int64]
-    offsets: NDArray[np.int32]
+    order: NDArray[np.int64]
+    entries: NDArray[np.int64]
     tiles: int
     octets: tuple[int, ...]
 

@@ -33,7 +33,7 @@ import numpy as np
 from ..machine import available_cores
 from ..version import __version__
 from . import kernels
-from .tasks import Portion, Task, Work
+from .tasks import Portion, Work
 
 T = TypeVar("T")
 
@@ -137,7 +137,7 @@ def compute_here(portion: Portion) -> Answer:
 
 def _writable(work: Work) -> Work:
     """Arrays may have come read-only, for which kernels would be compiled once more."""
-    return replace(work, task=Task(work.task.kernel, _owned(work.task.arguments)), subject=_owned(work.subject))
+    return replace(work, task=replace(work.task, arguments=_owned(work.task.arguments)), subject=_owned(work.subject))
 
 
 def _owned(value: Any) -> Any:

@@ -18,7 +18,7 @@ from . import kernels
 from .blocks import MANY_ROWS, Route, Tree, code_pieces, output_pieces, row_pieces
 from .engine import Engine
 from .problem import Decoder, Groups, Precise, Prior, Recognition, Response, Stack
-from .tasks import ByKernel, Columns, Merge, Piece, Summation, Task, add, task
+from .tasks import ByKernel, Columns, Merge, Piece, Summation, Task, add, task, task_of_several
 
 R = TypeVar("R")
 
@@ -212,8 +212,8 @@ def first_sum(source: Source, prior: Prior, x: Bits, engine: Engine, moments: bo
     groups = []
 
     def task_of(rows: slice) -> Task[tuple[Floats, Floats]]:
-        groups.append(kernels.groups.pack(x[rows]))
-        return task(kernels.tables.tabled_marginal, prior, groups[-1], rows.stop - rows.start, moments)
+        groups.append(kernels.groups.pack(x[rows], rows.stop - rows.start))
+        return task_of_several(kernels.tables.tabled_marginal, prior, groups[-1], moments)
 
     total, moment = per_row(source, len(x), task_of, engine, Route.TABLED)
     return LogSum(np.zeros(len(x)), total, moment, np.full(len(x), Route.TABLED), tuple(groups))
@@ -287,9 +287,9 @@ def gradient(
 
     def task_of(rows: slice) -> Task[tuple[Floats, Floats, Floats, Floats]]:
         part, tabled = x[rows], min(max(all_tabled - rows.start, 0), rows.stop - rows.start)
-        groups = sums.groups[slices.index(rows)] if sums.groups else kernels.groups.pack(part)
+        groups = sums.groups[slices.index(rows)] if sums.groups else kernels.groups.pack(part, tabled)
         kernel, factor = kernels.gradient.gradient, responses.of(rows)
-        return task(
+        return task_of_several(
             kernel, prior, q.of(rows), part, groups, row_weights[rows], power[rows], total[rows], tabled, factor
         )
 

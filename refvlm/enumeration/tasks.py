@@ -28,12 +28,16 @@ Merge = Callable[[Columns, Columns], Columns]
 
 @dataclass(frozen=True)
 class Task(Generic[R]):
-    """A kernel, and its arguments after the piece of the cube to sum over; `task` makes one with its types checked."""
+    """A kernel, and its arguments after the piece of the cube to sum over; `task` makes one with its types checked.
+
+    several: the kernel takes a number of pieces, too, a power of two, and merges their results along the tree.
+    """
 
     kernel: Callable[..., R]
     arguments: tuple[Any, ...]
+    several: bool = False
 
-    def run(self, subject: Subject, code: int, count: int) -> R:
+    def run(self, subject: Subject, code: int, count: int, pieces: int = 1) -> R:
         """The kernel's result for `count` codes from `code`. A precise decoder's logits are computed here."""
         if isinstance(subject, Precise):
             network = subject.decoder
@@ -41,6 +45,8 @@ class Task(Generic[R]):
             if not subject.with_units:
                 network = Decoder(network.sizes[[0, -1]], 0, np.zeros(0), logits, code)
             subject = network._replace(logits=logits, logits_from=code)
+        if self.several:
+            return self.kernel(subject, code, count, pieces, *self.arguments)
         return self.kernel(subject, code, count, *self.arguments)
 
 
@@ -48,6 +54,14 @@ def task(kernel: Callable[Concatenate[Any, int, int, P], R], *arguments: P.args,
     """The task of a kernel with these arguments, all by position."""
     assert not none
     return Task(kernel, arguments)
+
+
+def task_of_several(
+    kernel: Callable[Concatenate[Any, int, int, int, P], R], *arguments: P.args, **none: P.kwargs
+) -> Task[R]:
+    """That of a kernel which merges pieces itself."""
+    assert not none
+    return Task(kernel, arguments, several=True)
 
 
 Piece = tuple[Task[R], Subject, int, int]
@@ -94,7 +108,8 @@ class Work:
 
     def run(self, first: int, pieces: int, step: int) -> Any:
         """Of `pieces` pieces of `step` codes each, the first from code `first`: what they merge to, or a list."""
-        results = [self.task.run(self.subject, first + n * step, step) for n in range(pieces)]
+        at_once = pieces if self.task.several and not isinstance(self.subject, Precise) else 1
+        results = [self.task.run(self.subject, first + n * step, step, at_once) for n in range(0, pieces, at_once)]
         if self.merge is None:
             return results
         columns: list[Columns] = [each if isinstance(each, tuple) else (each,) for each in results]

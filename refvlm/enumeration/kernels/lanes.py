@@ -278,11 +278,12 @@ def width_of(typing_context: Any, x: Any) -> Any:
 def load_one(typing_context: Any, array: Any, index: Any) -> Any:
     """array[index] for an index that is not negative: a float, or an integer of 64 bits."""
     floats = isinstance(array.dtype, types.Float)
+    signed = floats or array.dtype.signed
 
     def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
         data = context.make_array(sig.args[0])(context, builder, values[0]).data
         value = builder.load(builder.gep(data, [values[1]]))
-        return value if floats else builder.sext(value, _WORD)
+        return value if floats else builder.sext(value, _WORD) if signed else builder.zext(value, _WORD)
 
     return (types.float64 if floats else types.intp)(array, types.intp), generate
 

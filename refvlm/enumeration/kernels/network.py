@@ -153,13 +153,32 @@ def network(decoder: Decoder, first: int, count: int, exponentials: bool = True)
     page_bits = 3
     while page_bits < MIDDLE_BITS and BLOCK << page_bits < count:
         page_bits += 1
-    middle, middle_rest = subset_sums(decoder, width, LOW_BITS, page_bits, LOW_BITS + MIDDLE_BITS, first)
+    middle, middle_rest = middle_sums(decoder, width, page_bits, first)
     rows, rows_rest = vectors(len(middle)), vectors(len(middle))
     units = vectors(total * BLOCK)
     arguments = vectors(total * BLOCK if hidden and keeps_arguments(decoder.activation) else 0)
     logits = total - decoder.sizes[-1]
     return Network(
         decoder, low, low_rest, middle, middle_rest, rows, rows_rest, 1 << page_bits, scale, units, arguments, logits
+    )  # fmt: skip
+
+
+@allocating
+def middle_sums(decoder: Decoder, width: int, page_bits: int, code: int) -> tuple[Floats, Floats]:
+    """Of the bits that tell the blocks of a page apart, and of those up to a whole page's that all of them share."""
+    return subset_sums(decoder, width, LOW_BITS, page_bits, LOW_BITS + MIDDLE_BITS, code)
+
+
+@allocating
+def moved(net: Network, first: int) -> Network:
+    """The network for as many codes from another `first`, in the same memory."""
+    width, page_bits = len(net.low) // BLOCK, 0
+    while 1 << page_bits < net.blocks:
+        page_bits += 1
+    middle, middle_rest = middle_sums(net.decoder, width, page_bits, first)
+    return Network(
+        net.decoder, net.low, net.low_rest, middle, middle_rest, net.rows, net.rows_rest, net.blocks, net.scale,
+        net.units, net.arguments, net.logits,
     )  # fmt: skip
 
 

@@ -18,24 +18,27 @@ from ..problem import Decoder, Groups, Prior
 from .compiling import inline, kernel, part, stay_apart
 from .constants import BLOCK, LOW_BITS, MIDDLE_BITS, OCTET, PAGE
 from .elementary import Number, exp
-from .groups import probabilities, product, tabulate_groups
+from .groups import place, probabilities, product, tabulate_groups, words_of
 from .lanes import (
     TILE,
     added_octets,
     load_like,
     load_octet,
+    load_one,
     octets_like,
+    splat_octet,
     store,
     transposed_sums,
     vectors,
     width_of,
 )
-from .network import enter, network
+from .merging import add_piece, waiting_sums
+from .network import enter, moved, network
 from .observation import log_prior, prior_of, turn_prior
 
 
 class Sums(NamedTuple):
-    """Sums over states for each row, rows in whole tiles: N' of them.
+    """Sums over states for each row, rows as sorted and in whole tiles: N' of them.
 
     page: (N',), of the page in hand. whole: (N',). by_lane: (N' * 32,) and by_bit: (K, N'), of the codes with a bit set
     above the lanes, or nothing, where there are no moments. room: (64,), for eight rows.
@@ -57,16 +60,21 @@ def add_rows(
     moments, three: constants; three as in `product`. A question in the loop over rows costs a tenth, so each answer has
     a function of its own below.
     """
-    count, room = 3 if three else len(groups.bit) - 1, sums.room
-    row, by_lane = 0, lane
+    words, room = 1 if three else words_of(groups), sums.room
+    row, by_lane, entry = 0, lane, -1
+    first = like
     for tile in range(groups.tiles):
         for at in range(0, OCTET * OCTET, OCTET):
-            value = product(groups, table, row, like, three)
+            word = load_one(groups.entries, row)
+            if place(word, 0, like) != entry:
+                entry = place(word, 0, like)
+                first = load_like(like, table, entry)
+            value = product(groups, table, row, word, first, three)
             store(room, at, added_octets(value))
             if moments:
                 store(sums.by_lane, by_lane, load_like(like, sums.by_lane, by_lane) + value)
                 by_lane += BLOCK
-            row += count
+            row += words
         part = transposed_sums(
             load_octet(room, 0), load_octet(room, OCTET), load_octet(room, 2 * OCTET), load_octet(room, 3 * OCTET),
             load_octet(room, 4 * OCTET), load_octet(room, 5 * OCTET), load_octet(room, 6 * OCTET),
@@ -126,14 +134,33 @@ def end_page(sums: Sums, code: int) -> None:
         sums.page[n] = 0.0
 
 
+@inline
+def end_piece(groups: Groups, sums: Sums, columns: Floats) -> None:
+    """The rows' sums over a piece, in the order of the rows, then their moments; the sums begin anew."""
+    rows, latents = len(groups.order), len(sums.by_bit)
+    for n in range(rows):
+        row = groups.order[n]
+        columns[row], sums.whole[n] = sums.whole[n], 0.0
+        # of the bits above the lanes as they are, of the others from the lanes
+        at = rows + row * latents
+        for k in range(latents):
+            columns[at + k], sums.by_bit[k, n] = sums.by_bit[k, n], 0.0
+        for k in range(min(latents, LOW_BITS)):
+            for j in range(BLOCK):
+                if (j >> k) & 1:
+                    columns[at + k] += sums.by_lane[n * BLOCK + j]
+    for at in range(0, len(sums.by_lane), OCTET):
+        store(sums.by_lane, at, splat_octet(0.0))
+
+
 @kernel
 def tabled_marginal(
-    decoder: Decoder, first: int, count: int, prior: Prior, groups: Groups, rows: int, moments: bool
+    decoder: Decoder, first: int, count: int, pieces: int, prior: Prior, groups: Groups, moments: bool
 ) -> tuple[Floats, Floats]:
-    """The sum of p(x_n, z) over `count` codes from `first`, (N,); its moments, (N, K), or (N, 0)."""
+    """The sum of p(x_n, z) over `pieces` times `count` codes from `first`, (N,); its moments, (N, K), or (N, 0)."""
     net, log_p = network(decoder, first, count), prior_of(prior)
     latents = decoder.sizes[0] if moments else 0
-    padded = groups.tiles * OCTET
+    rows, padded = len(groups.order), groups.tiles * OCTET
     probability, weights = vectors(2 * decoder.sizes[-1] * BLOCK), vectors(BLOCK)
     like = octets_like(groups.octets)
     lanes = width_of(like)
@@ -142,24 +169,22 @@ def tabled_marginal(
         vectors(padded), vectors(padded), vectors(padded * BLOCK if moments else 0), np.zeros((latents, padded)),
         vectors(OCTET * OCTET),
     )  # fmt: skip
-    for code in range(first, first + max(count, BLOCK), BLOCK):
-        if enter(net, code, first):
-            turn_prior(log_p, code)
-        probabilities(net, probability)
-        for lane in range(0, BLOCK, TILE):
-            store(weights, lane, exp(log_prior(log_p, code, lane)))
-        # some states at a time: their tables, then row by row their products, added over the states
-        for lane in range(0, BLOCK, lanes):
-            add_table(groups, table, sums, probability, code, lane, load_like(like, weights, lane), moments)
-        if (code + BLOCK) % PAGE == 0 or code + BLOCK >= first + count:
-            end_page(sums, code)
-    # the moments: of the bits above the lanes as they are, of the others from the lanes
-    moment = np.zeros((rows, latents))
-    for n in range(rows):
-        for k in range(latents):
-            moment[n, k] = sums.by_bit[k, n]
-        for k in range(min(latents, LOW_BITS)):
-            for j in range(BLOCK):
-                if (j >> k) & 1:
-                    moment[n, k] += sums.by_lane[n * BLOCK + j]
-    return sums.whole[:rows], moment
+    waiting, columns = waiting_sums(pieces, rows * (1 + latents)), np.empty(rows * (1 + latents))
+    for piece in range(pieces):
+        start = first + piece * count
+        if piece > 0:
+            net = moved(net, start)
+        for code in range(start, start + max(count, BLOCK), BLOCK):
+            if enter(net, code, start):
+                turn_prior(log_p, code)
+            probabilities(net, probability)
+            for lane in range(0, BLOCK, TILE):
+                store(weights, lane, exp(log_prior(log_p, code, lane)))
+            # some states at a time: their tables, then row by row their products, added over the states
+            for lane in range(0, BLOCK, lanes):
+                add_table(groups, table, sums, probability, code, lane, load_like(like, weights, lane), moments)
+            if (code + BLOCK) % PAGE == 0 or code + BLOCK >= start + count:
+                end_page(sums, code)
+        end_piece(groups, sums, columns)
+        add_piece(waiting, piece, columns)
+    return waiting[-1, :rows].copy(), waiting[-1, rows:].copy().reshape(rows, latents)
