@@ -158,8 +158,10 @@ def test_progress_counts_up_to_the_total_in_the_callers_thread(problem):
     model, _, x = problem
     seen = []
     refvlm.log_marginal(model, x, progress=lambda done, total: seen.append((done, total, threading.get_ident())))
-    assert [done for done, _, _ in seen] == list(range(1, seen[0][1] + 1))
-    assert seen[-1][0] == seen[-1][1]
+    counts = [done for done, _, _ in seen]
+    assert counts == sorted(set(counts))
+    assert counts[-1] == seen[-1][1]
+    assert len({total for _, total, _ in seen}) == 1
     assert {thread for _, _, thread in seen} == {threading.get_ident()}
 
 
@@ -168,11 +170,11 @@ def running(monkeypatch):
     """Pieces that are being computed, each of which takes a while."""
     original, lock, pieces = tasks.Task.run, threading.Lock(), []
 
-    def run(task, decoder, code, count):
+    def run(task, decoder, code, count, at_once):
         with lock:
             pieces.append(code)
         try:
-            result = original(task, decoder, code, count)
+            result = original(task, decoder, code, count, at_once)
             time.sleep(0.05)
             return result
         finally:
@@ -187,7 +189,7 @@ def test_an_interrupt_leaves_no_running_threads(problem, running):
     model, _, x = problem
 
     def interrupt(done, total):
-        if done == 3:
+        if done >= 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -232,12 +234,12 @@ def test_an_error_in_any_worker_reaches_the_caller(problem, workers, running, mo
     model, _, x = problem
     original, lock, calls = tasks.Task.run, threading.Lock(), []
 
-    def failing(task, decoder, code, count):
+    def failing(task, decoder, code, count, at_once):
         with lock:
             calls.append(code)
             if len(calls) == 4:
                 raise MemoryError("the fourth piece")
-        return original(task, decoder, code, count)
+        return original(task, decoder, code, count, at_once)
 
     monkeypatch.setattr(tasks.Task, "run", failing)
     with pytest.raises(MemoryError, match="the fourth piece"):

@@ -6,7 +6,6 @@ so memory stays flat, and an interrupt waits for those that run: each is cut to 
 
 from __future__ import annotations
 
-from _thread import LockType, allocate_lock, start_new_thread
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -18,6 +17,7 @@ from typing import Any, TypedDict, TypeVar
 from ..checks import check_count, describe
 from ..machine import available_cores
 from .blocks import Gaps, Node, Tree
+from .helpers import Call
 from .journal import Journal, Ledger
 from .remote import Source, hand_out
 from .tasks import Columns, Piece, Portion, Received, Subject, SubjectOf, Summation, Work
@@ -28,6 +28,9 @@ T = TypeVar("T")
 Progress = Callable[[int, int], object]
 """Called in the caller's thread as progress(pieces done, pieces in all)."""
 
+
+_PIECES, _CODES = 4, 1 << 14
+"""Pieces that a thread takes at once where a kernel merges them, and codes in them: no more than one piece may have."""
 
 Workers = int | Executor | None
 """Threads, None for all available cores, or somebody's executor: one argument where it is only passed on."""
@@ -100,8 +103,10 @@ class Engine:
         total = len(sums) * len(codes)
         done = total - _left(gaps)
         source = (_foreign_pieces if foreign else _subtrees)(sums, codes, subject_of, gaps)
+        together = all(each.task.several for each in sums)
+        most = max(1, min(_PIECES, _CODES // codes.step)) if together else 1
         try:
-            for (number, node), columns in self._take(source, total - done, foreign):
+            for (number, node), columns in self._take(source, total - done, foreign, most):
                 if received is not None:
                     columns = received(codes[node.first], columns)
                 trees[number].add(node.number, columns, node.level)
@@ -135,15 +140,15 @@ class Engine:
         ledger.restore(first_piece)
         return trees, ledger
 
-    def _take(self, source: Source[T], count: int, foreign: bool) -> Iterator[tuple[T, Any]]:
-        workers = min(self.workers or available_cores(), count)
+    def _take(self, source: Source[T], count: int, foreign: bool, most: int = 1) -> Iterator[tuple[T, Any]]:
+        workers = max(1, min(self.workers or available_cores(), count))
         if self.executor is not None:
             yield from hand_out(self.executor, source)
         elif foreign and workers > 1:
             with ThreadPoolExecutor(workers, thread_name_prefix="refvlm") as executor:
                 yield from hand_out(executor, source)
         else:
-            yield from _take_turns(workers, source)
+            yield from _take_turns(workers, source, most)
 
 
 class _Runs:
@@ -220,12 +225,12 @@ def _foreign_pieces(
     return Source(take, partial(_left, gaps))
 
 
-def _take_turns(workers: int, source: Source[T]) -> Iterator[tuple[T, Any]]:
-    """The caller's thread and `workers` - 1 others each take the next piece until there is none.
+def _take_turns(workers: int, source: Source[T], most: int) -> Iterator[tuple[T, Any]]:
+    """The caller's thread and `workers` - 1 others each take the next portion until there is none.
 
-    No futures, no queue of tasks, and no `Thread.start`, which waits until the other thread runs: where pieces take a
-    tenth of a millisecond, those would cost as much again. A thread holds its lock while it is at work; once the caller
-    has taken it, one that has not begun yet finds it taken, and does nothing.
+    A portion is of at most so many pieces, and of no more than a worker's share of what is left.
+
+    No futures and no queue of tasks: where pieces take a tenth of a millisecond, those would cost as much again.
     """
     lock, over = Lock(), Event()
     results: deque[tuple[T, Any]] = deque()
@@ -233,36 +238,31 @@ def _take_turns(workers: int, source: Source[T]) -> Iterator[tuple[T, Any]]:
 
     def take() -> tuple[T, Portion] | None:
         with lock:
-            return None if over.is_set() else source.take(1)
+            return None if over.is_set() else source.take(max(1, min(most, source.left() // workers)))
 
-    def work(at_work: LockType) -> None:
-        if not at_work.acquire(blocking=False):
-            return
+    def work() -> None:
         try:
             while (item := take()) is not None:
                 results.append((item[0], item[1].run()))
         except BaseException as error:
             failures.append(error)
             over.set()
-        finally:
-            at_work.release()
 
-    others: list[LockType] = []
+    others: list[Call] = []
     try:
         for _ in range(1, workers):
-            others.append(allocate_lock())
-            start_new_thread(work, (others[-1],))
+            others.append(Call(work))
         while (item := take()) is not None:
             yield item[0], item[1].run()
             while results:
                 yield results.popleft()
         while others:
-            others[-1].acquire()
+            others[-1].end()
             others.pop()
         if failures:
             raise failures[0]
         yield from results
     finally:
         over.set()
-        for at_work in others:
-            at_work.acquire()
+        for other in others:
+            other.end()

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         ratios,
         responses,
         roofline,
+        spinning,
         tables,
         tangent,
         weights,
@@ -52,5 +53,5 @@ else:
 __all__ = [
     "bernoulli", "bound", "characteristic", "compiling", "constants", "encoder", "envelope", "gradient", "groups",
     "hardware", "joint", "layered", "layered_ratios", "linear", "marginal", "moments", "precise", "ratios", "responses",
-    "roofline", "tables", "tangent", "weights",
+    "roofline", "spinning", "tables", "tangent", "weights",
 ]  # fmt: skip
