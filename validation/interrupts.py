@@ -103,8 +103,15 @@ def start(command: str, folder: Path, cache: str | None, marker: str) -> subproc
     return subprocess.Popen(
         [*PROGRAM, *COMMANDS[command].split()], cwd=folder, env=environment, text=True, stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # not ignored, as in background
+        preexec_fn=heed,
     )  # fmt: skip
+
+
+def heed() -> None:
+    """Ignore no signal, as a shell's jobs in the background, and what nohup starts, are made to."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def wait_for_handlers(pid: int) -> None:
