@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from threading import Event, Lock
+from threading import Lock
 from typing import Any, TypedDict, TypeVar
 
 from ..checks import check_count, describe
@@ -232,21 +232,22 @@ def _take_turns(workers: int, source: Source[T], most: int) -> Iterator[tuple[T,
 
     No futures and no queue of tasks: where pieces take a tenth of a millisecond, those would cost as much again.
     """
-    lock, over = Lock(), Event()
+    lock, over = Lock(), False
     results: deque[tuple[T, Any]] = deque()
     failures: list[BaseException] = []
 
     def take() -> tuple[T, Portion] | None:
         with lock:
-            return None if over.is_set() else source.take(max(1, min(most, source.left() // workers)))
+            return None if over else source.take(max(1, min(most, source.left() // workers)))
 
     def work() -> None:
+        nonlocal over
         try:
             while (item := take()) is not None:
                 results.append((item[0], item[1].run()))
         except BaseException as error:
             failures.append(error)
-            over.set()
+            over = True
 
     others: list[Call] = []
     try:
@@ -263,6 +264,6 @@ def _take_turns(workers: int, source: Source[T], most: int) -> Iterator[tuple[T,
             raise failures[0]
         yield from results
     finally:
-        over.set()
+        over = True
         for other in others:
             other.end()

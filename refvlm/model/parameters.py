@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -32,7 +33,7 @@ def unflatten(vector: Floats, shapes: Mapping[str, tuple[int, ...]]) -> Paramete
     """The parts of a vector by name: views of these shapes, in their order."""
     named, start = {}, 0
     for name, shape in shapes.items():
-        stop = start + int(np.prod(shape, dtype=np.int64))
+        stop = start + math.prod(shape)
         named[name] = vector[start:stop].reshape(shape)
         start = stop
     return named
