@@ -74,6 +74,29 @@ def test_a_helper_serves_the_next_call_as_well_and_then_ends(monkeypatch):
     wait_until(lambda: not helpers._idle)
 
 
+def test_a_helper_that_was_taken_but_never_called_ends(monkeypatch):
+    """Its caller may be interrupted in between."""
+    patient(monkeypatch)
+    monkeypatch.setattr(helpers, "_ATTEMPTS", 4)
+    threads = []
+    helpers.Call(lambda: threads.append(threading.get_ident()))
+    wait_until(lambda: helpers._idle)
+    helpers._idle.pop()
+    assert threads[0] in sys._current_frames()
+    wait_until(lambda: threads[0] not in sys._current_frames())
+
+
+def test_without_another_thread_the_caller_does_all(monkeypatch):
+    def refused(function, arguments):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(helpers, "start_new_thread", refused)
+    rng = np.random.default_rng(1)
+    model = refvlm.BernoulliLVM(refvlm.Bernoulli(rng.normal(size=11)), refvlm.MLP.random([11, 3, 5], rng))
+    x = binary(40, 5, rng)
+    assert refvlm.log_marginal(model, x, workers=3).tobytes() == refvlm.log_marginal(model, x, workers=1).tobytes()
+
+
 def test_calls_from_several_threads_at_once_are_all_done():
     done = [0] * 8
 

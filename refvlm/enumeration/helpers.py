@@ -13,6 +13,7 @@ import os
 import time
 from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,8 @@ from . import kernels
 
 _PATIENCE, _TO_BEGIN, _TO_END = 2e-4, 1.5e-5, 3e-6
 """Seconds that a thread waits for a signal, and after one to begin, and one that somebody has ended."""
+_ATTEMPTS = 1000
+"""Times that it waits for a call which is about to come."""
 _CALLS, _DONE, _UNUSED = 0, 8, 15
 """Places of signals; no two of them share a cache line."""
 
@@ -66,12 +69,20 @@ class _Helper:
             job()
             del job, self._job
             _idle.append(self)
-            while not _wait_while(self.signals, _CALLS, calls, _DONE, _TO_BEGIN):
-                try:
-                    _idle.remove(self)
-                except ValueError:  # somebody has taken it, and is about to call
-                    continue
+            if not self._is_called_again(calls):
                 return
+
+    def _is_called_again(self, calls: int) -> bool:
+        """Look out for work."""
+        for _ in range(_ATTEMPTS):
+            if _wait_while(self.signals, _CALLS, calls, _DONE, _TO_BEGIN):
+                return True
+            try:
+                _idle.remove(self)
+            except ValueError:  # somebody has taken it, and is about to call, unless he was interrupted
+                continue
+            return False
+        return False
 
 
 class Call:
@@ -85,7 +96,8 @@ class Call:
             self._helper.call(self._run)
         except IndexError:
             self._helper = _Helper(self._run)
-            start_new_thread(self._helper.run, ())
+            with suppress(RuntimeError):  # where no more threads are allowed it never begins
+                start_new_thread(self._helper.run, ())
         self._number = int(self._helper.signals[_CALLS])
 
     def _run(self) -> None:
@@ -102,8 +114,9 @@ class Call:
 
 
 def _retire() -> None:
-    """Before the interpreter goes: no thread may come back to it later."""
-    while _idle:
+    """Before the interpreter goes: no thread should come back to it later."""
+    end = time.monotonic() + 1.0
+    while _idle and time.monotonic() < end:
         time.sleep(0.001)
 
 
