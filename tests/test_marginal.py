@@ -362,6 +362,15 @@ def test_rows_are_packed_in_the_order_of_their_first_group(observed, rows):
     assert found[rows:] == [groups.entry[:-1].tolist()] * (8 * groups.tiles - rows)
 
 
+def test_the_number_of_an_entry_fits_into_a_third_of_a_word():
+    most = 1 << 18
+    groups = kernels.groups.pack(np.ones((1, most), np.uint8), 1)
+    assert groups.entry[-1] == 1 << 21
+    assert groups.entries[: most * 3 // 16 // 3].max() >> 42 == (1 << 21) - 1
+    with pytest.raises(ValueError, match=f"got {most + 1} observed bits, wanted at most {most}"):
+        kernels.groups.pack(np.ones((1, most + 1), np.uint8), 1)
+
+
 @pytest.mark.parametrize("observed", [4, 16, 22, 64])
 @pytest.mark.parametrize("moments", [False, True])
 def test_pieces_that_a_kernel_merges_have_the_bits_of_those_merged_one_by_one(observed, moments):

@@ -33,17 +33,16 @@ from .network import Network
 
 _ENTRY_BITS = 21
 """Bits of the number of an entry, three of which make a word."""
-_LARGEST = 1 << _ENTRY_BITS
+_MOST_OBSERVED = (1 << _ENTRY_BITS) // 8
+"""Observed bits with so many entries: 16 bits have 128."""
 
 
 def pack(x: Bits, leading: int) -> Groups:
     """The groups of rows x (N, L). The `leading` rows stay before the others, and are sorted by themselves."""
+    if x.shape[1] > _MOST_OBSERVED:
+        raise ValueError(f"x: got {x.shape[1]} observed bits, wanted at most {_MOST_OBSERVED}")
     packed = np.packbits(x, bitorder="little")
     bit, entry, order, entries, tiles, lanes = pack_for(packed, x.shape[0], x.shape[1], leading)
-    if entry[-1] > _LARGEST:
-        raise ValueError(
-            f"x: got {x.shape[1]} observed bits, wanted fewer, so that tables have {_LARGEST} entries at most"
-        )
     return Groups(bit, entry, order, entries, tiles, (0,) * (lanes // OCTET))
 
 
@@ -143,7 +142,7 @@ def words_of(groups: Groups) -> int:
 @inline
 def place(word: int, which: int, like: Number) -> int:
     """Where one of the three entries that a word names begins in the tables."""
-    return ((word >> (which * _ENTRY_BITS)) & (_LARGEST - 1)) * width_of(like)
+    return ((word >> (which * _ENTRY_BITS)) & ((1 << _ENTRY_BITS) - 1)) * width_of(like)
 
 
 @inline
