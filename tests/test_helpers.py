@@ -38,7 +38,7 @@ def test_what_has_begun_is_waited_for():
     for _ in range(50):
         begun, done = threading.Event(), []
         call = helpers.Call(lambda begun=begun, done=done: (begun.set(), time.sleep(0.002), done.append(1)))
-        begun.wait()
+        assert begun.wait(20)
         call.end()
         assert done == [1]
         call.end()  # as often as one likes
@@ -109,7 +109,7 @@ def test_calls_from_several_threads_at_once_are_all_done():
                 done[number] += 1
 
             call = helpers.Call(job)
-            begun.wait()
+            assert begun.wait(20)
             call.end()
 
     threads = [threading.Thread(target=caller, args=(number,)) for number in range(8)]

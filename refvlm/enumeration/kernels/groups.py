@@ -118,7 +118,7 @@ def tabulate_groups(groups: Groups, probability: Floats, weight: Number, lane: i
                 store(table, at + filled, value * on)
                 store(table, at, value * off)
             filled, i = 2 * filled, i + 1
-        while i < groups.bit[g + 1]:  # three bits at a time, which saves most of the loads and half of the stores
+        while i < groups.bit[g + 1]:  # three bits at a time, which saves most of the loads and a third of the stores
             at = 2 * i * BLOCK + lane
             off, on = load_like(weight, probability, at), load_like(weight, probability, at + BLOCK)
             at += 2 * BLOCK
@@ -172,7 +172,7 @@ def product(groups: Groups, table: Floats, at: int, word: int, value: Number, th
     """p(x_n, z) for the states of the table; value: the row's entry of the first group; word: its first, number `at`.
 
     three: a constant, whether there are three groups. Rows are many and groups few: what the compiler makes of a loop
-    where two look-ups will do costs as much as they, and a loop of three words is a tenth faster than one of one.
+    where two look-ups will do costs as much as they, and a loop of three words is a twentieth faster than one of one.
     """
     count = 3 if three else len(groups.bit) - 1
     full, odd = count // 3, count % 3

@@ -1,6 +1,6 @@
 """Waiting for another thread without sleeping, and without the interpreter lock.
 
-Who sleeps is woken some 20 to 50 microseconds late, often on another core, whose caches know nothing of his work: as
+Who sleeps is woken some 15 to 50 microseconds late, often on another core, whose caches know nothing of his work: as
 long as a sum over a few hundred codes takes. So a thread that will not have to wait for longer looks again and again.
 """
 
